@@ -1,0 +1,1 @@
+"""Smoothed inference for adversarially trained models: noise, attacks, votes, records and reports."""
