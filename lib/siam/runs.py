@@ -1,0 +1,363 @@
+"""Runs and their records: what was asked, what came out, and the file that ties the two together.
+
+A *run* is a small frozen description of what was asked; its id is computed from it: same run, same id.
+A *record* is the JSON file that adds what came out. A finished run is never repeated.
+Nothing here imports torch: the book is built from records alone.
+"""
+
+import hashlib
+import json
+import math
+import os
+import platform
+import re
+import subprocess
+import tempfile
+from dataclasses import asdict, dataclass, field, fields
+from datetime import datetime, timezone
+from importlib import metadata
+from numbers import Integral, Real
+from pathlib import Path
+
+from scipy.stats import beta
+
+from siam.paths import RESULTS, ROOT
+
+TIERS = ("smoke", "cpu", "fast", "paper")  # worst to best
+VARIANTS = ("plain", "PNI-W", "CPNI-W", "CPNI-A-a", "CPNI-W+A-a")
+METHODS = ("plain", "adversarial", "gauss", "epgd")
+ATTACKS = ("none", "fgsm", "pgd", "epgd")
+SPLITS = ("test", "heldout", "sample-test")
+PRECISIONS = ("fp32", "bf16")
+RULES = ("prediction", "soft", "soft-logits", "weighted", "second")
+
+
+def _require(ok, name, value, allowed):
+    if not ok:
+        raise ValueError(f"{name} = {value!r} is not allowed: {allowed}")
+
+
+def _one_of(name, value, allowed):
+    _require(isinstance(value, str) and value in allowed, name, value, "give one of " + ", ".join(allowed))
+
+
+def _digest(name, value):
+    ok = isinstance(value, str) and re.fullmatch("[0-9a-f]{16}", value)
+    _require(ok, name, value, "give a digest of 16 hexadecimal digits")
+
+
+def _real(name, value):
+    """`value` as a float of six significant digits, so that 0.24, 0.240 and float32(0.24) are one number."""
+    ok = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+    _require(ok, name, value, "give a finite number, 0 or more")
+    return float(f"{value:.6g}") + 0.0
+
+
+def _whole(name, value, least):
+    ok = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    ok = ok and int(value) == value and value >= least
+    _require(ok, name, value, f"give a whole number, {least} or more")
+    return int(value)
+
+
+def _plain(value):
+    """A schedule's value in one spelling: numpy scalars, tuples and 12.0 become numbers, lists and 12."""
+    if isinstance(value, dict):
+        return {str(key): _plain(value[key]) for key in sorted(value)}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, (bool, str)):
+        return value
+    if isinstance(value, Integral):
+        return int(value)
+    ok = isinstance(value, Real) and math.isfinite(value)
+    _require(ok, "schedule value", value, "give finite numbers or text")
+    value = float(f"{value:.6g}")
+    return int(value) if value.is_integer() else value
+
+
+class _Run:
+    """What both kinds of run share: canonical fields, and an id computed from them."""
+
+    def _set(self, **values):
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def id(self):
+        """First 16 hexadecimal digits of the SHA-256 of the canonical JSON of the kind and the run."""
+        text = json.dumps({"kind": self.kind, "run": asdict(self)}, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class TrainingRun(_Run):
+    """One training, as asked.
+
+    variant: noise of the layers, one of VARIANTS. rank: r of the coloured noise's factor F (0 where it is white).
+    method: one of METHODS; "gauss" and "epgd" are the paper's fine-tunings. schedule: tier, epochs, batch_size, …
+    start: digest of the checkpoint it fine-tunes, or None. sigma: input noise in normalised units.
+    seed: fixes every draw.
+    Raises ValueError, one line, for a value that is not allowed.
+    """
+
+    variant: str
+    method: str
+    schedule: dict = field(hash=False)
+    rank: int = 5
+    start: str | None = None
+    sigma: float = 0.0
+    seed: int = 0
+
+    kind = "training"
+
+    def __post_init__(self):
+        _one_of("variant", self.variant, VARIANTS)
+        _one_of("method", self.method, METHODS)
+        coloured = self.variant.startswith("CPNI")
+        ok = isinstance(self.schedule, dict)
+        _require(ok, "schedule", self.schedule, "give a dict with tier and epochs")
+        schedule = _plain(self.schedule)
+        _one_of("schedule tier", schedule.get("tier"), TIERS)
+        _whole("schedule epochs", schedule.get("epochs"), 1)
+        if self.start is not None:
+            _digest("start", self.start)
+        sigma = _real("sigma", self.sigma)
+        _require(sigma > 0 or self.method != "gauss", "sigma", self.sigma, "method gauss needs sigma above 0")
+        self._set(rank=_whole("rank", self.rank, 1) if coloured else 0, schedule=schedule, sigma=sigma,
+                  seed=_whole("seed", self.seed, 0))
+
+
+@dataclass(frozen=True)
+class EvaluationRun(_Run):
+    """One evaluation of one checkpoint, as asked: attack, then smooth, then count.
+
+    checkpoint, digest: name and content digest of the network. attack: one of ATTACKS.
+    epsilon, step_size: in 1/255 of the pixel range. steps: gradient steps. samples: noise draws per step.
+    sigma: input noise in normalised units, in the attack and in the vote. draws: largest M, a power of two.
+    split: one of SPLITS. images: how many of it. batch_size: images that share one draw of the layers' noise.
+    seed: fixes every draw. precision: one of PRECISIONS.
+    Fields that an attack does not use take the value that says so: equal work has an equal id.
+    Raises ValueError, one line, for a value that is not allowed.
+    """
+
+    checkpoint: str
+    digest: str
+    attack: str = "pgd"
+    epsilon: float = 8.0
+    step_size: float = 2.0
+    steps: int = 7
+    samples: int = 1
+    sigma: float = 0.0
+    draws: int = 64
+    split: str = "test"
+    images: int = 1000
+    batch_size: int = 250
+    seed: int = 0
+    precision: str = "fp32"
+
+    kind = "evaluation"
+
+    def __post_init__(self):
+        ok = isinstance(self.checkpoint, str) and re.fullmatch("[A-Za-z0-9][A-Za-z0-9._+-]*", self.checkpoint)
+        _require(ok, "checkpoint", self.checkpoint, "give its name, of letters, digits and . _ + -")
+        _digest("digest", self.digest)
+        _one_of("attack", self.attack, ATTACKS)
+        _one_of("split", self.split, SPLITS)
+        _one_of("precision", self.precision, PRECISIONS)
+        epsilon, step_size = _real("epsilon", self.epsilon), _real("step_size", self.step_size)
+        steps, samples = _whole("steps", self.steps, 0), _whole("samples", self.samples, 0)
+        if self.attack == "none":
+            epsilon, step_size, steps, samples = 0.0, 0.0, 0, 0
+        else:
+            _require(epsilon <= 255, "epsilon", self.epsilon, "give at most 255 (units of 1/255)")
+            _require(steps >= 1, "steps", self.steps, "give a whole number, 1 or more")
+            _require(samples >= 1, "samples", self.samples, "give a whole number, 1 or more")
+            if self.attack == "fgsm":  # one step as long as the budget
+                step_size, steps = epsilon, 1
+            if self.attack != "epgd":
+                samples = 1
+        draws = _whole("draws", self.draws, 1)
+        _require(draws & (draws - 1) == 0, "draws", self.draws, "give M as a power of two: 1, 2, 4, …")
+        images = _whole("images", self.images, 1)
+        batch_size = min(_whole("batch_size", self.batch_size, 1), images)
+        self._set(epsilon=epsilon, step_size=step_size, steps=steps, samples=samples, draws=draws,
+                  sigma=_real("sigma", self.sigma), images=images, batch_size=batch_size,
+                  seed=_whole("seed", self.seed, 0))
+
+
+_KINDS = {cls.kind: cls for cls in (TrainingRun, EvaluationRun)}
+_OUTCOME = {"training": ("tier", "checkpoints", "history"), "evaluation": ("tier", "n", "result")}
+
+
+def record_path(run, folder=RESULTS):
+    """Where the record of `run` is, or will be: folder/<kind>/<id>.json."""
+    return Path(folder) / run.kind / f"{run.id}.json"
+
+
+def finished(run, folder=RESULTS):
+    """Whether `run` has a record. Raises ValueError if the file there is corrupt or is not its record."""
+    path = record_path(run, folder)
+    return path.exists() and bool(read(path))
+
+
+def record(run, **outcome):
+    """The record of `run`: a dict of its kind, id and fields, and of what came out. `write` stores it."""
+    return {"kind": run.kind, "id": run.id, "run": asdict(run), **outcome}
+
+
+def write(record, folder=RESULTS):
+    """Store a record once, atomically, and return its path.
+
+    Raises FileExistsError if the run is finished already, ValueError if the record is not one.
+    """
+    run = _check(record, "record")
+    path = record_path(run, folder)
+    if path.exists():
+        raise FileExistsError(f"{path}: run {run.id} is finished; delete this record to run it again")
+    return write_json(path, record)
+
+
+def write_json(path, obj):
+    """Write `obj` as JSON (sorted keys, indent 1): a crash leaves the old file or the new one, never a half.
+
+    Numbers that are not finite (a diverged loss) become null, as JSON has no word for them. Returns the path.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(_finite(obj), sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    # The temporary file lies in the same folder: os.replace is atomic only within one file system.
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, prefix=".", delete=False) as f:
+        try:
+            f.write(text)
+            f.flush()
+            os.fsync(f.fileno())
+            os.chmod(f.name, 0o644)  # temporary files are born private; a record is meant to be read
+            os.replace(f.name, path)
+        except BaseException:
+            Path(f.name).unlink(missing_ok=True)
+            raise
+    return path
+
+
+def _finite(value):
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    if hasattr(value, "item"):  # a numpy scalar
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def read(path):
+    """The record stored at `path`, a dict. Raises ValueError, one line, for a corrupt or foreign file."""
+    path = Path(path)
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: not a record: not valid JSON ({error})") from None
+    run = _check(record, path)
+    if path.stem != run.id:
+        raise ValueError(f"{path}: not a record: its run has the id {run.id}, its name says {path.stem}")
+    return record
+
+
+def _check(record, where):
+    """The run inside a record. Raises ValueError, one line that names `where`, if anything disagrees."""
+    def refuse(why):
+        raise ValueError(f"{where}: not a record: {why}")
+
+    if not isinstance(record, dict) or record.get("kind") not in _KINDS:
+        refuse("its kind must be one of " + ", ".join(_KINDS))
+    kind, asked = record["kind"], record.get("run")
+    names = {f.name for f in fields(_KINDS[kind])}
+    if not isinstance(asked, dict) or set(asked) != names:
+        refuse(f"the fields of its run must be {', '.join(sorted(names))}")
+    try:
+        run = _KINDS[kind](**asked)
+    except ValueError as error:
+        refuse(error)
+    if record.get("id") != run.id:
+        refuse(f"its run has the id {run.id}, it says {record.get('id')!r}")
+    for name in _OUTCOME[kind]:
+        if name not in record:
+            refuse(f"it has no {name!r}")
+    if record["tier"] not in TIERS:
+        refuse(f"its tier must be one of {', '.join(TIERS)}, it says {record['tier']!r}")
+    if kind == "evaluation":
+        for line in record["result"]:
+            if not _consistent(line, record["n"], run.draws):
+                refuse(f"row {line} does not fit n = {record['n']}, draws = {run.draws}, rules {RULES}")
+    return run
+
+
+def _consistent(line, n, draws):
+    try:
+        ok = line["rule"] in RULES and 1 <= line["M"] <= draws and 0 <= line["correct"] <= n
+        return ok and abs(line["accuracy"] - line["correct"] / n) < 1e-6
+    except (KeyError, TypeError, ZeroDivisionError):
+        return False
+
+
+def clopper_pearson(correct, n, level=0.95):
+    """Exact (Clopper–Pearson) confidence interval of a proportion: `correct` of `n` images -> (low, high)."""
+    n = _whole("n", n, 1)
+    correct = _whole("correct", correct, 0)
+    _require(correct <= n, "correct", correct, f"give at most n = {n}")
+    _require(0 < level < 1, "level", level, "give a number between 0 and 1")
+    tail = (1 - level) / 2
+    low = beta.ppf(tail, correct, n - correct + 1) if correct > 0 else 0.0
+    high = beta.ppf(1 - tail, correct + 1, n - correct) if correct < n else 1.0
+    return float(low), float(high)
+
+
+def row(rule, M, correct, n):
+    """One row of an evaluation's result: accuracy of `rule` over M draws, and its exact 95 % interval."""
+    _one_of("rule", rule, RULES)
+    low, high = clopper_pearson(correct, n)
+    return {"rule": rule, "M": int(M), "correct": int(correct), "accuracy": round(int(correct) / n, 6),
+            "low": round(low, 6), "high": round(high, 6)}
+
+
+def tier(training_tier, split, images, device):
+    """The tier of an evaluation: its training's on a GPU with the 10,000 test images, at best cpu otherwise.
+
+    device begins with torch's device type: "cpu" or "cuda: NVIDIA H200". The shipped sample is always smoke.
+    """
+    _one_of("training_tier", training_tier, TIERS)
+    _one_of("split", split, SPLITS)
+    if split.startswith("sample"):
+        return "smoke"
+    if split == "test" and images >= 10_000 and device.startswith("cuda"):
+        return training_tier
+    return min(training_tier, "cpu", key=TIERS.index)
+
+
+def provenance(device):
+    """Where numbers come from: {"device", "versions", "commit", "date"}, to be merged into a record."""
+    return {"device": device, "versions": _versions(), "commit": _commit(),
+            "date": datetime.now(timezone.utc).strftime("%Y-%m-%d")}
+
+
+def _versions():
+    found = {"python": platform.python_version()}
+    for name in ("siam", "torch", "torchvision", "numpy"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            pass
+    return found
+
+
+def _commit():
+    """The commit of the source, "+changes" where lib/ differs from it, "unknown" outside a git checkout."""
+    def git(*command):
+        command = ("git", "-C", str(ROOT), *command)
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    try:
+        commit = git("rev-parse", "--short=12", "HEAD").strip()
+        return commit + ("+changes" if git("status", "--porcelain", "--", "lib").strip() else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
