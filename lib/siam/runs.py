@@ -94,8 +94,8 @@ class _Run:
 class TrainingRun(_Run):
     """One training, as asked.
 
-    variant: noise of the layers, one of VARIANTS. rank: r of the coloured noise's factor F (0 where it is white).
-    method: one of METHODS; "gauss" and "epgd" are the paper's fine-tunings. schedule: tier, epochs, batch_size, …
+    variant: noise of the layers, one of VARIANTS. rank: r of the coloured noise's factor F, 0 where it is white.
+    method: one of METHODS; "gauss" and "epgd" are the paper's fine-tunings. schedule: tier, epochs, lr, …
     start: digest of the checkpoint it fine-tunes, or None. sigma: input noise in normalised units.
     seed: fixes every draw.
     Raises ValueError, one line, for a value that is not allowed.
@@ -188,6 +188,11 @@ class EvaluationRun(_Run):
 
 _KINDS = {cls.kind: cls for cls in (TrainingRun, EvaluationRun)}
 _OUTCOME = {"training": ("tier", "checkpoints", "history"), "evaluation": ("tier", "n", "result")}
+
+
+def digest(path):
+    """First 16 hexadecimal digits of the SHA-256 of a file's bytes: the identity of a checkpoint."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
 
 
 def record_path(run, folder=RESULTS):
