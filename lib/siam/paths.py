@@ -1,0 +1,17 @@
+"""Where things lie, relative to the repository root (the package is installed in editable mode).
+
+`SIAM_DATA` moves what a campaign reads and writes (checkpoints, records, the CIFAR-10 cache) to another
+folder; what ships and is only read, the sample and the paper's printed numbers, stays beside the code.
+"""
+
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+SAMPLE = ROOT / "data" / "sample"
+PAPER = ROOT / "data" / "paper"
+
+DATA = Path(os.environ.get("SIAM_DATA") or ROOT / "data").expanduser().absolute()
+RESULTS = DATA / "results"
+CHECKPOINTS = DATA / "checkpoints"
+CACHE = DATA / "cifar10"
