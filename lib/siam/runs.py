@@ -94,7 +94,7 @@ class _Run:
 class TrainingRun(_Run):
     """One training, as asked.
 
-    variant: noise of the layers, one of VARIANTS. rank: r of the coloured noise's factor F, 0 where it is white.
+    variant: noise of the layers, one of VARIANTS. rank: r of the coloured noise (0 where it is white).
     method: one of METHODS; "gauss" and "epgd" are the paper's fine-tunings. schedule: tier, epochs, lr, …
     start: digest of the checkpoint it fine-tunes, or None. sigma: input noise in normalised units.
     seed: fixes every draw.

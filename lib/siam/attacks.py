@@ -1,0 +1,55 @@
+"""Attacks that maximise an objective over an L∞ ball of pixels, known only through the objective.
+
+An objective maps images x [N, 3, H, W] in [0, 1] to a loss per image [N]; it may be random. Everything here is in
+pixel units: ε = 8/255 is 8 grey levels whatever the network's normalisation does.
+"""
+
+import torch
+from torch.nn.functional import cross_entropy
+
+
+def error_of(model, y):
+    """The objective of an untargeted attack: the cross-entropy of `model` at labels y [N]."""
+    return lambda x: cross_entropy(model(x).float(), y, reduction="none")
+
+
+def towards(model, target):
+    """The objective of a targeted attack: minus the cross-entropy of `model` at the wanted classes [N]."""
+    return lambda x: -cross_entropy(model(x).float(), target, reduction="none")
+
+
+def gradient(objective, x, samples=1):
+    """∇ₓ of the objective's mean over `samples` draws of its noise, [N, 3, H, W].
+
+    One draw after the other: the mean's gradient is the gradients' mean, in the memory of a single draw.
+    """
+    total = 0
+    for _ in range(samples):
+        leaf = x.detach().requires_grad_()
+        total = total + torch.autograd.grad(objective(leaf).sum(), leaf)[0]
+    return total / samples
+
+
+def fgsm(objective, x, *, epsilon):
+    """Eq. (1): one step of size ε along the gradient's sign, kept within the range of pixels."""
+    return (x + epsilon * gradient(objective, x).sign()).clamp(0, 1)
+
+
+def pgd(objective, x, *, epsilon, step_size, steps, samples=1, random_start=True):
+    """Eq. (2): `steps` steps of `step_size` along the gradient's sign, each projected on the ball and on [0, 1].
+
+    Starts from a uniform draw in the ball, as the authors' code does (the paper says from x: random_start=False).
+    `samples` > 1 is EPGD (section 4.2): the objective's expectation is estimated anew at each step.
+    """
+    low, high = (x - epsilon).clamp_min(0), (x + epsilon).clamp_max(1)
+    start = x + epsilon * (2 * torch.rand_like(x) - 1) if random_start else x
+    adversarial = start.clamp(low, high)
+    for _ in range(steps):
+        step = step_size * gradient(objective, adversarial, samples).sign()
+        adversarial = (adversarial + step).clamp(low, high)
+    return adversarial
+
+
+def epgd(objective, x, *, epsilon, step_size, steps, samples=8):
+    """PGD on the objective's mean over `samples` noise draws: steps × samples gradients (section 4.2)."""
+    return pgd(objective, x, epsilon=epsilon, step_size=step_size, steps=steps, samples=samples)

@@ -1,0 +1,183 @@
+"""The classifier: pixels in [0, 1] -> normalise -> Gaussian input noise -> ResNet-20 -> logits.
+
+There is one ResNet-20. Its convolution and its linear layer are parameters, and that is all in which the
+paper's variants differ. The authors' network: widths 16-32-64, three basic blocks each, projection shortcuts.
+"""
+
+import copy
+from functools import partial
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.nn.functional import relu
+
+from siam.cifar10 import CLASSES, MEAN, STD
+from siam.noise import ColouredNoise, FoldedConv2d, GaussianInput, NoisyConv2d, NoisyLinear, WhiteNoise
+from siam.runs import digest
+
+
+class BasicBlock(nn.Module):
+    """Two 3×3 convolutions and a shortcut; `size` is the side of the input in pixels."""
+
+    def __init__(self, conv, inputs, outputs, stride, size):
+        super().__init__()
+        self.conv1, self.norm1 = conv(inputs, outputs, 3, stride, size), nn.BatchNorm2d(outputs)
+        self.conv2, self.norm2 = conv(outputs, outputs, 3, 1, size // stride), nn.BatchNorm2d(outputs)
+        self.shortcut = nn.Identity()
+        if stride != 1 or inputs != outputs:
+            self.shortcut = nn.Sequential(conv(inputs, outputs, 1, stride, size), nn.BatchNorm2d(outputs))
+
+    def forward(self, x):
+        y = relu(self.norm1(self.conv1(x)))
+        return relu(self.norm2(self.conv2(y)) + self.shortcut(x))
+
+
+class ResNet20(nn.Module):
+    """CIFAR ResNet-20 (He et al., 2016): normalised images [N, 3, 32, 32] -> logits [N, 10].
+
+    `stem` and `conv` build a convolution from (inputs, outputs, kernel size, stride, side of the input in pixels),
+    `linear` the last layer from (inputs, outputs).
+    """
+
+    def __init__(self, stem, conv, linear):
+        super().__init__()
+        self.conv, self.norm = stem(3, 16, 3, 1, 32), nn.BatchNorm2d(16)
+        sizes = [(16, 16, 1, 32)] * 3 + [(16, 32, 2, 32)] + [(32, 32, 1, 16)] * 2
+        sizes += [(32, 64, 2, 16)] + [(64, 64, 1, 8)] * 2
+        self.blocks = nn.Sequential(*(BasicBlock(conv, *size) for size in sizes))
+        self.linear = linear(64, len(CLASSES))
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight)
+
+    def forward(self, x):
+        x = self.blocks(relu(self.norm(self.conv(x))))
+        return self.linear(x.mean((2, 3)))
+
+
+class Classifier(nn.Module):
+    """Pixels [N, 3, 32, 32] in [0, 1] -> logits [N, 10]; `input_noise` acts in normalised units."""
+
+    def __init__(self, network, input_noise):
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
+        self.input_noise = input_noise
+        self.network = network
+
+    def forward(self, x):
+        x = ((x - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        return self.network(self.input_noise(x))
+
+
+def convolution(inputs, outputs, kernel, stride, size, weight=None, activation=None):
+    """A convolution without bias; `weight` and `activation` build its noise from a shape, None leaves it out."""
+    return NoisyConv2d(
+        inputs, outputs, kernel, stride, kernel // 2, bias=False,
+        weight_noise=weight, activation_noise=activation((inputs, size, size)) if activation else None,
+    )  # fmt: skip
+
+
+def variants(rank):
+    """The paper's base models: name -> (weight noise, activation noise) of the convolutions, None where absent."""
+    coloured = partial(ColouredNoise, rank=rank)
+    return {
+        "plain": (None, None),
+        "PNI-W": (WhiteNoise, None),
+        "CPNI-W": (coloured, None),
+        "CPNI-A-a": (None, coloured),
+        "CPNI-W+A-a": (coloured, coloured),
+    }
+
+
+def classifier(variant, rank=5, sigma=0.0, learnt_sigma=False):
+    """A freshly initialised classifier of one of `variants`, with input noise σ in normalised units.
+
+    As in the authors' code the first convolution carries weight noise in every noisy variant, coloured in the
+    CPNI ones, and the last layer carries white noise element by element.
+    """
+    kinds = variants(rank)
+    if variant not in kinds:
+        raise ValueError(f"variant {variant!r} is not one of {', '.join(kinds)}")
+    weight, activation = kinds[variant]
+    conv = partial(convolution, weight=weight, activation=activation)
+    stem = partial(convolution, weight=weight or activation)
+    linear = nn.Linear if variant == "plain" else partial(NoisyLinear, weight_noise=WhiteNoise)
+    return Classifier(ResNet20(stem, conv, linear), GaussianInput(sigma, learnt_sigma))
+
+
+def fold(model):
+    """A copy of a classifier for inference and attacks: BatchNorm folded, no parameter takes gradients.
+
+    Computes what `model.eval()` computes from the same seed, up to rounding.
+    """
+    model = copy.deepcopy(model).eval().requires_grad_(False)
+    network = model.network
+    for holder, conv, norm in [(network, "conv", "norm")] + [
+        place for block in network.blocks for place in ((block, "conv1", "norm1"), (block, "conv2", "norm2"))
+    ]:
+        setattr(holder, conv, FoldedConv2d(getattr(holder, conv), getattr(holder, norm)))
+        setattr(holder, norm, nn.Identity())
+    for block in network.blocks:
+        if isinstance(block.shortcut, nn.Sequential):
+            block.shortcut = FoldedConv2d(*block.shortcut)
+    return model
+
+
+def save(model, path, **said):
+    """Write a classifier's weights and what is needed to rebuild it (`said`, as strings) as safetensors."""
+    path = Path(path)
+    part = path.with_name(f".{path.name}.part")
+    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    save_file(tensors, part, {key: str(value) for key, value in sorted(said.items())})
+    part.replace(path)
+
+
+def about(path):
+    """What a checkpoint says of itself: variant, rank, sigma, label, … as strings, and its digest.
+
+    Raises FileNotFoundError naming the checkpoints there are, ValueError for a file that is not one.
+    """
+    path = Path(path)
+    if not path.is_file():
+        there = ", ".join(sorted(p.stem for p in path.parent.glob("*.safetensors"))) or "none"
+        raise FileNotFoundError(f"no checkpoint {path.stem!r} in {path.parent.name}/; there are: {there}")
+    try:
+        with safe_open(path, "pt") as file:
+            said = file.metadata()
+        missing = {"variant", "rank", "sigma", "label"} - set(said or {})
+    except Exception as error:
+        raise ValueError(f"{path.name} is not a checkpoint: {str(error).splitlines()[0]}") from None
+    if missing:
+        raise ValueError(f"{path.name} is not a checkpoint of this package: it does not say its {', '.join(missing)}")
+    return said | {"digest": digest(path)}
+
+
+def load(path, sigma=None, device="cpu"):
+    """The classifier saved at `path`, in evaluation mode; `sigma` (normalised units) replaces the stored one.
+
+    Raises as `about` does, and ValueError if the weights do not fit the network.
+    """
+    said = about(path)
+    weights = load_file(path, device=str(device))
+    learnt = "input_noise.log_sigma" in weights and sigma is None
+    if not learnt:
+        weights.pop("input_noise.log_sigma", None)
+    start = float(said["sigma"]) if sigma is None else sigma
+    model = classifier(said["variant"], int(said["rank"]), start, learnt)
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ValueError(f"{Path(path).name} does not fit {said['variant']}: {str(error).splitlines()[0]}") from None
+    return model.to(device).eval()
+
+
+def find(wanted, folder):
+    """The path of the checkpoint in `folder` whose digest is `wanted`. Raises FileNotFoundError naming it."""
+    for path in sorted(Path(folder).glob("*.safetensors")):
+        if digest(path) == wanted:
+            return path
+    raise FileNotFoundError(f"no checkpoint with digest {wanted} in {Path(folder).name}/")

@@ -1,0 +1,145 @@
+"""Noise that keeps the network random: PNI (He et al., 2019), its coloured form CPNI (section 4.4), input noise.
+
+A noise module adds one Gaussian draw to a tensor t. It is described by the factors (D, F) of its covariance
+diag(D²) + F Fᵀ, so that every kind of noise is sampled, tested and folded by the same few lines. All draws come
+from torch's global generator (see `siam.seeding`).
+"""
+
+import math
+
+import torch
+from torch import nn
+
+ALPHA = 0.25  # initial relative strength of the white noise; the authors start PNI and CPNI alike from it
+F_INIT = 0.01  # initial value of every entry of F, as in the authors' code
+GRANULARITIES = ("layer", "channel", "element")
+
+
+def sample(t, D, F=None):
+    """t + D ⊙ z₁ + F z₂ with standard normal z₁ (shaped like D) and z₂ [rank]; D [*shape], F [*shape, rank].
+
+    t is shaped [*shape] or [N, *shape]; in the second case all N share the draw.
+    """
+    t = t + D * torch.randn_like(D)
+    if F is not None:
+        # A product and a sum, not F @ z: under autocast a matrix product would round the noise to bf16.
+        t = t + (F * torch.randn(F.shape[-1], device=F.device)).sum(-1)
+    return t
+
+
+class WhiteNoise(nn.Module):
+    """PNI: t + α·std(t)·z. `shape` is that of one draw; `granularity` says how many α there are.
+
+    layer: one; channel: one for each index of the first dimension; element: one for each element (the authors').
+    """
+
+    def __init__(self, shape, granularity="element"):
+        super().__init__()
+        if granularity not in GRANULARITIES:
+            raise ValueError(f"granularity {granularity!r} is not one of {', '.join(GRANULARITIES)}")
+        self.shape = tuple(shape)
+        kept = {"layer": 0, "channel": 1, "element": len(self.shape)}[granularity]
+        sizes = [size if i < kept else 1 for i, size in enumerate(self.shape)]
+        self.alpha = nn.Parameter(torch.full(sizes, ALPHA))
+
+    def factors(self, t):
+        """D [*shape] and F = None for a tensor t; gradients reach t through its standard deviation."""
+        return (self.alpha * t.std()).expand(self.shape), None
+
+    def forward(self, t):
+        return sample(t, *self.factors(t))
+
+
+class ColouredNoise(nn.Module):
+    """CPNI (section 4.4): covariance diag|std(t)·d| + F Fᵀ, with d [*shape] and F [*shape, rank] learnt."""
+
+    def __init__(self, shape, rank=5):
+        super().__init__()
+        if rank < 0:
+            raise ValueError(f"rank {rank} is negative; allowed: 0, 1, 2, …")
+        self.d = nn.Parameter(torch.full(tuple(shape), ALPHA**2))
+        self.F = nn.Parameter(torch.full((*shape, rank), F_INIT))
+
+    def factors(self, t):
+        """D = sqrt|std(t)·d| [*shape] and F [*shape, rank]."""
+        # The clamp leaves every value that matters alone and keeps the gradient finite where d is exactly zero.
+        return (t.std() * self.d).abs().clamp_min(1e-20).sqrt(), self.F
+
+    def forward(self, t):
+        return sample(t, *self.factors(t))
+
+
+class NoisyConv2d(nn.Conv2d):
+    """A convolution whose weight ("W") and whose input activation ("A-a") may carry noise, drawn once per pass."""
+
+    def __init__(self, *args, weight_noise=None, activation_noise=None, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.weight_noise = weight_noise(self.weight.shape) if weight_noise else nn.Identity()
+        self.activation_noise = activation_noise if activation_noise is not None else nn.Identity()
+
+    def forward(self, x):
+        return self._conv_forward(self.activation_noise(x), self.weight_noise(self.weight), self.bias)
+
+
+class NoisyLinear(nn.Linear):
+    """A linear layer whose weight carries noise, drawn once per pass."""
+
+    def __init__(self, *args, weight_noise, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.weight_noise = weight_noise(self.weight.shape)
+
+    def forward(self, x):
+        return nn.functional.linear(x, self.weight_noise(self.weight), self.bias)
+
+
+class FoldedConv2d(nn.Module):
+    """A convolution with the BatchNorm behind it folded into weight, bias and noise factors; inference only.
+
+    BatchNorm in evaluation mode scales output channel o by s_o = γ_o / sqrt(var_o + eps), and a Gaussian stays one
+    under scaling: W, D and F are multiplied by s beforehand, and a draw costs what a draw of the plain weight costs.
+    """
+
+    def __init__(self, conv, norm):
+        super().__init__()
+        self.stride, self.padding = conv.stride, conv.padding
+        self.activation_noise = conv.activation_noise
+        scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+        scale = scale.detach().view(-1, 1, 1, 1)
+        weight = conv.weight.detach()
+        D, F = conv.weight_noise.factors(weight) if hasattr(conv.weight_noise, "factors") else (None, None)
+        self.register_buffer("weight", weight * scale)
+        self.register_buffer("bias", (norm.bias - norm.running_mean * scale.flatten()).detach())
+        self.register_buffer("D", None if D is None else (D * scale).detach())
+        self.register_buffer("F", None if F is None else (F * scale.unsqueeze(-1)).detach())
+
+    def forward(self, x):
+        x = self.activation_noise(x)  # drawn before the weight, as in NoisyConv2d: equal seeds, equal noise
+        weight = self.weight if self.D is None else sample(self.weight, self.D, self.F)
+        return nn.functional.conv2d(x, weight, self.bias, self.stride, self.padding)
+
+
+class GaussianInput(nn.Module):
+    """x + σ z for images x [N, 3, H, W] in NORMALISED units, a fresh z for every image and pass.
+
+    σ is fixed (a float) unless learnt (section 4.3), when it is a parameter kept positive through its logarithm.
+    """
+
+    def __init__(self, sigma=0.0, learnt=False):
+        super().__init__()
+        if sigma < 0 or (learnt and sigma == 0):
+            raise ValueError(f"σ = {sigma} is not allowed: {'> 0 to be learnt' if learnt else '>= 0'} is")
+        if learnt:
+            self.log_sigma = nn.Parameter(torch.tensor(math.log(sigma)))
+        else:
+            self.fixed = float(sigma)
+
+    @property
+    def sigma(self):
+        return self.log_sigma.exp() if hasattr(self, "log_sigma") else self.fixed
+
+    def forward(self, x):
+        if not hasattr(self, "log_sigma") and self.fixed == 0:
+            return x
+        n, c, h, w = x.shape
+        # Drawn in N, H, W, C: filling a channels-last tensor directly takes a scalar path, about 8 times slower.
+        return x + self.sigma * torch.randn(n, h, w, c, device=x.device).permute(0, 3, 1, 2)

@@ -1,0 +1,336 @@
+"""Training: one loop for plain and adversarial training (eq. 6), Gauss (eq. 22) and EPGD fine-tuning.
+
+What differs is data, not code: the noise a classifier carries, and the attack of the schedule. Every draw follows from
+(seed, epoch, step), so the state to resume from is weights, momentum and position, and a killed run that is started again
+ends in the same weights.
+"""
+
+import copy
+import json
+import math
+import time
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch.nn.functional import cross_entropy
+from tqdm.auto import tqdm
+
+from siam import models, runs
+from siam.attacks import error_of, pgd
+from siam.data import crop_and_flip, images, pixels
+from siam.paths import CHECKPOINTS, RESULTS
+from siam.seeding import seed, seeded
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How to train. ε and step_size in 1/255 of the pixel range; the defaults are the authors' (the paper tier).
+
+    shape: "steps" divides lr by 10 at each milestone (an epoch); "triangle" rises to lr over a quarter of the steps and
+    falls to zero. weight: of the adversarial loss, w in eq. (6). mix: "both" trains on every image clean and attacked
+    (eq. 6); "either" attacks it with probability w (the B of eq. 22), the same loss on average at half the cost.
+    precision: "fp32" or "bf16" (autocast with fp32 weights and noise), the one switch that trades rounding for speed.
+    """
+
+    tier: str = "paper"
+    epochs: int = 400
+    batch_size: int = 256
+    lr: float = 0.1
+    shape: str = "steps"
+    milestones: tuple = (200, 300)
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    weight: float = 0.5
+    mix: str = "both"
+    epsilon: float = 8.0
+    step_size: float = 2.0
+    steps: int = 7
+    samples: int = 1
+    precision: str = "fp32"
+    split: str = "train"
+    images: int | None = None
+
+
+def schedule(tier, method, **changes):
+    """The schedule of a tier for a training method; `changes` replace single fields, by name.
+
+    On two cores adversarial examples are single steps of 1.25 ε from a random start (Wong et al., 2020), so that the
+    cpu tier fits into an hour.
+    """
+    single_step = dict(mix="either", steps=1, step_size=10.0, shape="triangle", milestones=(), precision="bf16")
+    tiers = {
+        "paper": dict(),
+        "cpu": dict(epochs=15, batch_size=128, **single_step),
+        "smoke": dict(epochs=2, batch_size=50, split="sample-train", **single_step | dict(precision="fp32")),
+    }
+    if tier not in tiers:
+        raise ValueError(f"tier {tier!r} has no schedule; there are {', '.join(tiers)}")
+    fields = dict(tier=tier, **tiers[tier])
+    if method == "plain":
+        fields |= dict(weight=0.0, mix="both")
+    if method == "epgd":
+        fields |= dict(samples=8)
+    if method in ("gauss", "epgd"):
+        # The paper says "up to 200 epochs" and not at what rate: a tenth of the base model's is our choice.
+        fields |= dict(lr=0.01, epochs={"paper": 200, "cpu": 4, "smoke": 1}[tier], milestones=())
+    unknown = set(changes) - set(Schedule.__dataclass_fields__)
+    if unknown:
+        allowed = ", ".join(Schedule.__dataclass_fields__)
+        raise ValueError(f"schedule field {unknown.pop()!r} is not one of {allowed}")
+    return Schedule(**(fields | changes))
+
+
+def requested(variant, method, tier, rank, start, sigma, seeds, changes, checkpoints=CHECKPOINTS):
+    """The `runs.TrainingRun`s of a notebook's parameters, one per seed, all checked; `start` names a checkpoint."""
+    plan = schedule(tier, method, **changes)
+    learning_rate(plan, 0)
+    origin = None if start is None else models.about(Path(checkpoints) / f"{start}.safetensors")["digest"]
+    return [runs.TrainingRun(variant, method, asdict(plan), rank, origin, sigma, seed) for seed in seeds]
+
+
+def learning_rate(schedule, progress):
+    """The learning rate after `progress` epochs (a fraction counts steps within an epoch)."""
+    if schedule.shape == "steps":
+        return schedule.lr * 0.1 ** sum(progress >= milestone for milestone in schedule.milestones)
+    if schedule.shape == "triangle":
+        done = progress / schedule.epochs
+        return schedule.lr * (done / 0.25 if done < 0.25 else (1 - done) / 0.75)
+    raise ValueError(f"schedule shape {schedule.shape!r} is not one of steps, triangle")
+
+
+@contextmanager
+def under_attack(model):
+    """Evaluation mode (BatchNorm's statistics frozen, noise on), no gradients for parameters; undone afterwards."""
+    training, wanted = model.training, [p.requires_grad for p in model.parameters()]
+    model.eval().requires_grad_(False)
+    try:
+        yield model
+    finally:
+        model.train(training)
+        for parameter, want in zip(model.parameters(), wanted):
+            parameter.requires_grad_(want)
+
+
+def autocast(device, precision):
+    """The context of forward passes at a precision, "fp32" or "bf16"."""
+    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def attack_of(schedule):
+    """The schedule's attack on `model` at labels y: (model, x, y) -> adversarial pixels."""
+    size = dict(epsilon=schedule.epsilon / 255, step_size=schedule.step_size / 255)
+
+    def attack(model, x, y):
+        with under_attack(model), autocast(x.device, schedule.precision):
+            return pgd(error_of(model, y), x, steps=schedule.steps, samples=schedule.samples, **size)
+
+    return attack
+
+
+def batches(plan, model, x, y, attack):
+    """What one update sees: (weight of its loss, pixels [N, 3, 32, 32], which of them are attacked [N]), pass by pass.
+
+    The passes of "both" are separate, as in the authors' code: each sees its own BatchNorm statistics and noise.
+    """
+    if plan.mix == "either":
+        attacked = torch.rand(len(y), device=x.device) < plan.weight
+        if attacked.any():
+            x = x.index_put((attacked,), attack(model, x[attacked], y[attacked]))
+        return [(1.0, x, attacked)]
+    if plan.mix != "both":
+        raise ValueError(f"schedule mix {plan.mix!r} is not one of both, either")
+    everywhere = torch.ones_like(y, dtype=torch.bool)
+    passes = [(1 - plan.weight, x, ~everywhere)]
+    if plan.weight > 0:
+        passes.append((plan.weight, attack(model, x, y), everywhere))
+    return passes
+
+
+def heldout_counts(model, schedule, device, *key):
+    """What one noisy pass gets right of the held-out images: {"n", "clean", "adversarial" (the paper's PGD-7)}."""
+    split = "heldout" if schedule.split == "train" else "sample-test"
+    attack = attack_of(replace(schedule, steps=7, step_size=2.0, samples=1))
+    counts = dict(n=0, clean=0, adversarial=0)
+    with seeded(*key, "heldout"), under_attack(model), autocast(device, schedule.precision):
+        for x, y in zip(*(part.split(250) for part in images(split, device=device))):
+            x = pixels(x)
+            counts["n"] += len(y)
+            for name, seen in (("clean", x), ("adversarial", attack(model, x, y))):
+                with torch.no_grad():
+                    counts[name] += int((model(seen).argmax(1) == y).sum())
+    return counts
+
+
+# The running sums of an epoch: loss and correct images, and of how many.
+EMPTY = {"loss": 0.0, "seen": 0, "clean": 0, "clean seen": 0, "adversarial": 0, "adversarial seen": 0, "seconds": 0.0}
+
+
+class State:
+    """Everything a training needs to go on: weights, momentum, position, running sums, history, best and worst epoch."""
+
+    def __init__(self, model, optimiser, path):
+        self.model, self.optimiser, self.path = model, optimiser, Path(path)
+        self.position = dict(epoch=0, step=0, history=[], **EMPTY)
+        self.kept = {}  # "best" and "worst": weights of the epochs chosen by clean held-out accuracy
+
+    def means(self):
+        """Mean loss and accuracies of the epoch so far; accuracies of kinds not seen are left out."""
+        at = self.position
+        means = {"loss": at["loss"] / at["seen"]}
+        means |= {name: at[name] / at[f"{name} seen"] for name in ("clean", "adversarial") if at[f"{name} seen"]}
+        return {name: round(value, 6) for name, value in means.items()}
+
+    def keep(self, name, better):
+        """Keep this epoch's weights as `name` if its clean held-out accuracy compares `better` to the kept one's."""
+        history = self.position["history"]
+        chosen = self.position.get(name)
+        now = history[-1]["heldout"]["clean"]
+        if chosen is None or better(now, history[chosen - 1]["heldout"]["clean"]):
+            self.position[name] = len(history)
+            self.kept[name] = copy.deepcopy(self.model.state_dict())
+
+    def save(self):
+        tensors = {f"model/{name}": value for name, value in self.model.state_dict().items()}
+        for name, weights in self.kept.items():
+            tensors |= {f"{name}/{key}": value for key, value in weights.items()}
+        for i, slot in enumerate(self.optimiser.state.values()):
+            tensors[f"momentum/{i}"] = slot["momentum_buffer"]
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        part = self.path.with_suffix(".part")
+        tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+        save_file(tensors, part, {"position": json.dumps(self.position)})
+        part.replace(self.path)
+
+    def restore(self):
+        """Go back to what was saved last; without a file, stay at the start."""
+        if not self.path.exists():
+            return
+        device = next(self.model.parameters()).device
+        try:
+            with safe_open(self.path, "pt", device=str(device)) as file:
+                groups = {}
+                for name in file.keys():
+                    group, key = name.split("/", 1)
+                    groups.setdefault(group, {})[key] = file.get_tensor(name)
+                self.position = json.loads(file.metadata()["position"])
+            self.model.load_state_dict(groups.pop("model"))
+            momentum = groups.pop("momentum", {})
+        except Exception as error:
+            raise ValueError(f"{self.path.name} is no training state of this package; delete it to start again") from error
+        for i, parameter in enumerate(self.optimiser.param_groups[0]["params"]):
+            if str(i) in momentum:
+                self.optimiser.state[parameter] = {"momentum_buffer": momentum[str(i)]}
+        self.kept = groups
+
+
+def chosen_checkpoints(run, state):
+    """(name, label of the base model in the paper, weights, epoch) of the checkpoints a training leaves.
+
+    Chosen by clean accuracy on the held-out images; the paper chose on the test images. EPGD fine-tuning leaves
+    two: its best epoch, "converged", and its worst, "diverged".
+    """
+    tier = run.schedule["tier"]
+    if run.method == "epgd":
+        labels = {"best": "EPGD-converged", "worst": "EPGD-diverged"}
+    else:
+        labels = {"best": {"gauss": "Gauss", "plain": "plain"}.get(run.method, run.variant)}
+    for key, label in labels.items():
+        name = f"{label}-{tier}-{run.seed}".lower().replace("+", "-")
+        yield name, label, state.kept[key], state.position[key]
+
+
+def train(run, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, save_every=100, progress=True):
+    """Carry out a `runs.TrainingRun`: writes its checkpoints and its record, and returns the record.
+
+    A finished run is refused (FileExistsError). A cut-off one goes on from its last saved step, at most `save_every`
+    steps back, to bit-equal weights on the same CPU.
+    """
+    if runs.finished(run, results):
+        raise FileExistsError(f"training {run.id} is finished: {runs.record_path(run, results)}")
+    plan, provenance = Schedule(**run.schedule), runs.provenance(describe(device))
+    checkpoints = Path(checkpoints)
+    with seeded(run.seed, "initial"):
+        model = models.classifier(run.variant, run.rank, run.sigma)
+    if run.start is not None:
+        model.load_state_dict(models.load(models.find(run.start, checkpoints), run.sigma).state_dict())
+    model.to(device)
+    x_all, y_all = images(plan.split, plan.images, device)
+    optimiser = torch.optim.SGD(
+        model.parameters(), plan.lr, plan.momentum, weight_decay=plan.weight_decay, nesterov=True
+    )
+    state = State(model, optimiser, checkpoints / ".partial" / f"{run.id}.safetensors")
+    state.restore()
+    at, steps, attack = state.position, math.ceil(len(y_all) / plan.batch_size), attack_of(plan)
+
+    def one_step(indices, epoch, step):
+        seed(run.seed, "step", epoch, step)
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(plan, epoch + step / steps)
+        x, y = pixels(crop_and_flip(x_all[indices])), y_all[indices]
+        optimiser.zero_grad(set_to_none=True)
+        for weight, seen, attacked in batches(plan, model, x, y, attack):
+            with autocast(device, plan.precision):
+                logits = model(seen).float()
+            loss = weight * cross_entropy(logits, y)
+            loss.backward()
+            right = logits.detach().argmax(1) == y
+            for name, which in (("clean", ~attacked), ("adversarial", attacked)):
+                at[name] += int((right & which).sum())
+                at[f"{name} seen"] += int(which.sum())
+            at["loss"] += float(loss.detach()) * len(y)
+        optimiser.step()
+        at["seen"] += len(y)
+
+    title = f"{run.variant} {run.method} seed {run.seed}"
+    with tqdm(total=plan.epochs * steps, initial=at["epoch"] * steps + at["step"], desc=title,
+              disable=not progress, mininterval=2, smoothing=0.05) as bar:  # fmt: skip
+        while at["epoch"] < plan.epochs:
+            epoch, began = at["epoch"], time.perf_counter()
+            model.train()
+            with seeded(run.seed, "order", epoch):
+                order = torch.randperm(len(y_all)).to(device)
+            for step in range(at["step"], steps):
+                one_step(order[step * plan.batch_size :][: plan.batch_size], epoch, step)
+                at["step"] = step + 1
+                shares = {name: f"{value:.3f}" for name, value in state.means().items()}
+                bar.set_postfix(epoch=epoch + 1, **shares, refresh=False)
+                bar.update()
+                if at["step"] % save_every == 0:
+                    now = time.perf_counter()
+                    at["seconds"], began = at["seconds"] + now - began, now
+                    state.save()
+            counts = heldout_counts(model, plan, device, run.seed, epoch)
+            at["seconds"] += time.perf_counter() - began
+            at["history"].append(dict(epoch=epoch + 1, lr=round(learning_rate(plan, epoch), 6), **state.means(),
+                                      heldout=counts, seconds=round(at["seconds"], 1)))  # fmt: skip
+            at.update(epoch=epoch + 1, step=0, **EMPTY)
+            state.keep("best", lambda now, kept: now > kept)
+            state.keep("worst", lambda now, kept: now < kept)
+            state.save()
+
+    saved = []
+    about = dict(variant=run.variant, rank=run.rank, sigma=run.sigma, run=run.id)
+    for name, label, weights, epoch in chosen_checkpoints(run, state):
+        model.load_state_dict(weights)
+        path = checkpoints / f"{name}.safetensors"
+        models.save(model, path, label=label, epoch=epoch, **about)
+        saved.append(dict(name=name, label=label, digest=runs.digest(path), epoch=epoch,
+                          heldout=at["history"][epoch - 1]["heldout"]))  # fmt: skip
+    seconds = round(sum(epoch["seconds"] for epoch in at["history"]), 1)
+    record = runs.record(run, tier=plan.tier, checkpoints=saved, history=at["history"], seconds=seconds,
+                         **provenance)  # fmt: skip
+    runs.write(record, results)
+    state.path.unlink()
+    return record
+
+
+def describe(device):
+    """The device in words, beginning with torch's type of it: "cpu: 2 threads" or "cuda: <the card's name>"."""
+    device = torch.device(device)
+    if device.type == "cuda":
+        return f"cuda: {torch.cuda.get_device_name(device)}"
+    return f"{device.type}: {torch.get_num_threads()} threads"
