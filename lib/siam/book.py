@@ -1,0 +1,100 @@
+"""What the book needs before Jupyter Book can build it: notebooks rendered from the records, and MathJax.
+
+    python -m siam.book render NOTEBOOK...
+    python -m siam.book mathjax
+"""
+
+import argparse
+import hashlib
+import os
+import sys
+import tarfile
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import nbformat
+import papermill
+
+from siam.cifar10 import npm_archive
+from siam.paths import ROOT
+
+MATHJAX = ROOT / "book" / "assets" / "mathjax-tex-svg-full.js"
+MATHJAX_PACKAGE = "mathjax@3.2.2"
+MATHJAX_SHA256 = "a4354ff94fd868aea0cc6eaaa79a57fda0588646fc46ee3700a349ee0a11cbe6"
+
+WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
+
+
+def render(path):
+    """Execute the notebook at `path` and put the executed one in its place.
+
+    It runs in its own folder, as in JupyterLab. Raises papermill.PapermillExecutionError, leaving the file as
+    it was, where a cell fails.
+    """
+    import matplotlib.font_manager  # noqa: F401  builds the font cache, or the notebook shows that it is built
+
+    path = Path(path)
+    with TemporaryDirectory() as folder:
+        executed = papermill.execute_notebook(path, Path(folder) / path.name, cwd=path.parent, progress_bar=False)
+    part = path.with_suffix(".part.ipynb")
+    part.write_text(cleaned(executed), encoding="utf-8")
+    os.replace(part, path)
+
+
+def cleaned(notebook):
+    """The JSON text of an executed notebook without what differs from run to run or from machine to machine:
+    time stamps, paths, the Python version, random widget ids. Changes `notebook`."""
+    notebook.metadata.pop("papermill", None)
+    notebook.metadata.get("language_info", {}).pop("version", None)
+    for cell in notebook.cells:
+        cell.metadata.pop("papermill", None)
+        cell.metadata.pop("execution", None)
+    text = nbformat.writes(notebook) + "\n"
+    widgets = notebook.metadata.get("widgets", {}).get(WIDGET_STATE, {}).get("state", {})
+    for number, identifier in enumerate(widgets):
+        text = text.replace(identifier, f"{number:032x}")
+    return text
+
+
+def fetch_mathjax(path=MATHJAX):
+    """Put MathJax, one script that needs no fonts, at `path`; what is there already is verified and kept.
+
+    Raises ValueError where the file is not the script it should be, OSError where npm fails.
+    """
+    path = Path(path)
+    if path.exists():
+        _verify(path.read_bytes(), path)
+        return
+    with TemporaryDirectory() as folder, tarfile.open(npm_archive(MATHJAX_PACKAGE, Path(folder))) as package:
+        script = package.extractfile("package/es5/tex-svg-full.js").read()
+    _verify(script, MATHJAX_PACKAGE)
+    part = path.with_suffix(".part")
+    part.write_bytes(script)
+    os.replace(part, path)
+
+
+def _verify(script, origin):
+    digest = hashlib.sha256(script).hexdigest()
+    if digest != MATHJAX_SHA256:
+        raise ValueError(f"{origin} is not {MATHJAX_PACKAGE}: SHA-256 {digest[:16]}, expected {MATHJAX_SHA256[:16]}")
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(prog="python -m siam.book", description="Prepare the book's sources.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("mathjax", help="fetch and verify MathJax")
+    rendering = commands.add_parser("render", help="execute notebooks in place")
+    rendering.add_argument("notebooks", nargs="+", type=Path, metavar="NOTEBOOK")
+    chosen = parser.parse_args(arguments)
+    try:
+        if chosen.command == "mathjax":
+            fetch_mathjax()
+        else:
+            for path in chosen.notebooks:
+                render(path)
+    except (OSError, ValueError, papermill.PapermillExecutionError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()
