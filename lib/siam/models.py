@@ -148,7 +148,7 @@ def about(path):
     try:
         with safe_open(path, "pt") as file:
             said = file.metadata()
-        missing = {"variant", "rank", "sigma", "label"} - set(said or {})
+        missing = {"variant", "rank", "sigma", "label", "tier"} - set(said or {})
     except Exception as error:
         raise ValueError(f"{path.name} is not a checkpoint: {str(error).splitlines()[0]}") from None
     if missing:

@@ -17,7 +17,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch.nn.functional import cross_entropy
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from siam import models, runs
 from siam.attacks import error_of, pgd
@@ -287,7 +287,7 @@ def train(run, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, save_ever
 
     title = f"{run.variant} {run.method} seed {run.seed}"
     with tqdm(total=plan.epochs * steps, initial=at["epoch"] * steps + at["step"], desc=title,
-              disable=not progress, mininterval=2, smoothing=0.05) as bar:  # fmt: skip
+              disable=not progress, mininterval=5, smoothing=0.05) as bar:  # fmt: skip
         while at["epoch"] < plan.epochs:
             epoch, began = at["epoch"], time.perf_counter()
             model.train()
@@ -313,7 +313,7 @@ def train(run, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, save_ever
             state.save()
 
     saved = []
-    about = dict(variant=run.variant, rank=run.rank, sigma=run.sigma, run=run.id)
+    about = dict(tier=plan.tier, variant=run.variant, rank=run.rank, sigma=run.sigma, run=run.id)
     for name, label, weights, epoch in chosen_checkpoints(run, state):
         model.load_state_dict(weights)
         path = checkpoints / f"{name}.safetensors"

@@ -1,0 +1,88 @@
+"""Evaluation: a run -> attack, M noisy passes, every rule at every M -> its record. Cut off, it goes on where it was."""
+
+import json
+import time
+from itertools import product
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from siam import models, runs
+from siam.attacks import error_of, pgd
+from siam.data import images, pixels
+from siam.paths import CHECKPOINTS, RESULTS
+from siam.seeding import seeded
+from siam.smoothing import RULES, tally, vote
+from siam.training import autocast, describe
+
+
+def requested(checkpoint, attacks, sigmas, seeds, checkpoints=CHECKPOINTS, **fields):
+    """The `runs.EvaluationRun`s of a notebook's parameters, all checked: each attack at each σ with each seed.
+
+    `fields` are the run's other fields; `samples` is that of EPGD alone.
+    """
+    digest = models.about(Path(checkpoints) / f"{checkpoint}.safetensors")["digest"]
+    return [
+        runs.EvaluationRun(checkpoint, digest, attack=attack, sigma=sigma, seed=seed, **fields)
+        for seed, sigma, attack in product(seeds, sigmas, attacks)
+    ]
+
+
+def attacked(run, model, x, y):
+    """The images x [N, 3, 32, 32] (pixels) after the run's attack on `model` at labels y [N]."""
+    if run.attack == "none":
+        return x
+    return pgd(
+        error_of(model, y), x, epsilon=run.epsilon / 255, step_size=run.step_size / 255, steps=run.steps,
+        samples=run.samples, random_start=run.attack != "fgsm",
+    )  # fmt: skip
+
+
+def correct_counts(model, x, y, run, batch):
+    """{rule: images right at M = 1, 2, 4, … run.draws} for one batch of pixels, and the seconds of attack and votes.
+
+    The noise follows from the run's seed and the batch's number, not from σ or the attack: cells that are compared
+    share their random numbers.
+    """
+    began = time.perf_counter()
+    with autocast(x.device, run.precision):
+        with seeded(run.seed, batch, "attack"):
+            x = attacked(run, model, x, y)
+        between = time.perf_counter()
+        votes = tally(model, x, run.draws, (run.seed, batch))
+    counts = {rule: (vote(scores(votes)) == y).sum(1).tolist() for rule, scores in RULES.items()}
+    return counts, dict(attack=between - began, smoothing=time.perf_counter() - between)
+
+
+def evaluate(run, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, progress=True):
+    """Carry out a `runs.EvaluationRun` and return its record, which is written to `results`.
+
+    A finished run is refused (FileExistsError); one that was cut off goes on after its last finished batch and gives
+    what it would have given. Raises ValueError if the checkpoint is not the one the run names.
+    """
+    if runs.finished(run, results):
+        raise FileExistsError(f"evaluation {run.id} is finished: {runs.record_path(run, results)}")
+    path, provenance = Path(checkpoints) / f"{run.checkpoint}.safetensors", runs.provenance(describe(device))
+    said = models.about(path)
+    if said["digest"] != run.digest:
+        raise ValueError(f"checkpoint {run.checkpoint} has the digest {said['digest']}, the run asks for {run.digest}")
+    model = models.fold(models.load(path, run.sigma, device))
+    x, y = (part.split(run.batch_size) for part in images(run.split, run.images, device))
+    partial = Path(results) / ".partial" / f"{run.id}.json"
+    done = json.loads(partial.read_text()) if partial.exists() else []
+    title = f"{run.checkpoint} {run.attack} σ={run.sigma:g}"
+    for batch in tqdm(range(len(done), len(x)), initial=len(done), total=len(x), desc=title, mininterval=5, disable=not progress):
+        counts, seconds = correct_counts(model, pixels(x[batch]), y[batch], run, batch)
+        done.append(dict(correct=counts, seconds=seconds))
+        runs.write_json(partial, done)
+    result = []
+    for rule in RULES:
+        columns = zip(*(batch["correct"][rule] for batch in done))
+        result += [runs.row(rule, 2**k, sum(column), run.images) for k, column in enumerate(columns)]
+    seconds = {name: round(sum(batch["seconds"][name] for batch in done), 1) for name in ("attack", "smoothing")}
+    tier = runs.tier(said["tier"], run.split, run.images, provenance["device"])
+    record = runs.record(run, tier=tier, n=run.images, result=result, seconds=seconds, **provenance)
+    runs.write(record, results)
+    partial.unlink(missing_ok=True)
+    return record
