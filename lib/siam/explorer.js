@@ -1,0 +1,369 @@
+// The σ/M explorer: accuracy against the input noise σ, one line per attack, for one base model, rule and M.
+// It reads `payload` (see siam.explorer.payload) and keeps the view in the widget's traits, so that it is
+// the same figure in JupyterLab and in a page without a kernel. No library, no request.
+
+const SHORTCUTS = { "data-lm-suppress-shortcuts": "true" }; // or JupyterLab takes the arrow keys
+const THUMB = 16; // px: diameter of a slider's thumb, as in explorer.css
+const MARGIN = { top: 30, right: 58, bottom: 26, left: 38 };
+
+// ---- small helpers -------------------------------------------------------------------------------------
+
+const make = (namespace) => (tag, attributes = {}, ...children) => {
+  const node = document.createElementNS(namespace, tag);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
+    else if (value !== null && value !== false) node.setAttribute(key, value === true ? "" : value);
+  }
+  node.append(...children.filter((child) => child || child === 0));
+  return node;
+};
+const html = make("http://www.w3.org/1999/xhtml");
+const svg = make("http://www.w3.org/2000/svg");
+
+const nearest = (values, target) => {
+  const away = values.map((value) => Math.abs(value - target));
+  return Math.max(0, away.indexOf(Math.min(...away)));
+};
+const unique = (values) => [...new Set(values)].sort((a, b) => a - b);
+const percent = (share) => (100 * share).toFixed(1);
+const interval = (point) => `${percent(point.low)}–${percent(point.high)} %`;
+const two = (sigma) => (Number(sigma.toFixed(2)) === sigma ? sigma.toFixed(2) : String(sigma));
+const whole = (n) => n.toLocaleString("en-GB");
+const sentence = (text) => text[0].toUpperCase() + text.slice(1);
+const votes = (M) => `${M} noisy pass${M === 1 ? "" : "es"}`;
+
+// ---- what is shown -------------------------------------------------------------------------------------
+
+// One curve: the points of one attack in one source (one checkpoint, split, n and tier) for a rule and the
+// index of an M. A cell is [correct, low, high], or null where that M or rule was not measured.
+function curve(source, attack, rule, m) {
+  const { sigma = [], id = [], cells = {} } = source?.attacks[attack.key] ?? {};
+  return sigma.flatMap((s, i) => {
+    const cell = cells[rule]?.[i][m];
+    if (!cell) return [];
+    const [correct, low, high] = cell;
+    return [{ sigma: s, id: id[i], correct, low, high, accuracy: correct / source.n }];
+  });
+}
+
+// The view that the traits ask for, brought to what is measured: the nearest M, the nearest σ.
+function resolve(model) {
+  const data = model.get("payload");
+  const base = model.get("base_model");
+  const rule = data.rules.find(({ key }) => key === model.get("rule"));
+  const sources = data.sources.filter((source) => source.model === base);
+  const source = sources.find(({ name }) => name === model.get("source")) ?? sources[0];
+  const draws = source?.draws ?? [];
+  const m = nearest(draws.map(Math.log2), Math.log2(model.get("draws")));
+  const attacks = data.attacks.filter(({ key }) => model.get("attacks").includes(key));
+  const lines = attacks.map((attack) => ({ attack, points: curve(source, attack, rule.key, m) }));
+  const sigmas = unique(lines.flatMap(({ points }) => points.map(({ sigma }) => sigma)));
+  const at = nearest(sigmas, model.get("sigma"));
+  const printed = data.printed.filter((p) => p.model === base && p.rule === rule.key);
+  return { data, base, rule, sources, source, draws, m, M: draws[m], attacks, lines, sigmas, at,
+    sigma: sigmas[at], printed };
+}
+
+// The scales depend on the base model and the source alone: no axis moves while M, σ or the rule does.
+function domain({ data, base, source }) {
+  const printed = data.printed.filter((p) => p.model === base);
+  const cells = Object.values(source?.attacks ?? {}).flatMap((attack) =>
+    Object.values(attack.cells).flat(2).filter(Boolean));
+  const shares = [...cells.flatMap(([, low, high]) => [low, high]), ...printed.map((p) => p.mean / 100)];
+  const sigmas = [...Object.values(source?.attacks ?? {}).flatMap(({ sigma }) => sigma),
+    ...printed.map((p) => p.sigma)];
+  const y = shares.length ? [Math.min(...shares), Math.max(...shares)] : [0, 1];
+  const right = Math.max(0, ...sigmas);
+  return {
+    y: [Math.floor(10 * y[0]) / 10, Math.ceil(10 * y[1]) / 10],
+    x: [0, right > 0 ? Math.ceil(20 * right - 1e-9) / 20 : 0.5],
+  };
+}
+
+// ---- the chart -----------------------------------------------------------------------------------------
+
+// Labels at the given heights, moved apart until each has a line of its own, in order and above the bottom.
+function apart(heights, bottom, gap = 15) {
+  const order = heights.map((_, i) => i).sort((a, b) => heights[a] - heights[b]);
+  const placed = [...heights];
+  order.forEach((i, k) => { if (k) placed[i] = Math.max(placed[i], placed[order[k - 1]] + gap); });
+  [...order].reverse().forEach((i, k, down) => {
+    placed[i] = Math.min(placed[i], k ? placed[down[k - 1]] - gap : bottom);
+  });
+  return placed;
+}
+
+function chart(view, width) {
+  const height = Math.round(Math.min(400, Math.max(280, 0.56 * width)));
+  const inner = { width: width - MARGIN.left - MARGIN.right, height: height - MARGIN.top - MARGIN.bottom };
+  const { x: [x0, x1], y: [y0, y1] } = domain(view);
+  const x = (sigma) => ((sigma - x0) / (x1 - x0)) * inner.width;
+  const y = (share) => (1 - (share - y0) / (y1 - y0)) * inner.height;
+  const path = (points) =>
+    `M${points.map(([sigma, share]) => `${x(sigma).toFixed(1)} ${y(share).toFixed(1)}`).join("L")}`;
+  const line = (points) => path(points.map((p) => [p.sigma, p.accuracy]));
+  const ticks = (from, to, step) =>
+    Array.from({ length: Math.round((to - from) / step) + 1 }, (_, i) => from + i * step);
+
+  const axes = svg("g", { class: "siam-axes" });
+  ticks(y0, y1, y1 - y0 > 0.55 && height < 340 ? 0.2 : 0.1).forEach((share) => axes.append(
+    svg("line", { x2: inner.width, y1: y(share), y2: y(share) }),
+    svg("text", { x: -8, y: y(share), dy: "0.35em", "text-anchor": "end" }, (100 * share).toFixed(0))));
+  ticks(x0, x1, inner.width < 420 && x1 > 0.3 ? 0.1 : 0.05).forEach((sigma) => axes.append(svg("text",
+    { x: x(sigma), y: inner.height + 18, "text-anchor": "middle" }, sigma ? sigma.toFixed(2) : "0")));
+  axes.append(svg("text", { class: "siam-title", x: -MARGIN.left + 2, y: -16 }, "Correct, % of images"));
+
+  const ghosts = svg("g", { class: "siam-ghosts" });
+  const bands = svg("g", { class: "siam-bands" });
+  const lines = svg("g", { class: "siam-lines" });
+  const marks = svg("g", { class: "siam-printed" });
+  const labels = svg("g", { class: "siam-labels" });
+  const cursor = svg("g", { class: "siam-cursor" });
+
+  const drawn = view.lines.filter(({ points }) => points.length);
+  const ends = apart(drawn.map(({ points }) => y(points.at(-1).accuracy)), inner.height);
+  drawn.forEach(({ attack, points }, i) => {
+    const kind = `siam-${attack.kind}`;
+    view.draws.forEach((_, m) => {
+      const other = m === view.m ? [] : curve(view.source, attack, view.rule.key, m);
+      if (other.length > 1) ghosts.append(svg("path", { class: kind, d: line(other) }));
+    });
+    const upper = points.map((p) => [p.sigma, p.high]);
+    const lower = points.map((p) => [p.sigma, p.low]).reverse();
+    const lone = points.length === 1 ? "siam-whisker" : ""; // one point has no band
+    const dash = attack.extra ? "5 4" : null;
+    bands.append(svg("path", { class: `${kind} ${lone}`, d: path([...upper, ...lower]) }));
+    lines.append(svg("path", { class: kind, "stroke-dasharray": dash, d: line(points) }));
+    if (inner.width / points.length > 9) points.forEach((p) => lines.append(
+      svg("circle", { class: kind, cx: x(p.sigma), cy: y(p.accuracy), r: 2.2 })));
+    const end = x(points.at(-1).sigma) + 9;
+    labels.append(svg("text", { class: kind, x: end, y: ends[i], dy: "0.35em" }, attack.name));
+  });
+
+  for (const p of view.printed) {
+    const attack = view.attacks.find(({ key }) => key === p.attack);
+    if (!attack) continue;
+    const [cx, cy] = [x(p.sigma), y(p.mean / 100)];
+    const reach = y(0) - y(p.std / 100);
+    const said = `${attack.name} ${p.mean} ± ${p.std} % at σ = ${two(p.sigma)}, M = ${p.draws}`;
+    marks.append(svg("g", { class: `siam-${attack.kind}` },
+      svg("path", { d: `M${cx} ${cy - reach}V${cy + reach}` }),
+      svg("path", { class: p.draws === view.M ? "siam-same" : null, d: `M${cx} ${cy - 6}l6 6l-6 6l-6 -6Z` }),
+      svg("title", {}, `Printed by the paper, Table 3: ${said}`)));
+  }
+
+  if (drawn.length) {
+    const cx = x(view.sigma);
+    cursor.append(svg("line", { x1: cx, x2: cx, y1: -4, y2: inner.height }));
+    const here = drawn.flatMap(({ attack, points }) =>
+      points.filter(({ sigma }) => sigma === view.sigma).map((p) => ({ attack, ...p })));
+    const heights = apart(here.map((p) => y(p.accuracy) - 13), inner.height);
+    const left = cx > inner.width - 44;
+    here.forEach((p, i) => cursor.append(
+      svg("circle", { class: `siam-${p.attack.kind}`, cx, cy: y(p.accuracy), r: 4.5 }),
+      svg("text", { class: `siam-${p.attack.kind}`, x: cx + (left ? -8 : 8), y: heights[i], dy: "0.35em",
+        "text-anchor": left ? "end" : "start" }, percent(p.accuracy))));
+  } else {
+    const why = view.attacks.length ? `${view.base}: not yet measured` : "Choose an attack, or clean";
+    labels.append(
+      svg("text", { class: "siam-empty", x: inner.width / 2, y: 22, "text-anchor": "middle" }, why));
+  }
+
+  return svg("svg", { width, height, role: "img", "aria-label": describe(view) },
+    svg("g", { transform: `translate(${MARGIN.left} ${MARGIN.top})` },
+      axes, ghosts, bands, lines, labels, marks, cursor));
+}
+
+function describe(view) {
+  const summary = view.lines.map(({ attack, points }) => {
+    if (!points.length) return `${attack.name} not yet measured`;
+    const shares = points.map(({ accuracy }) => accuracy);
+    return `${attack.name} between ${percent(Math.min(...shares))} and ${percent(Math.max(...shares))} %`;
+  });
+  const which = view.M ? `, ${view.rule.name}, M = ${view.M}` : "";
+  return `Accuracy against σ for ${view.base}${which}: ${summary.join("; ") || "no attack chosen"}.`;
+}
+
+// ---- the words -----------------------------------------------------------------------------------------
+
+function readout(view) {
+  const at = view.sigma === undefined ? "" : `σ = ${two(view.sigma)}, M = ${view.M}`;
+  const pixels = Math.round(255 * view.data.pixel_std * view.sigma);
+  const cards = view.lines.map(({ attack, points }) => {
+    const p = points.find(({ sigma }) => sigma === view.sigma);
+    const printed = view.printed.filter((q) => q.attack === attack.key && (!p || q.sigma === view.sigma));
+    return html("div", { class: `siam-card siam-${attack.kind}` },
+      html("div", { class: "siam-name" }, attack.name),
+      p ? html("div", { class: "siam-value" }, percent(p.accuracy), html("small", {}, " %"))
+        : html("div", { class: "siam-value siam-missing" }, "not yet measured"),
+      p && html("div", {}, interval(p)),
+      p && html("div", { class: "siam-quiet" }, `${whole(p.correct)} of ${whole(view.source.n)} images`),
+      p && html("div", { class: "siam-quiet" }, `${view.source.tier} tier`,
+        // Read out in the table of numbers instead: sixteen hex digits are no help to a listener.
+        p.id && html("span", { "aria-hidden": "true", title: "the record" }, " · ", html("code", {}, p.id))),
+      ...printed.map((q) => html("div", { class: "siam-quiet" },
+        `◇ paper: ${q.mean} ± ${q.std} %${p ? "" : ` at σ\u00a0=\u00a0${two(q.sigma)}`}, M\u00a0=\u00a0${q.draws}`)));
+  });
+  return [
+    html("p", { class: "siam-at" }, at ? html("strong", {}, at) : `${view.base} is not yet measured.`,
+      at && view.sigma > 0 ? ` · about ${pixels}/255 of the pixel range` : ""),
+    html("div", { class: "siam-cards" }, ...cards)];
+}
+
+function notes(view) {
+  const { source, printed, attacks, draws, base } = view;
+  const lines = [];
+  if (source) {
+    const small = ["cpu", "smoke"].includes(source.tier);
+    const warned = small ? ` A ${source.tier}-tier number is not a reproduction of the paper.` : "";
+    lines.push(["Measured", `${source.name}.${warned}`]);
+    lines.push(["Shaded", "exact 95 % interval over the images."]);
+    if (draws.length > 1) lines.push(
+      ["Faint", "the other M. They share their first passes, so they move together."]);
+  } else lines.push(["Measured", `no record of ${base} yet.`]);
+  if (printed.length) {
+    const same = printed.some((p) => p.draws === view.M) ? "; filled at the chosen M" : "";
+    const passes = unique(printed.map((p) => p.draws)).join(" or ");
+    lines.push(["◇ Printed", "by the paper, Table 3: 10,000 test images, mean ± standard deviation over " +
+      `runs, M = ${passes}, σ chosen on the test set${same}.`]);
+  }
+  const settings = attacks.filter(({ detail }) => detail).map(({ name, detail }) => `${name}, ${detail}`);
+  if (settings.length) lines.push(["Attacks", `${settings.join("; ")}.`]);
+  return lines.map(([key, text]) => html("p", {}, html("strong", {}, key), ` ${text}`));
+}
+
+function table(view) {
+  const rows = view.sigmas.flatMap((sigma) => view.lines.flatMap(({ attack, points }) =>
+    points.filter((p) => p.sigma === sigma).map((p) => html("tr", {},
+      ...[two(sigma), attack.name, percent(p.accuracy), interval(p), `${p.correct} / ${view.source.n}`]
+        .map((text) => html("td", {}, String(text))),
+      html("td", {}, html("code", {}, p.id))))));
+  const head = ["σ", "attack", "accuracy, %", "95 % interval", "correct / n", "record"];
+  if (!rows.length) return html("p", {}, "Not yet measured.");
+  return html("table", {},
+    html("caption", {}, `${view.base}, ${view.rule.name}, M = ${view.M}; ${view.source.name}`),
+    html("thead", {}, html("tr", {}, ...head.map((text) => html("th", { scope: "col" }, text)))),
+    html("tbody", {}, ...rows));
+}
+
+// ---- the widget ----------------------------------------------------------------------------------------
+
+function render({ model, el }) {
+  const data = model.get("payload");
+  const set = (name, value) => { model.set(name, value); model.save_changes(); };
+  const choice = (trait, options) => html("select",
+    { ...SHORTCUTS, onchange: (event) => set(trait, event.target.value) },
+    ...options.map(([value, text]) => html("option", { value }, text)));
+  const measured = new Set(data.sources.map((source) => source.model));
+
+  const named = (name) => [name, measured.has(name) ? name : `${name} — not yet measured`];
+
+  const base = choice("base_model", data.models.map(named));
+  const rule = choice("rule", data.rules.map(({ key, name }) => [key, sentence(name)]));
+  const source = choice("source", []);
+  const boxes = data.attacks.map(({ key }) => html("input", { type: "checkbox", value: key, ...SHORTCUTS,
+    onchange: () => set("attacks", boxes.filter((box) => box.checked).map((box) => box.value)) }));
+  const draws = html("input", { type: "range", min: 0, step: 1, "data-testid": "siam-draws",
+    "aria-label": "M, number of noisy passes that vote", ...SHORTCUTS,
+    oninput: () => set("draws", resolve(model).draws[draws.valueAsNumber]) });
+  const drawsTicks = html("div", { class: "siam-ticks", "aria-hidden": "true" });
+  const drawsValue = html("output");
+
+  const plot = html("div", { class: "siam-plot" });
+  const sigma = html("input", { type: "range", step: 0.01, "data-testid": "siam-sigma",
+    "aria-label": "σ, input noise in normalised units", ...SHORTCUTS });
+  const said = html("div", { class: "siam-readout", "data-testid": "siam-readout", "aria-live": "polite" });
+  const note = html("div", { class: "siam-note" });
+  const numbers = html("div",
+    { class: "siam-scroll", tabindex: 0, role: "region", "aria-label": "The numbers" });
+  const details = html("details", { ontoggle: () => draw() },
+    html("summary", {}, "The numbers, as a table"), numbers);
+
+  // A drag goes to the nearest measured σ. A key or a screen reader moves by one step of the input, which may
+  // be less than the distance to the next measured σ: then go there.
+  let dragging = false;
+  const released = () => { dragging = false; };
+  sigma.addEventListener("pointerdown", () => { dragging = true; });
+  window.addEventListener("pointerup", released);
+  window.addEventListener("pointercancel", released);
+  sigma.addEventListener("input", () => {
+    const { sigmas, at } = resolve(model);
+    const asked = sigma.valueAsNumber;
+    let to = nearest(sigmas, asked);
+    if (!dragging && to === at) to += Math.sign(asked - sigmas[at]);
+    set("sigma", sigmas[to] ?? sigmas[at]);
+    draw(); // also where σ stays: puts the thumb back on it
+  });
+  const point = (event) => {
+    const view = resolve(model);
+    if (!view.sigmas.length || !event.isPrimary) return;
+    const box = plot.getBoundingClientRect();
+    const share = (event.clientX - box.left - MARGIN.left) / (box.width - MARGIN.left - MARGIN.right);
+    const to = view.sigmas[nearest(view.sigmas, share * domain(view).x[1])];
+    if (to !== view.sigma) set("sigma", to);
+  };
+  plot.addEventListener("pointermove", point);
+  plot.addEventListener("pointerdown", point);
+
+  function draw() {
+    const view = resolve(model);
+    const width = Math.floor(plot.clientWidth);
+    if (!width) return; // not laid out yet: the observer calls again
+    base.value = view.base;
+    rule.value = view.rule.key;
+    source.replaceChildren(...view.sources.map(({ name }) => html("option", { value: name }, name)));
+    source.value = view.source?.name ?? "";
+    source.parentNode.hidden = view.sources.length < 2;
+    boxes.forEach((box) => {
+      box.checked = view.attacks.some(({ key }) => key === box.value);
+      box.parentNode.classList.toggle("siam-absent", !view.source?.attacks[box.value]);
+    });
+    draws.disabled = view.draws.length < 2;
+    draws.max = Math.max(1, view.draws.length - 1);
+    draws.value = view.m;
+    draws.setAttribute("aria-valuetext", view.M ? `M = ${votes(view.M)}` : "not yet measured");
+    drawsValue.textContent = view.M ? `M = ${view.M}` : "M";
+    drawsTicks.replaceChildren(...view.draws.map((M, m) =>
+      html("span", { class: m === view.m ? "siam-on" : null }, M)));
+    plot.replaceChildren(chart(view, width));
+    const [x0, x1] = domain(view).x;
+    Object.assign(sigma, { min: x0, max: x1, value: view.sigma ?? 0, disabled: view.sigmas.length < 2 });
+    const here = view.lines.flatMap(({ attack, points }) => points
+      .filter((p) => p.sigma === view.sigma).map((p) => `${attack.name} ${percent(p.accuracy)} %`));
+    sigma.setAttribute("aria-valuetext",
+      here.length ? `σ = ${two(view.sigma)}: ${here.join(", ")}` : "not yet measured");
+    said.replaceChildren(...readout(view));
+    note.replaceChildren(...notes(view));
+    if (details.open) numbers.replaceChildren(table(view));
+  }
+
+  const [left, right] = [MARGIN.left - THUMB / 2, MARGIN.right - THUMB / 2];
+  el.append(html("div", { class: "siam-explorer", "data-testid": "siam-explorer", role: "group",
+    "aria-label": "σ/M explorer",
+    style: `--siam-left: ${left}px; --siam-right: ${right}px; --siam-thumb: ${THUMB}px` },
+    html("div", { class: "siam-controls" },
+      html("label", {}, html("span", {}, "Base model"), base),
+      html("label", {}, html("span", {}, "Voting rule"), rule),
+      html("label", { class: "siam-wide", hidden: true }, html("span", {}, "Measured on"), source),
+      html("fieldset", {}, html("legend", {}, "Attack"), html("div", {}, ...data.attacks.map(
+        ({ kind, name }, i) => html("label", { class: `siam-${kind}` }, boxes[i], html("span", {}, name))))),
+      html("div", {}, html("span", {}, drawsValue, " noisy passes vote"), draws, drawsTicks)),
+    plot,
+    html("div", { class: "siam-sigma" }, sigma,
+      html("span", { "aria-hidden": "true" }, "σ, input noise (normalised units)")),
+    said, note, details));
+
+  const traits = ["payload", "base_model", "rule", "attacks", "draws", "sigma", "source"];
+  traits.forEach((trait) => model.on(`change:${trait}`, draw));
+  const observer = new ResizeObserver(draw);
+  observer.observe(plot);
+  draw();
+  return () => {
+    observer.disconnect();
+    traits.forEach((trait) => model.off(`change:${trait}`, draw));
+    window.removeEventListener("pointerup", released);
+    window.removeEventListener("pointercancel", released);
+  };
+}
+
+export default { render };

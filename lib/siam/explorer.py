@@ -1,0 +1,307 @@
+"""The σ/M explorer: accuracy against the input noise σ, for a base model, rule and M of the reader's choice.
+
+    from siam.explorer import Explorer, explore
+    explore()                              # the committed records
+    Explorer(frame, base_model="CPNI-W")   # a frame of your own
+
+The same widget is live in JupyterLab and in the book's static pages; where no script runs, a picture and a
+table of the opening view stand in for it. No torch is needed.
+"""
+
+import base64
+import io
+import math
+from pathlib import Path
+
+import anywidget
+import numpy as np
+import pandas as pd
+import traitlets as t
+from matplotlib.figure import Figure
+
+from siam import report
+from siam.cifar10 import STD
+from siam.paths import PAPER, RESULTS
+from siam.runs import TIERS, clopper_pearson
+
+MODELS = ("CPNI-W", "EPGD-converged", "EPGD-diverged", "Gauss")  # of the paper's Table 3; others as measured
+RULES = {
+    "prediction": "prediction smoothing (eq. 8)",
+    "soft": "soft smoothing (eq. 9)",
+    "soft-logits": "soft smoothing on logits (the authors' code)",
+    "weighted": "weighted smoothing (eq. 11)",
+    "second": "first and second place (eq. 12, c = 0.5)",
+}
+ATTACKS = {"none": "clean", "pgd": "PGD", "epgd": "EPGD", "fgsm": "FGSM"}
+SPLITS = {
+    "test": "test images",
+    "heldout": "held-out training images",
+    "sample-test": "test images of the shipped sample",
+}
+COLOURS = {"none": "#0072B2", "pgd": "#D55E00", "epgd": "#009E73", "fgsm": "#CC79A7"}  # Okabe and Ito
+
+REQUIRED = ("label", "attack", "sigma", "rule", "M", "correct", "n")
+OPTIONAL = {  # what a frame of the reader's own may leave out
+    "id": "", "tier": "unstated", "checkpoint": "", "digest": "", "split": "test", "seed": 0, "batch_size": 0,
+    "precision": "", "epsilon": 8.0, "step_size": 0.0, "steps": 0, "samples": 0,
+}
+# Points that differ in any of these are never joined by one line, nor compared in one view.
+SOURCE = ["label", "tier", "split", "n", "checkpoint", "digest", "seed", "batch_size", "precision"]
+SETTING = ["attack", "steps", "step_size", "samples"]
+
+
+def payload(frame, printed=None, epsilon=8.0):
+    """What the explorer draws, as plain lists and dicts: sorted, compact, valid JSON.
+
+    frame: one row per record, rule and M; the columns REQUIRED, and those of OPTIONAL where known. low and
+    high, the 95 % interval, are computed if absent. printed: the paper's Table 3 as data/paper/table3.csv has
+    it, or None. epsilon: the attack budget shown, in 1/255 of the pixel range; others are left out.
+    Raises ValueError, one line, for a missing column or a value outside its range.
+    """
+    frame = _complete(frame)
+    frame = frame[(frame.attack == "none") | (frame.epsilon == epsilon)]
+    attacks = _attacks(frame, epsilon)
+    groups = frame.groupby(SOURCE, dropna=False)
+    sources = sorted((_source(dict(zip(SOURCE, key)), rows, attacks) for key, rows in groups), key=_preference)
+    return {
+        "models": list(dict.fromkeys([*MODELS, *sorted(frame.label.unique())])),
+        "rules": [{"key": key, "name": name} for key, name in RULES.items()],
+        "attacks": [{key: a[key] for key in ("key", "kind", "name", "detail", "extra")} for a in attacks],
+        "sources": sources,
+        "printed": _printed(printed),
+        "pixel_std": round(sum(STD) / len(STD), 4),
+    }
+
+
+def _complete(frame):
+    """`frame` with every column this module reads, checked."""
+    if frame.empty:
+        return pd.DataFrame({name: pd.Series(dtype=object) for name in (*REQUIRED, *OPTIONAL, "low", "high")})
+    missing = [name for name in REQUIRED if name not in frame]
+    if missing:
+        raise ValueError(f"the frame lacks the column {', '.join(missing)}; it needs {', '.join(REQUIRED)}")
+    frame = frame.assign(**{name: value for name, value in OPTIONAL.items() if name not in frame})
+    for name, allowed in (("rule", RULES), ("attack", ATTACKS)):
+        for value in set(frame[name]) - set(allowed):
+            raise ValueError(f"{name} = {value!r} is not allowed: give one of {', '.join(allowed)}")
+    for name in ("sigma", "M", "correct", "n"):
+        bad = frame[name][~(np.isfinite(frame[name].astype(float)) & (frame[name] >= 0))]
+        if len(bad):
+            raise ValueError(f"{name} = {bad.iloc[0]} is not allowed: give a finite number, 0 or more")
+    if not {"low", "high"} <= set(frame):
+        intervals = [clopper_pearson(correct, n) for correct, n in zip(frame.correct, frame.n)]
+        frame = frame.assign(low=[low for low, _ in intervals], high=[high for _, high in intervals])
+    return frame
+
+
+def _attacks(frame, epsilon):
+    """The attacks of the frame and the paper's three; a second setting of one is an attack of its own."""
+    found = frame.groupby(SETTING).size().sort_values(ascending=False, kind="stable")
+    attacks = []
+    for name in ATTACKS:
+        settings = [key[1:] for key in found.index if key[0] == name]
+        if not settings and name == "fgsm":
+            continue
+        for extra, (steps, step_size, samples) in enumerate(settings or [(0, 0.0, 0)]):
+            known = name != "none" and steps > 0
+            attacks.append({
+                "key": name if not extra else f"{name}-{steps}-{step_size:g}-{samples}",
+                "kind": "clean" if name == "none" else name,
+                "name": ATTACKS[name] + (f" {steps}×{step_size:g}, {samples}" if extra else ""),
+                "detail": f"{steps} step{'s' * (steps > 1)} of {step_size:g}/255 within {epsilon:g}/255"
+                          + f", gradient over {samples} passes" * (samples > 1) if known else "",
+                "extra": extra > 0,
+                "setting": [name, steps, step_size, samples] if settings else None,
+            })
+    return attacks
+
+
+def _source(source, rows, attacks):
+    """One checkpoint on one set of images: its curves, cells[rule][σ][M] = [correct, low, high] or None."""
+    draws = sorted(int(M) for M in rows.M.unique())
+    curves = {}
+    for attack in attacks:
+        points = rows[(rows[SETTING] == attack["setting"]).all(axis=1)] if attack["setting"] else rows[:0]
+        if points.empty:
+            continue
+        sigmas = sorted(points.sigma.unique())
+        cells = {rule: [[None] * len(draws) for _ in sigmas] for rule in RULES if rule in set(points.rule)}
+        ids = {}
+        # Of two records of one point the one with more draws comes last: it repeats the other's first passes.
+        if points.duplicated(["sigma", "rule", "M", "id"]).any():
+            raise ValueError(f"two rows for one point of {attack['name']}: {_name(source)}; give each an id")
+        points = points.assign(most=points.groupby("id").M.transform("max")).sort_values(["most", "id"])
+        for p in points.itertuples():
+            i, m = sigmas.index(p.sigma), draws.index(p.M)
+            cells[p.rule][i][m] = [int(p.correct), round(float(p.low), 4), round(float(p.high), 4)]
+            ids[p.sigma] = p.id
+        curves[attack["key"]] = {
+            "sigma": [float(s) for s in sigmas], "id": [ids[s] for s in sigmas], "cells": cells}
+    return {"model": source["label"], "name": _name(source), "tier": source["tier"], "split": source["split"],
+            "n": int(source["n"]), "draws": draws, "attacks": curves}
+
+
+def _name(source):
+    """A source in words, with everything that tells it from another."""
+    words = [f"{source['tier']} tier", f"{source['n']:,} {SPLITS.get(source['split'], source['split'])}"]
+    if source["checkpoint"]:
+        words.append(f"checkpoint {source['checkpoint']} ({source['digest'][:8]})")
+    words.append(f"seed {source['seed']}")
+    if source["batch_size"]:
+        words.append(f"batches of {source['batch_size']}")
+    if source["precision"]:
+        words.append(source["precision"])
+    return ", ".join(words)
+
+
+def _preference(source):
+    """Order of a model's sources: best tier first, then test images, then most points, then most images."""
+    tier = TIERS.index(source["tier"]) if source["tier"] in TIERS else -1
+    points = sum(len(curve["sigma"]) for curve in source["attacks"].values())
+    return -tier, source["split"] != "test", -points, -source["n"], source["name"]
+
+
+def _printed(table):
+    """The paper's operating points; accuracies in per cent, as printed."""
+    if table is None:
+        return []
+    return [
+        {"model": row["label"], "rule": row["rule"], "draws": int(row["M"]), "sigma": float(row["sigma"]),
+         "attack": attack, "mean": float(row[column]), "std": float(row[f"{column}_std"])}
+        for row in table.to_dict("records")
+        for attack, column in (("none", "clean"), ("pgd", "pgd"), ("epgd", "epgd"))
+    ]
+
+
+class Explorer(anywidget.AnyWidget):
+    """The explorer of a frame of evaluations (see `payload` for its columns).
+
+    The view is in the traits: base_model (a label of the frame or of the paper), rule, attacks (a list of
+    keys), draws (M), sigma (normalised units), source (its name; "" for the best there is). Read them, or set
+    them to move the figure; `shown()` gives the numbers in view. Raises ValueError for a bad value, in one line.
+    """
+
+    _esm = Path(__file__).with_name("explorer.js")
+    _css = Path(__file__).with_name("explorer.css")
+
+    payload = t.Dict().tag(sync=True)
+    base_model = t.Unicode().tag(sync=True)
+    rule = t.Unicode("prediction").tag(sync=True)
+    attacks = t.List(t.Unicode()).tag(sync=True)
+    draws = t.Int(1).tag(sync=True)
+    sigma = t.Float(0.0).tag(sync=True)
+    source = t.Unicode("").tag(sync=True)
+
+    def __init__(self, frame, printed=None, epsilon=8.0, **view):
+        data = payload(frame, printed, epsilon)
+        measured = [source["model"] for source in data["sources"]]
+        opening = {
+            "base_model": next((model for model in data["models"] if model in measured), data["models"][0]),
+            "attacks": ["none", "pgd", "epgd"],
+        }
+        super().__init__(payload=data, **(opening | view))
+        source = self._source()
+        if source and "draws" not in view:
+            self.draws = source["draws"][-1]
+        if source and "sigma" not in view:
+            sigmas = sorted({s for curve in source["attacks"].values() for s in curve["sigma"]})
+            self.sigma = sigmas[len(sigmas) // 2]
+
+    @t.validate("base_model", "rule", "attacks", "draws", "sigma")
+    def _valid(self, proposal):
+        name, value = proposal["trait"].name, proposal["value"]
+        allowed = {
+            "base_model": self.payload["models"],
+            "rule": list(RULES),
+            "attacks": [attack["key"] for attack in self.payload["attacks"]],
+        }
+        if name in allowed:
+            for item in [value] if isinstance(value, str) else value:
+                if item not in allowed[name]:
+                    options = ", ".join(allowed[name])
+                    raise ValueError(f"{name} = {item!r} is not allowed: give one of {options}")
+        elif name == "draws" and value < 1:
+            raise ValueError(f"draws = {value!r} is not allowed: give M, 1 or more")
+        elif name == "sigma" and not (math.isfinite(value) and value >= 0):
+            raise ValueError(f"sigma = {value!r} is not allowed: give a finite number, 0 or more")
+        return value
+
+    def _source(self):
+        """The source in view, or None where the base model is not yet measured."""
+        sources = [source for source in self.payload["sources"] if source["model"] == self.base_model]
+        named = [source for source in sources if source["name"] == self.source]
+        return next(iter(named + sources), None)
+
+    def shown(self):
+        """The numbers in view, a frame; its M is the measured one nearest to draws."""
+        source, rows = self._source(), []
+        if source:
+            n, tier, draws = source["n"], source["tier"], source["draws"]
+            m = min(range(len(draws)), key=lambda i: abs(math.log2(draws[i] / self.draws)))
+            for key in self.attacks:
+                curve = source["attacks"].get(key, {"sigma": [], "id": [], "cells": {}})
+                for sigma, id, cells in zip(curve["sigma"], curve["id"], curve["cells"].get(self.rule, [])):
+                    if cells[m]:
+                        correct, low, high = cells[m]
+                        rows.append((sigma, key, draws[m], correct / n, low, high, correct, n, tier, id))
+        columns = ["sigma", "attack", "M", "accuracy", "low", "high", "correct", "n", "tier", "id"]
+        return pd.DataFrame(rows, columns=columns)
+
+    def __repr__(self):
+        """The opening view in words and numbers: what a page without scripts, and a diff, can show."""
+        source, shown = self._source(), self.shown()
+        title = f"σ/M explorer: {self.base_model}, {RULES[self.rule]}"
+        if shown.empty:
+            return f"{title}: not yet measured"
+        names = {attack["key"]: attack["name"] for attack in self.payload["attacks"]}
+        cells = [f"{100 * p.accuracy:.1f} [{100 * p.low:.1f}, {100 * p.high:.1f}]"
+                 for p in shown.itertuples()]
+        wide = shown.assign(cell=cells).pivot(index="sigma", columns="attack", values="cell").fillna("–")
+        wide = wide[[key for key in self.attacks if key in wide]].rename(columns=names)
+        wide.index = [f"{sigma:.2f}" for sigma in wide.index]
+        return (f"{title}, M = {shown.M[0]}\n{source['name']}\n"
+                "correct, % of images [95 % interval], at each σ\n"
+                + wide.rename_axis(columns=None).to_string())
+
+    def picture(self):
+        """The opening view as PNG bytes, for where no script runs."""
+        figure = Figure(figsize=(7, 4), layout="constrained")
+        axes = figure.subplots()
+        axes.set(xlabel="σ, input noise (normalised units)", ylabel="correct, % of images")
+        source, shown = self._source(), self.shown()
+        for attack in self.payload["attacks"]:
+            colour = COLOURS["none" if attack["kind"] == "clean" else attack["kind"]]
+            points = shown[shown.attack == attack["key"]]
+            if len(points):
+                style = "o--" if attack["extra"] else "o-"
+                axes.plot(points.sigma, 100 * points.accuracy, style, color=colour, ms=3,
+                          label=attack["name"])
+                axes.fill_between(points.sigma, 100 * points.low, 100 * points.high, color=colour, alpha=0.15,
+                                  lw=0)
+            printed = [p for p in self.payload["printed"] if attack["key"] in self.attacks and
+                       (p["model"], p["rule"], p["attack"]) == (self.base_model, self.rule, attack["key"])]
+            axes.plot([p["sigma"] for p in printed], [p["mean"] for p in printed], "D", mfc="white",
+                      color=colour)
+        if len(shown):
+            axes.legend(frameon=False)
+        said = f"M = {shown.M[0]}; {source['name']}" if len(shown) else "not yet measured"
+        title = f"{self.base_model}, {RULES[self.rule]}; diamonds: printed by the paper\n{said}"
+        axes.set_title(title, fontsize=8, loc="left")
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+        png = io.BytesIO()
+        figure.savefig(png, dpi=150, metadata={"Software": None})
+        return png.getvalue()
+
+    def _repr_mimebundle_(self, **_):
+        view = {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
+        return {
+            "text/plain": repr(self),
+            "image/png": base64.b64encode(self.picture()).decode(),
+            "application/vnd.jupyter.widget-view+json": view,
+        }
+
+
+def explore(records=RESULTS, **view):
+    """The explorer of the records in a folder (data/results by default), beside the paper's Table 3."""
+    return Explorer(report.evaluations(records), pd.read_csv(PAPER / "table3.csv"), **view)

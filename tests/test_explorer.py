@@ -1,0 +1,193 @@
+"""The explorer's data: what goes into the page, and what stands in for it where no script runs."""
+
+import base64
+import functools
+import json
+import math
+import subprocess
+import sys
+import zlib
+
+import pandas as pd
+import pytest
+from siam.explorer import RULES, Explorer, payload
+from siam.paths import PAPER
+from siam.runs import clopper_pearson
+
+interval = functools.cache(clopper_pearson)
+PRINTED = pd.read_csv(PAPER / "table3.csv")
+SIGMAS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.24, 0.3, 0.4)
+DRAWS = (1, 2, 4, 8, 16, 32, 64)
+
+
+ATTACKS = ("none", "pgd", "epgd")
+
+
+def rows(label="CPNI-W", tier="cpu", n=1000, attacks=ATTACKS, sigmas=SIGMAS, draws=DRAWS, **run):
+    """Made-up evaluations with the shape of real ones: no number here is a measurement."""
+    settings = {"none": (0.0, 0.0, 0, 0), "fgsm": (8.0, 8.0, 1, 1), "pgd": (8.0, 2.0, 7, 1),
+                "epgd": (8.0, 2.0, 7, 8)}
+    base, peak = {"none": 0.84, "pgd": 0.50, "epgd": 0.42, "fgsm": 0.56}, 0.22
+    out = []
+    for attack in attacks:
+        epsilon, step_size, steps, samples = settings[attack]
+        for k, sigma in enumerate(sigmas):
+            for r, rule in enumerate(RULES):
+                for M in draws:
+                    shape = -0.5 * sigma**2 if attack == "none" else 0.08 - 1.6 * (sigma - peak) ** 2
+                    wobble = 0.006 * math.sin(9 * k + r)
+                    share = base[attack] + shape - 0.06 / M * (1 + 3 * sigma) - 0.004 * r + wobble
+                    correct = round(n * share)
+                    low, high = interval(correct, n)
+                    out.append({
+                        "id": f"{zlib.crc32(f'{label} {tier} {n} {attack} {k} {run}'.encode()):016x}",
+                        "label": label, "tier": tier, "checkpoint": label.lower(), "digest": "0123456789abcdef",
+                        "attack": attack, "epsilon": epsilon, "step_size": step_size, "steps": steps,
+                        "samples": samples, "sigma": sigma, "draws": max(draws), "split": "test", "images": n,
+                        "batch_size": 250, "seed": 0, "precision": "fp32", "rule": rule, "M": M,
+                        "correct": correct, "n": n, "accuracy": correct / n, "low": low, "high": high, **run})
+    return pd.DataFrame(out)
+
+
+def explorer(frame=None, **view):
+    return Explorer(rows() if frame is None else frame, PRINTED, **view)
+
+
+def test_the_payload_holds_the_counts_and_intervals_of_the_frame():
+    frame = rows()
+    data = payload(frame, PRINTED)
+    (source,) = data["sources"]
+    assert source["draws"] == list(DRAWS)
+    for p in frame.itertuples():
+        curve = source["attacks"][p.attack]
+        i, m = curve["sigma"].index(p.sigma), source["draws"].index(p.M)
+        assert curve["cells"][p.rule][i][m] == [p.correct, round(p.low, 4), round(p.high, 4)]
+        assert curve["id"][i] == p.id
+
+
+def test_the_payload_is_compact_json_whatever_the_order_of_the_rows():
+    frame = pd.concat([rows(), rows("Gauss", tier="smoke", n=300)], ignore_index=True)
+    text = json.dumps(payload(frame, PRINTED), allow_nan=False)
+    assert json.dumps(payload(frame.sample(frac=1, random_state=0), PRINTED), allow_nan=False) == text
+    assert len(text) < 24 * len(frame) + 10_000  # bytes
+
+
+def test_what_was_not_measured_is_null_and_not_a_number():
+    frame = rows()
+    gone = (frame.rule == "soft") & (frame.M == 8) & (frame.sigma == 0.1) & (frame.attack == "pgd")
+    curve = payload(frame[~gone])["sources"][0]["attacks"]["pgd"]
+    empty = [(rule, i, m) for rule, table in curve["cells"].items() for i, row in enumerate(table)
+             for m, cell in enumerate(row) if cell is None]
+    assert empty == [("soft", SIGMAS.index(0.1), DRAWS.index(8))]
+
+
+@pytest.mark.parametrize("run", [
+    {"tier": "smoke"}, {"n": 500}, {"split": "heldout"}, {"seed": 1}, {"checkpoint": "other"},
+    {"digest": "fedcba9876543210"}, {"batch_size": 100}, {"precision": "bf16"}])
+def test_measurements_that_differ_in_kind_are_kept_apart_and_named_apart(run):
+    data = payload(pd.concat([rows(), rows(**run)]))
+    assert len({source["name"] for source in data["sources"]}) == 2
+    assert all(len(curve["sigma"]) == len(SIGMAS) for s in data["sources"] for curve in s["attacks"].values())
+
+
+def test_the_best_tier_comes_first_then_the_test_images():
+    frames = [rows(tier="smoke", n=300), rows(tier="fast", split="heldout"), rows(tier="cpu"),
+              rows(tier="fast", sigmas=(0.0, 0.1))]
+    sources = payload(pd.concat(frames))["sources"]
+    assert [(s["tier"], s["split"]) for s in sources] == [
+        ("fast", "test"), ("fast", "heldout"), ("cpu", "test"), ("smoke", "test")]
+
+
+def test_of_two_records_of_a_point_the_one_with_more_draws_is_shown():
+    few, many = rows(draws=(1, 2, 4)).assign(id="f" * 16), rows(draws=(1, 2, 4, 8)).assign(id="0" * 16)
+    for frame in (pd.concat([few, many]), pd.concat([many, few])):
+        (source,) = payload(frame)["sources"]
+        assert source["draws"] == [1, 2, 4, 8]
+        assert set(source["attacks"]["pgd"]["id"]) == {"0" * 16}
+
+
+def test_attacks_of_another_budget_are_left_out_and_another_setting_is_another_attack():
+    weaker = rows(attacks=("pgd",)).assign(epsilon=4.0)
+    longer = rows(attacks=("pgd",), sigmas=(0.0,)).assign(steps=10)
+    data = payload(pd.concat([rows(), weaker, longer]))
+    assert [a["key"] for a in data["attacks"]] == ["none", "pgd", "pgd-10-2-1", "epgd"]
+    assert len(data["sources"][0]["attacks"]["pgd"]["sigma"]) == len(SIGMAS)
+    assert payload(pd.concat([rows(), weaker]), epsilon=4)["sources"][0]["attacks"].keys() == {"none", "pgd"}
+
+
+def test_a_frame_of_the_readers_own_needs_few_columns():
+    frame = rows()[["label", "attack", "sigma", "rule", "M", "correct", "n"]]
+    mine = explorer(frame.replace({"label": {"CPNI-W": "my net"}}))
+    assert mine.base_model == "my net"
+    pd.testing.assert_frame_equal(mine.shown()[["sigma", "low", "high"]], explorer().shown()[["sigma", "low", "high"]])
+
+
+@pytest.mark.parametrize("change, said", [
+    ({"rule": "loudest"}, "rule = 'loudest'"), ({"attack": "cw"}, "attack = 'cw'"),
+    ({"sigma": float("nan")}, "sigma = nan"), ({"sigma": -1.0}, "sigma = -1.0")])
+def test_a_bad_value_in_a_frame_is_named(change, said):
+    with pytest.raises(ValueError, match=said) as error:
+        payload(rows(sigmas=(0.1,)).assign(**change))
+    assert "\n" not in str(error.value)
+
+
+def test_a_frame_that_lacks_a_column_or_repeats_a_point_is_refused():
+    with pytest.raises(ValueError, match="lacks the column M;"):
+        payload(rows().drop(columns="M"))
+    with pytest.raises(ValueError, match="two rows for one point of clean"):
+        payload(pd.concat([rows(), rows().assign(correct=1)]))
+
+
+@pytest.mark.parametrize("view, said", [
+    ({"base_model": "VGG"}, "base_model = 'VGG'"), ({"rule": "x"}, "rule = 'x'"), ({"attacks": ["cw"]}, "'cw'"),
+    ({"draws": 0}, "draws = 0"), ({"sigma": -0.1}, "sigma = -0.1")])
+def test_a_bad_view_is_refused_at_once_and_later(view, said):
+    with pytest.raises(ValueError, match=said):
+        explorer(**view)
+    open_now = explorer()
+    with pytest.raises(ValueError, match=said):
+        open_now.set_trait(*view.popitem())
+
+
+def test_shown_gives_the_numbers_in_view():
+    frame = rows()
+    view = explorer(rule="weighted", draws=20, attacks=["epgd"])
+    expected = frame[(frame.rule == "weighted") & (frame.M == 16) & (frame.attack == "epgd")]
+    assert list(view.shown().correct) == list(expected.correct)
+    assert set(view.shown().M) == {16}
+    view.base_model = "Gauss"
+    assert view.shown().empty
+
+
+def test_the_text_is_stable_and_tells_tier_images_and_numbers():
+    text = repr(explorer())
+    assert text == repr(explorer())
+    for part in ("CPNI-W", "M = 64", "cpu tier, 1,000 test images", "clean", "PGD", "EPGD", "0.24"):
+        assert part in text
+    p = explorer(attacks=["pgd"]).shown().iloc[0]
+    assert f"{100 * p.accuracy:.1f} [{100 * p.low:.1f}, {100 * p.high:.1f}]" in text
+
+
+@pytest.mark.parametrize("empty", [pd.DataFrame(), rows()[:0]])
+def test_no_records_is_said_plainly(empty):
+    nothing = explorer(empty)
+    assert repr(nothing).endswith("not yet measured")
+    assert nothing.payload["sources"] == []
+    assert len(nothing.payload["printed"]) == 3 * len(PRINTED)
+
+
+def test_the_output_holds_widget_picture_and_text():
+    view = explorer()
+    bundle = view._repr_mimebundle_()
+    assert bundle["application/vnd.jupyter.widget-view+json"]["model_id"] == view.model_id
+    assert bundle["text/plain"] == repr(view)
+    png = base64.b64decode(bundle["image/png"])
+    assert png.startswith(b"\x89PNG") and png == explorer().picture()
+
+
+def test_explore_reads_records_and_needs_no_torch(tmp_path):
+    code = ("import sys; from siam.explorer import explore; e = explore(sys.argv[1]); "
+            "assert 'torch' not in sys.modules; print(e)")
+    out = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)
+    assert out.returncode == 0, out.stderr
+    assert "not yet measured" in out.stdout
