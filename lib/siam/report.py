@@ -1,0 +1,363 @@
+"""From records to the book's tables and figures, each beside what the paper prints.
+
+Only records are read, so every page is rebuilt in seconds. Accuracies are fractions in frames, percent on
+pages; σ is in normalised units, ε in 1/255 of the pixel range.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from siam import runs
+from siam.paths import PAPER, RESULTS
+from siam.style import NOT_YET, Figure, Table, fading, panel
+
+ATTACKS = {"none": "Clean", "pgd": "PGD", "epgd": "EPGD"}
+BASES = {"CPNI-W": "#0072B2", "EPGD-converged": "#009E73", "EPGD-diverged": "#CC79A7", "Gauss": "#D55E00"}
+RULES = {"prediction": "-", "soft": "--", "weighted": ":"}  # the paper's three; the records hold two more
+
+# A cell is one number of the paper; SAME is what the runs averaged in it must have in common.
+CELL = ["label", "method", "rule", "M", "sigma", "attack", "epsilon"]
+SAME = ["tier", "n", "precision", "batch_size", "recipe"]
+
+FLOATS = ["epsilon", "step_size", "sigma", "accuracy", "low", "high", "training_seed"]
+WHOLES = ["steps", "samples", "draws", "images", "batch_size", "seed", "n", "M", "correct"]
+
+# By number: title, the columns that name a row, and which attack each printed column is. No record holds the
+# transfer attacks of table 4 yet: they are made on another network than the one they meet.
+TABLES = {
+    1: ("The base models, one noisy forward pass",
+        {"method": "Method", "source": "Printed by"},
+        {"clean": "none", "pgd": "pgd"}),
+    2: ("Prior art", {"method": "Method"}, {"clean": "none", "pgd": "pgd"}),
+    3: ("Smoothing against white-box attacks",
+        {"label": "Base model", "rule": "Rule", "M": "M", "sigma": "σ", "choice": "Choice of σ and M"},
+        {"clean": "none", "pgd": "pgd", "epgd": "epgd"}),
+    4: ("Transferred attacks",
+        {"label": "Base model", "rule": "Rule", "M": "M", "sigma": "σ"},
+        {"pgd": "transferred PGD", "pgd_s": "transferred PGD-s", "epgd": "transferred EPGD"}),
+}
+PAPERS_CHOICE = "the paper's σ and M (its own choice, made on the test set)"
+
+
+# --- frames -------------------------------------------------------------------------------------------------
+
+def _records(folder, kind):
+    return [runs.read(path) for path in sorted((Path(folder) / kind).glob("*.json"))]
+
+
+def trainings(folder=RESULTS):
+    """One row per trained checkpoint: training_id, the fields of its run, recipe (the run without seed and
+    start, as text), tier, name, label, digest, epoch, held-out counts heldout_n, clean, adversarial; seconds.
+
+    Raises ValueError for a file in folder/training that is no record.
+    """
+    columns = ["training_id", *runs.TrainingRun.__dataclass_fields__, "recipe", "tier", "name", "label",
+               "digest", "epoch", "heldout_n", "clean", "adversarial", "seconds"]
+    rows = []
+    for record in _records(folder, "training"):
+        recipe = {key: value for key, value in record["run"].items() if key not in ("seed", "start")}
+        shared = {**record["run"], "recipe": json.dumps(recipe, sort_keys=True), "training_id": record["id"],
+                  "tier": record["tier"], "seconds": record.get("seconds")}
+        for checkpoint in record["checkpoints"]:
+            heldout = checkpoint.get("heldout", {})
+            rows.append({**shared, **checkpoint, **heldout, "heldout_n": heldout.get("n")})
+    return pd.DataFrame(rows, columns=columns)
+
+
+def evaluations(folder=RESULTS):
+    """One row per evaluation, voting rule and M: the fields of its run; id, tier, n, device, commit; rule, M,
+    correct, accuracy, low, high; of its training label, variant, method, training_id, training_seed, recipe.
+
+    Raises ValueError for a file in folder/evaluation or folder/training that is no record.
+    """
+    about = ["id", "tier", "n", "device", "commit"]
+    counts = ["rule", "M", "correct", "accuracy", "low", "high"]
+    rows = [{**record["run"], **{key: record.get(key) for key in about}, **line}
+            for record in _records(folder, "evaluation") for line in record["result"]]
+    frame = pd.DataFrame(rows, columns=[*runs.EvaluationRun.__dataclass_fields__, *about, *counts])
+    trained = trainings(folder).rename(columns={"seed": "training_seed"}).drop_duplicates("digest")
+    trained = trained[["digest", "label", "variant", "method", "training_id", "training_seed", "recipe"]]
+    frame = frame.merge(trained, on="digest", how="left")
+    frame = frame.astype({**dict.fromkeys(FLOATS, float), **dict.fromkeys(WHOLES, int)})  # when empty as well
+    frame["label"] = frame["label"].fillna(frame["checkpoint"])  # a reader's own network has no record
+    return frame.fillna({"variant": "unknown", "method": "unknown", "training_id": "", "recipe": ""})
+
+
+def paper(number, folder=PAPER):
+    """The numbers printed in table `number`, 1 to 4, in percent; label, training, rule, M and sigma say
+    which of our cells a row is and are empty where it is none. Raises ValueError for another number.
+    """
+    if number not in TABLES:
+        raise ValueError(f"table = {number!r} is not allowed: give one of 1, 2, 3, 4")
+    return pd.read_csv(Path(folder) / f"table{number}.csv")
+
+
+def cells(frame):
+    """One row per cell: of its evaluations those of the best tier, then of most images, averaged over runs.
+
+    frame: rows of `evaluations`. Columns: CELL, tier, n, accuracy (mean), std (over runs, NaN for one), runs,
+    low, high, ids, seeds. Runs share their images, so the interval is the mean of theirs: more runs do not
+    narrow it.
+    """
+    seeds = ["?" if pd.isna(trained) else f"{trained:g}" for trained in frame["training_seed"]]
+    seeds = [f"{trained}/{seed}" for trained, seed in zip(seeds, frame["seed"])]
+    frame = frame.assign(order=frame["tier"].map(runs.TIERS.index), seeds=seeds)
+    frame = frame.sort_values(["order", "n", "precision", "draws", "batch_size", "id"],
+                              ascending=[False, False, False, False, True, True])
+    groups = frame.groupby(CELL, sort=False)
+    keep = np.ones(len(frame), bool)
+    for column in SAME:
+        keep &= (frame[column] == groups[column].transform("first")).to_numpy(bool)
+    frame = frame[keep].drop_duplicates([*CELL, "digest", "seed"])
+    return frame.groupby(CELL).agg(
+        tier=("tier", "first"), n=("n", "first"), accuracy=("accuracy", "mean"), std=("accuracy", "std"),
+        runs=("id", "size"), low=("low", "mean"), high=("high", "mean"),
+        ids=("id", lambda ids: tuple(sorted(ids))), seeds=("seeds", lambda seeds: tuple(sorted(seeds))),
+    ).reset_index()
+
+
+def as_in_paper(frame):
+    """The evaluations with the paper's attack (7 steps of ε/4; PGD: 1 gradient draw, EPGD: 8) or none."""
+    samples = frame["samples"] == frame["attack"].map({"pgd": 1, "epgd": 8})
+    steps = (frame["steps"] == 7) & np.isclose(4 * frame["step_size"], frame["epsilon"])
+    return frame[(frame["attack"] == "none") | (samples & steps)]
+
+
+def _select(frame, **values):
+    for column, value in values.items():
+        close = np.isclose(frame[column], value) if column in ("sigma", "epsilon") else frame[column] == value
+        frame = frame[close]
+    return frame
+
+
+# --- tables -------------------------------------------------------------------------------------------------
+
+def table(number, folder=RESULTS):
+    """Table `number` of the paper: each printed number, ours, the difference, what ours was measured on.
+
+    Returns a Table. Raises ValueError for a number that is none of 1 to 4.
+    """
+    printed = paper(number)
+    title, names, attacks = TABLES[number]
+    frame = as_in_paper(evaluations(folder))
+    ours, heldout = (cells(frame[(frame["split"] == "heldout") == choosing]) for choosing in (False, True))
+    lines, used = [], []
+    for row in _rows(number, printed, ours, heldout):
+        for column, attack in attacks.items():
+            cell = _find(ours, row, attack)
+            used += [] if cell is None else [cell]
+            name = {text: _name(row[key]) for key, text in names.items()}
+            lines.append({**name, "Attack": ATTACKS.get(attack, attack), **_compare(row, column, cell)})
+    asked = [_find(ours, row, attack) is not None
+             for row in printed.dropna(subset="label").to_dict("records") for attack in attacks.values()]
+    caption = f"Table {number}: {title}. Measured: {sum(asked)} of the {len(asked)} cells that are ours."
+    return Table(pd.DataFrame(lines), caption + _explain(pd.DataFrame(used)), len(names))
+
+
+def _rows(number, printed, ours, heldout):
+    """The printed rows and, between them, rows that the paper does not have; each says which it is."""
+    rows = []
+    for row in printed.to_dict("records"):
+        rows.append({**row, "choice": PAPERS_CHOICE})
+        if number == 3:
+            rows += _beside(rows[-1], ours)
+    if number == 1:
+        plain = {"source": "ours only", "label": "plain", "rule": "prediction", "M": 1, "sigma": 0.0}
+        rows.append({**plain, "method": "no noise, adversarial training", "training": "adversarial"})
+        rows.append({**plain, "method": "no noise, normal training", "training": "plain"})
+    if number == 3:
+        bases = printed[["label", "rule"]].drop_duplicates()
+        rows += [_chosen(heldout, label, rule) for label, rule in bases.itertuples(index=False)]
+    return rows
+
+
+def _beside(row, ours):
+    """Rows under a printed row of table 3: its rule as in the authors' code; the nearest cell we have."""
+    rows = []
+    if row["rule"] == "soft":
+        choice = PAPERS_CHOICE + ", logits averaged as in the authors' code"
+        rows.append({**row, "rule": "soft-logits", "choice": choice})
+    near = _select(ours[ours["attack"].isin(ATTACKS)], label=row["label"], rule=row["rule"])
+    if len(near) and all(_find(ours, row, attack) is None for attack in ATTACKS):
+        # The nearest σ counts first, then the nearest M in doublings.
+        far = 1000 * np.abs(near["sigma"] - row["sigma"]) + np.abs(np.log2(near["M"] / row["M"]))
+        M, sigma = near.loc[far.idxmin(), ["M", "sigma"]]
+        rows.append({"label": row["label"], "rule": row["rule"], "M": M, "sigma": sigma,
+                     "choice": "nearest cell we measured, not the paper's cell"})
+    return rows
+
+
+def _chosen(heldout, label, rule):
+    """σ and M of the highest PGD accuracy on held-out training images (ties: fewer draws, less noise)."""
+    row = {"label": label, "rule": rule, "M": "–", "sigma": "–",
+           "choice": "ours: best PGD accuracy on held-out images"}
+    found = _one_tier(_select(heldout, label=label, rule=rule, attack="pgd", epsilon=8))
+    if len(found):
+        best = found.sort_values(["accuracy", "M", "sigma"], ascending=[False, True, True]).iloc[0]
+        row.update(M=best["M"], sigma=best["sigma"], choice=f"{row['choice']} (n = {best['n']:,})")
+    return row
+
+
+def _find(ours, row, attack):
+    """The cell of ours that a row and an attack name, or None."""
+    if pd.isna(row["label"]) or row["M"] == "–":
+        return None
+    found = _select(ours, attack=attack, epsilon=0 if attack == "none" else 8,
+                    **{key: row[key] for key in ("label", "rule", "M", "sigma")})
+    if not pd.isna(row.get("training")):
+        found = _select(found, method=row["training"])
+    return None if found.empty else found.iloc[0]
+
+
+def _compare(row, column, cell):
+    """The columns of one comparison, as text."""
+    printed, std = row.get(column, np.nan), row.get(column + "_std", np.nan)
+    line = {"Paper, %": "–" if pd.isna(printed) else _spread(printed, std),
+            "Ours, %": "–" if pd.isna(row["label"]) else NOT_YET,
+            "95 % interval": "", "Difference": "", "Tier": "", "n": "", "Runs": "", "Records": ()}
+    if cell is None:
+        return line
+    difference = 100 * cell["accuracy"] - printed
+    if not pd.isna(printed):
+        in_stds = "" if pd.isna(std) else f" ({_signed(difference / std, 1)} std)"
+        line["Difference"] = _signed(difference, 2) + in_stds
+    return {**line, "Ours, %": _spread(100 * cell["accuracy"], 100 * cell["std"]),
+            "95 % interval": f"{100 * cell['low']:.1f}–{100 * cell['high']:.1f}",
+            "Tier": cell["tier"], "n": f"{cell['n']:,}", "Records": cell["ids"],
+            "Runs": f"{cell['runs']} ({', '.join(cell['seeds'])})"}
+
+
+def _explain(used):
+    """The end of a table's caption: what its cells were measured on."""
+    if used.empty:
+        return " No record holds any of them yet."
+    one = " One run has no std." if used["runs"].min() == 1 else ""
+    return (f" {_made_on(used)}. Difference: ours − the paper's, in points (in the paper's std)."
+            f" Runs: how many (seeds of training/evaluation).{one}{_warning(used)}")
+
+
+def _made_on(used):
+    """Tier, images and runs of some cells in words: once if the same for all, else for each `part`."""
+    def words(cells):
+        tiers = " and ".join(tier for tier in reversed(runs.TIERS) if tier in set(cells["tier"]))
+        return f"tier {tiers}, n = {_range(cells['n'])} images, runs per cell: {_range(cells['runs'])}"
+
+    parts = {part: words(cells) for part, cells in used.groupby("part", sort=False)} if "part" in used else {}
+    same = len(set(parts.values())) < 2
+    text = words(used) if same else "; ".join(f"{part}: {made_on}" for part, made_on in parts.items())
+    return text[0].upper() + text[1:]
+
+
+def _warning(used):
+    weak = " and ".join(tier for tier in ("cpu", "smoke") if tier in set(used["tier"]))
+    return f" Tier {weak}: a small model of the experiment, not a reproduction." if weak else ""
+
+
+def _range(values):
+    return f"{min(values):,}" if min(values) == max(values) else f"{min(values):,} to {max(values):,}"
+
+
+def _name(value):
+    return f"{value:g}" if isinstance(value, (int, float)) else str(value)
+
+
+def _spread(mean, std):
+    return f"{mean:.2f}" + ("" if pd.isna(std) else f" ± {std:.2f}")
+
+
+def _signed(value, digits):
+    return f"{value:+.{digits}f}".replace("-", "−")
+
+
+# --- figures ------------------------------------------------------------------------------------------------
+
+def _draw(number, title, frame, panels, hue, look, x="sigma", xlabel="σ (normalised units)"):
+    """A Figure of evaluations. panels: {title: selection of cells}; hue: cells -> the names of their curves;
+    look: names of the curves -> {name: (colour, dashes)}, in the order of the legend.
+    """
+    title = f"Figure {number}: {title}."
+    frame = as_in_paper(frame[frame["split"] != "heldout"])
+    ours = {name: _one_tier(cells(_select(frame, **chosen))) for name, chosen in panels.items()}
+    ours = {name: part.assign(curve=hue(part)) for name, part in ours.items() if len(part)}
+    if not ours:
+        return Figure([], {}, f"{title} {NOT_YET.capitalize()}: no record holds any of it.", None)
+    everything = pd.concat([part.assign(part=name + ", " + part["label"]) for name, part in ours.items()])
+    look = look(everything.sort_values(["M", "sigma"])["curve"].unique())
+    drawn, numbers = [], []
+    for name, part in ours.items():
+        curves = {curve: part[part["curve"] == curve].sort_values(x) for curve in look}
+        curves = {curve: points for curve, points in curves.items() if len(points)}
+        drawn.append(panel(curves, look, x, xlabel, name, f"figure{number} {name}"))
+        wide = part.assign(text=part.apply(_point, axis=1)).pivot(index=x, columns="curve", values="text")
+        wide = wide.reindex(columns=list(look)).astype(object).fillna(NOT_YET).rename(index="{:g}".format)
+        numbers.append(wide.reset_index(names=xlabel).assign(Panel=name))
+    missing = ", ".join(name for name in panels if name not in ours)
+    missing = f" {NOT_YET.capitalize()}: {missing}." if missing else ""
+    caption = (f"{title} {_made_on(everything)}. Bands: exact 95 % interval over images. Points along M are"
+               f" nested: they share their forward passes.{missing}{_warning(everything)}")
+    numbers = pd.concat(numbers)[["Panel", xlabel, *look]]
+    table = Table(numbers, "Accuracy in percent (95 % interval), tier", 1)
+    return Figure(drawn, look, caption, table)
+
+
+def _point(cell):
+    return f"{100 * cell.accuracy:.1f} ({100 * cell.low:.1f}–{100 * cell.high:.1f}), {cell.tier}"
+
+
+def _one_tier(frame):
+    """Of each base model only the cells of its best tier: what is compared along a curve is comparable."""
+    order = frame["tier"].map(runs.TIERS.index)
+    return frame[order == order.groupby(frame["label"]).transform("max")]
+
+
+def _by_draws(frame):
+    return "M = " + frame["M"].astype(str)
+
+
+def _by_sigma(frame):
+    return "σ = " + frame["sigma"].map("{:g}".format)
+
+
+def _attack(attack):
+    return {"attack": attack, "epsilon": 0 if attack == "none" else 8}
+
+
+def figure1(folder=RESULTS):
+    """Accuracy of CPNI-W with prediction smoothing against σ, a curve for each M; panels clean, PGD, EPGD."""
+    panels = {name: dict(label="CPNI-W", rule="prediction", **_attack(key)) for key, name in ATTACKS.items()}
+    return _draw(1, "CPNI-W with prediction smoothing", evaluations(folder), panels, _by_draws, fading)
+
+
+def figure2(folder=RESULTS):
+    """Accuracy at M = 8 against σ for the paper's base models and voting rules; panels clean, PGD, EPGD."""
+    frame = evaluations(folder)
+    frame = frame[frame["label"].isin(BASES) & frame["rule"].isin(RULES)]
+    panels = {name: dict(M=8, **_attack(key)) for key, name in ATTACKS.items()}
+    styles = {f"{label}, {rule}": (colour, dashes)
+              for label, colour in BASES.items() for rule, dashes in RULES.items()}
+
+    def look(names):
+        return {name: style for name, style in styles.items() if name in names}
+
+    return _draw(2, "Base models and voting rules, M = 8", frame, panels,
+                 lambda part: part["label"] + ", " + part["rule"], look)
+
+
+def figure3(folder=RESULTS):
+    """Accuracy of Gauss and EPGD-diverged with prediction smoothing against σ, a curve for each M."""
+    panels = {f"{label}, {ATTACKS[key]}": dict(label=label, rule="prediction", **_attack(key))
+              for key in ("epgd", "pgd") for label in ("Gauss", "EPGD-diverged")}
+    title = "Gauss and EPGD-diverged with prediction smoothing"
+    return _draw(3, title, evaluations(folder), panels, _by_draws, fading)
+
+
+def figure4(folder=RESULTS):
+    """Accuracy of CPNI-W, prediction smoothing, M = 8, under PGD against ε; curves: σ with 2 or more ε."""
+    pgd = dict(label="CPNI-W", rule="prediction", M=8, attack="pgd")
+    frame = _select(evaluations(folder), **pgd)
+    frame = frame[frame.groupby("sigma")["epsilon"].transform("nunique") >= 2]
+    title = "CPNI-W with prediction smoothing, M = 8, under PGD"
+    return _draw(4, title, frame, {"PGD": pgd}, _by_sigma, fading, "epsilon", "ε (1/255 of the pixel range)")

@@ -1,0 +1,132 @@
+"""How tables and figures look on a page: text with captions, links and colours that follow the page's own.
+
+Nothing here knows of records: it is given frames and curves. No torch.
+"""
+
+import io
+import re
+from html import escape
+
+import matplotlib
+from matplotlib.colors import LinearSegmentedColormap, to_hex
+from matplotlib.figure import Figure as Canvas
+
+NOT_YET = "not yet measured"
+
+# Text and axes take the page's own colour, dark or light: INK stands for it while matplotlib draws.
+INK = "#010203"
+STYLE = {"svg.fonttype": "none", "font.size": 10, "axes.spines.top": False, "axes.spines.right": False,
+         "axes.grid": True, "grid.alpha": 0.15, "lines.linewidth": 1.6, "lines.markersize": 3.5,
+         **dict.fromkeys(["text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color",
+                          "grid.color"], INK)}
+# From vermillion to blue: ordered for every kind of colour vision, legible on white and on black.
+DRAWS = LinearSegmentedColormap.from_list("draws", ["#D55E00", "#8A7F8D", "#0072B2"])
+
+
+class Table:
+    """A table for the page (HTML with caption and links) and for the console (text).
+
+    frame: cells as text, or as a tuple of record ids. keys: how many leading columns name a row; equal
+    neighbours in them are shown once.
+    """
+
+    def __init__(self, frame, caption, keys):
+        self.frame, self.caption, self.keys = frame, caption, keys
+
+    def __repr__(self):
+        frame = self.frame.map(lambda value: " ".join(value) if isinstance(value, tuple) else value)
+        return f"{self.caption}\n{frame.to_string(index=False)}"
+
+    def _repr_html_(self):
+        head = "".join(f'<th scope="col">{escape(name)}</th>' for name in self.frame.columns)
+        rows = list(self.frame.itertuples(index=False, name=None))
+        body = "\n".join(f"<tr>{self._row(rows, i)}</tr>" for i in range(len(rows)))
+        name = escape(self.caption.split(".")[0])
+        # The caption stays outside what scrolls, readable on a narrow screen; tabindex: scrolls by keyboard.
+        return (f'<figure class="numbers"><figcaption>{escape(self.caption)}</figcaption>\n'
+                f'<div class="table-scroll" tabindex="0" role="region" aria-label="{name}">\n'
+                f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div></figure>")
+
+    def _row(self, rows, i):
+        parts = []
+        for j, value in enumerate(rows[i]):
+            start = rows[i][:j + 1]
+            if j < self.keys:
+                if i and rows[i - 1][:j + 1] == start:
+                    continue
+                span = next((k for k, row in enumerate(rows[i:]) if row[:j + 1] != start), len(rows) - i)
+                parts.append(f'<th scope="row" rowspan="{span}">{escape(value)}</th>')
+            elif isinstance(value, tuple):
+                parts.append("<td>" + " ".join(map(_link, value)) + "</td>")
+            elif value == NOT_YET:
+                parts.append(f'<td class="missing">{value}</td>')
+            else:
+                parts.append(f"<td>{escape(value)}</td>")
+        return "".join(parts)
+
+
+def _link(id):
+    # The same relative address serves the notebook in JupyterLab and the page of the book.
+    return f'<a href="../data/results/evaluation/{id}.json">{id}</a>'
+
+
+class Figure:
+    """A figure for the page, and its caption and numbers for the console.
+
+    panels: SVG texts, one per panel so that they stack on a narrow screen; legend: {name: (colour, dashes)};
+    numbers: the Table folded below, or None where nothing is drawn.
+    """
+
+    def __init__(self, panels, legend, caption, numbers):
+        self.panels, self.legend, self.caption, self.numbers = panels, legend, caption, numbers
+
+    def __repr__(self):
+        return f"{self.caption}\n{self.numbers!r}" if self.panels else self.caption
+
+    def _repr_html_(self):
+        caption = f"<figcaption>{escape(self.caption)}</figcaption>"
+        if not self.panels:
+            return f'<figure class="panels missing">{caption}</figure>'
+        grid = "display:grid;grid-template-columns:repeat(auto-fit,minmax(15rem,1fr));gap:.75rem"
+        legend = " ".join(f'<span style="white-space:nowrap">{_key(*line)} {escape(name)}&emsp;</span>'
+                          for name, line in self.legend.items())
+        return (f'<figure class="panels"><div style="{grid}">{"".join(self.panels)}</div>'
+                f'<p class="legend">{legend}</p>{caption}</figure>'
+                f"<details><summary>The numbers</summary>{self.numbers._repr_html_()}</details>")
+
+
+def _key(colour, dashes):
+    dash = {"-": "", "--": "6 3", ":": "1.5 2.5"}[dashes]
+    return (f'<svg width="24" height="8" aria-hidden="true"><line x2="24" y1="4" y2="4" stroke="{colour}" '
+            f'stroke-width="2.5" stroke-dasharray="{dash}"/></svg>')
+
+
+def panel(curves, look, x, xlabel, title, salt):
+    """One panel as SVG text, the same text every time.
+
+    curves: {name: frame with the columns x, accuracy, low, high, sorted by x}; look: {name: (colour,
+    dashes)}; salt: keeps the ids of one panel apart from those of another on the same page.
+    """
+    with matplotlib.rc_context({**STYLE, "svg.hashsalt": salt}):
+        canvas = Canvas(figsize=(3.2, 2.9), layout="constrained")
+        axes = canvas.subplots()
+        for name, curve in curves.items():
+            colour, dashes = look[name]
+            low, high = 100 * curve["low"], 100 * curve["high"]
+            axes.fill_between(curve[x], low, high, color=colour, alpha=0.1, linewidth=0)
+            axes.plot(curve[x], 100 * curve["accuracy"], dashes, color=colour, marker="o")
+        axes.set(title=title, xlabel=xlabel, ylabel="accuracy, %")
+        file = io.StringIO()
+        canvas.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    svg = file.getvalue()
+    svg = svg[svg.index("<svg"):].replace(INK, "currentColor")
+    svg = re.sub("<metadata>.*?</metadata>", "", re.sub('<g id="[^"]*"', "<g", svg), flags=re.DOTALL)
+    ends = ", ".join(f"{name}: {100 * curve['accuracy'].min():.1f} to {100 * curve['accuracy'].max():.1f} %"
+                     for name, curve in curves.items())
+    alt = escape(f"{title}: accuracy against {xlabel}. {ends}", quote=True)
+    return svg.replace("<svg", f'<svg role="img" aria-label="{alt}" style="width:100%;height:auto"', 1)
+
+
+def fading(names):
+    """Colours for an ordered list of curves, first to last."""
+    return {name: (to_hex(DRAWS(i / max(len(names) - 1, 1))), "-") for i, name in enumerate(names)}

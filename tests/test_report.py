@@ -1,0 +1,272 @@
+"""Tables and figures on synthetic records: the right cell, the best tier, nothing invented."""
+
+import re
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+
+from siam import report, runs, style
+
+DIGITS = {"CPNI-W": "a", "PNI-W": "b", "Gauss": "c", "EPGD-diverged": "d", "plain": "e"}
+
+
+def digest(label, seed):
+    return (DIGITS[label] + str(seed)) * 8
+
+
+def train(folder, label, tier="cpu", seed=0, method="adversarial"):
+    variant = label if label in runs.VARIANTS else "CPNI-W"
+    sigma = 0.24 if method == "gauss" else 0
+    run = runs.TrainingRun(variant, method, {"tier": tier, "epochs": 2}, seed=seed, sigma=sigma)
+    checkpoint = {"name": f"{label.lower()}-{seed}", "label": label, "digest": digest(label, seed),
+                  "epoch": 2, "heldout": {"n": 100, "clean": 70, "adversarial": 40}}
+    runs.write(runs.record(run, tier=tier, checkpoints=[checkpoint], history=[], seconds=1.0), folder)
+
+
+def evaluate(folder, label, attack, correct, n=1000, tier="cpu", sigma=0.0, draws=8, seed=0, training_seed=0,
+             rules=("prediction", "soft"), **asked):
+    run = runs.EvaluationRun(f"{label.lower()}-{training_seed}", digest(label, training_seed), attack,
+                             sigma=sigma, samples=8 if attack == "epgd" else 1, draws=draws, images=n,
+                             seed=seed, **asked)
+    result = [runs.row(rule, 2**k, correct + k, n) for rule in rules for k in range(draws.bit_length())]
+    runs.write(runs.record(run, tier=tier, n=n, result=result), folder)
+    return run
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """CPNI-W at σ = 0 and 0.24 up to M = 8, clean and PGD, and a held-out grid; nothing else."""
+    train(tmp_path, "CPNI-W")
+    for sigma, clean, pgd in ((0.0, 700, 400), (0.24, 650, 430)):
+        evaluate(tmp_path, "CPNI-W", "none", clean, sigma=sigma)
+        evaluate(tmp_path, "CPNI-W", "pgd", pgd, sigma=sigma)
+        evaluate(tmp_path, "CPNI-W", "pgd", round(pgd / 2), n=500, sigma=sigma, split="heldout")
+    return tmp_path
+
+
+def line(table, **values):
+    frame = table.frame
+    for column, value in values.items():
+        frame = frame[frame[column] == value]
+    assert len(frame) == 1, frame
+    return frame.iloc[0]
+
+
+def test_imports_no_torch():
+    code = "import sys, siam.report; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_frames_join_training_and_keep_unknown_networks(folder):
+    evaluate(folder, "Gauss", "none", 10)  # no training record
+    frame = report.evaluations(folder)
+    assert set(frame["label"]) == {"CPNI-W", "gauss-0"}
+    ours = frame[frame["label"] == "CPNI-W"]
+    assert len(ours) == 6 * 2 * 4 and set(ours["method"]) == {"adversarial"}
+    assert set(ours["training_seed"]) == {0}
+    assert list(report.trainings(folder)["heldout_n"]) == [100]
+
+
+def test_frames_of_nothing_have_their_columns(tmp_path):
+    assert {"label", "accuracy", "tier", "sigma"} <= set(report.evaluations(tmp_path).columns)
+    assert report.evaluations(tmp_path).empty and report.trainings(tmp_path).empty
+
+
+def test_a_corrupt_record_is_named(folder):
+    path = next((folder / "evaluation").glob("*.json"))
+    path.write_text(path.read_text()[:50])
+    with pytest.raises(ValueError, match=path.name):
+        report.evaluations(folder)
+
+
+def test_difference_and_interval_of_a_table(folder):
+    row = line(report.table(1, folder), Method="CPNI-W", Attack="PGD")
+    assert row["Paper, %"] == "48.84 ± 0.55" and row["Ours, %"] == "40.00"
+    assert row["Difference"] == "−8.84 (−16.1 std)"
+    low, high = runs.clopper_pearson(400, 1000)
+    assert row["95 % interval"] == f"{100 * low:.1f}–{100 * high:.1f}"
+    assert (row["Tier"], row["n"], row["Runs"]) == ("cpu", "1,000", "1 (0/0)")
+    assert len(row["Records"]) == 1
+
+
+def test_what_is_not_measured_says_so_and_what_is_not_ours_is_a_dash(folder):
+    table = report.table(1, folder)
+    missing = table.frame[table.frame["Method"] == "CPNI-A-a"]
+    assert list(missing["Ours, %"]) == [report.NOT_YET] * 2 and set(missing["Records"]) == {()}
+    theirs = table.frame[table.frame["Printed by"] == "He et al. [16]"]
+    assert set(theirs["Ours, %"]) == {"–"}
+    assert "Measured: 2 of the 8 cells" in table.caption
+
+
+def test_two_runs_have_a_std_and_one_has_none(folder):
+    train(folder, "CPNI-W", seed=1)
+    evaluate(folder, "CPNI-W", "pgd", 420, training_seed=1)
+    table = report.table(1, folder)
+    row = line(table, Method="CPNI-W", Attack="PGD")
+    assert row["Ours, %"] == "41.00 ± 1.41" and row["Runs"] == "2 (0/0, 1/0)" and len(row["Records"]) == 2
+    assert "±" not in line(table, Method="CPNI-W", Attack="Clean")["Ours, %"]
+    assert "One run has no std" in table.caption
+
+
+def test_best_tier_wins_then_most_images_and_tiers_are_not_averaged(folder):
+    evaluate(folder, "CPNI-W", "pgd", 50, n=100, tier="smoke", split="sample-test")
+    evaluate(folder, "CPNI-W", "pgd", 100, n=500)
+    row = line(report.table(1, folder), Method="CPNI-W", Attack="PGD")
+    assert (row["Ours, %"], row["Tier"], row["n"]) == ("40.00", "cpu", "1,000")
+    evaluate(folder, "CPNI-W", "pgd", 4500, n=10_000, tier="fast")
+    row = line(report.table(1, folder), Method="CPNI-W", Attack="PGD")
+    assert (row["Ours, %"], row["Tier"], row["n"]) == ("45.00", "fast", "10,000")
+    assert "cpu" in report.table(1, folder).caption  # the clean cell is still cpu, and the caption says so
+
+
+def test_other_recipes_are_not_averaged(folder):
+    run = runs.TrainingRun("CPNI-W", "adversarial", {"tier": "cpu", "epochs": 9}, seed=1)
+    checkpoint = {"name": "cpni-w-1", "label": "CPNI-W", "digest": digest("CPNI-W", 1), "epoch": 9}
+    runs.write(runs.record(run, tier="cpu", checkpoints=[checkpoint], history=[]), folder)
+    evaluate(folder, "CPNI-W", "pgd", 900, training_seed=1)
+    assert line(report.table(1, folder), Method="CPNI-W", Attack="PGD")["Runs"].startswith("1 ")
+
+
+def test_weaker_attacks_do_not_stand_in_for_the_papers(folder):
+    train(folder, "PNI-W")
+    evaluate(folder, "PNI-W", "pgd", 900, steps=3)
+    evaluate(folder, "PNI-W", "pgd", 900, epsilon=4.0, step_size=1.0)
+    row = line(report.table(1, folder), Method="PNI-W", Attack="PGD", **{"Printed by": "the paper"})
+    assert row["Ours, %"] == report.NOT_YET
+
+
+def test_plain_rows_keep_normal_and_adversarial_training_apart(folder):
+    train(folder, "plain", method="plain")
+    evaluate(folder, "plain", "pgd", 3)
+    table = report.table(1, folder)
+    assert line(table, Method="no noise, normal training", Attack="PGD")["Ours, %"] == "0.30"
+    assert line(table, Method="no noise, adversarial training", Attack="PGD")["Ours, %"] == report.NOT_YET
+
+
+def test_table3_names_its_choices_and_never_substitutes(folder):
+    frame = report.table(3, folder).frame
+    printed = frame[(frame["Base model"] == "CPNI-W") & (frame["Choice of σ and M"] == report.PAPERS_CHOICE)]
+    assert set(printed["Ours, %"]) == {report.NOT_YET}  # the paper has M = 512, ours stops at 8
+    near = frame[frame["Choice of σ and M"].str.startswith("nearest")]
+    assert set(near["Base model"]) == {"CPNI-W"}
+    assert set(zip(near["M"], near["σ"])) == {("8", "0"), ("8", "0.24")}
+    assert set(near["Paper, %"]) == {"–"} and set(near["Difference"]) == {""}
+
+
+def test_table3_chooses_on_heldout_and_reports_test(folder):
+    frame = report.table(3, folder).frame
+    chosen = frame[frame["Choice of σ and M"] == "ours: best PGD accuracy on held-out images (n = 500)"]
+    row = chosen[(chosen["Rule"] == "prediction") & (chosen["Attack"] == "PGD")].iloc[0]
+    assert (row["M"], row["σ"], row["Ours, %"], row["n"]) == ("8", "0.24", "43.30", "1,000")
+
+
+def test_exact_cell_of_table3_is_compared(folder):
+    evaluate(folder, "CPNI-W", "pgd", 450, sigma=0.24, draws=512)
+    frame = report.table(3, folder).frame
+    row = frame[(frame["M"] == "512") & (frame["σ"] == "0.24") & (frame["Attack"] == "PGD")].iloc[0]
+    assert row["Ours, %"] == "45.90" and row["Difference"].startswith("−10.02 (−45.5")
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
+def test_tables_of_nothing_print_the_papers_numbers(tmp_path, number):
+    table = report.table(number, tmp_path)
+    printed = report.paper(number)
+    for column in report.TABLES[number][2]:
+        shown = [float(text.split()[0]) for text in table.frame["Paper, %"] if text != "–"]
+        assert set(printed[column]) <= set(shown)
+    assert set(table.frame["Ours, %"]) <= {report.NOT_YET, "–"}
+    assert report.NOT_YET in repr(table) and "No record holds any" in table.caption
+
+
+def test_table_html_is_well_formed_and_links_records(folder):
+    text = report.table(3, folder)._repr_html_()
+    assert text.count("<tr>") == text.count("</tr>") and '<div class="table-scroll"' in text
+    for number, span in enumerate(re.findall(r'rowspan="(\d+)"', text)):
+        assert int(span) >= 1
+    ids = {path.stem for path in (folder / "evaluation").glob("*.json")}
+    linked = set(re.findall(r'href="\.\./data/results/evaluation/(\w+)\.json"', text))
+    assert linked and linked <= ids
+    # Every line of the grid is as wide as the head: cells plus the row headers that span it.
+    width, covered = text.count('scope="col"'), []
+    for row in re.findall(r"<tr>(.*?)</tr>", text)[1:]:
+        covered = [left - 1 for left in covered if left > 1]
+        assert len(covered) + row.count("<td") + row.count("<th") == width
+        covered += [int(span) for span in re.findall(r'rowspan="(\d+)"', row)]
+
+
+def test_unknown_table_is_refused():
+    with pytest.raises(ValueError, match="table = 5 is not allowed: give one of 1, 2, 3, 4"):
+        report.table(5)
+
+
+FIGURES = [report.figure1, report.figure2, report.figure3, report.figure4]
+
+
+@pytest.mark.parametrize("figure", FIGURES)
+def test_figures_of_nothing_say_so(tmp_path, figure):
+    drawn = figure(tmp_path)
+    assert report.NOT_YET in drawn._repr_html_().lower() and "<svg" not in drawn._repr_html_()
+    assert report.NOT_YET in repr(drawn).lower()
+
+
+def test_figure1_draws_a_curve_for_each_M_and_names_what_is_missing(folder):
+    figure = report.figure1(folder)
+    assert list(figure.legend) == ["M = 1", "M = 2", "M = 4", "M = 8"]
+    assert len(figure.panels) == 2 and "Not yet measured: EPGD" in figure.caption
+    for words in ("Tier cpu", "n = 1,000", "nested", "not a reproduction"):
+        assert words in figure.caption
+    frame = figure.numbers.frame
+    assert frame.iloc[-1]["M = 8"].startswith("43.3 (40.2–46.4)")
+
+
+def test_figures_are_deterministic_coloured_by_the_page_and_described(folder):
+    one, two = report.figure1(folder)._repr_html_(), report.figure1(folder)._repr_html_()
+    assert one == two and style.INK not in one and "currentColor" in one
+    assert one.count('role="img" aria-label="') == 2 and "40.0 to 43.0 %" in one
+    ids = re.findall(r' id="([^"]+)"', one)
+    assert ids and len(ids) == len(set(ids))
+
+
+def test_a_curve_has_one_tier(folder):
+    evaluate(folder, "CPNI-W", "pgd", 4500, n=10_000, tier="fast", sigma=0.24)
+    figure = report.figure1(folder)
+    pgd = figure.numbers.frame[figure.numbers.frame["Panel"] == "PGD"]
+    assert len(pgd) == 1 and pgd.iloc[0]["M = 1"].endswith("fast")
+    assert "Clean, CPNI-W: tier cpu, n = 1,000" in figure.caption
+    assert "PGD, CPNI-W: tier fast, n = 10,000" in figure.caption
+
+
+def test_figure2_takes_M_8_and_the_papers_rules(folder):
+    train(folder, "Gauss", method="gauss")
+    evaluate(folder, "Gauss", "pgd", 410, sigma=0.24, rules=("prediction", "weighted", "second"))
+    figure = report.figure2(folder)
+    assert list(figure.legend) == ["CPNI-W, prediction", "CPNI-W, soft",
+                                   "Gauss, prediction", "Gauss, weighted"]
+
+
+def test_figure3_has_its_four_panels(folder):
+    for label, method in (("Gauss", "gauss"), ("EPGD-diverged", "epgd")):
+        train(folder, label, method=method)
+        for attack in ("pgd", "epgd"):
+            evaluate(folder, label, attack, 300)
+    assert len(report.figure3(folder).panels) == 4
+
+
+def test_figure4_is_against_epsilon_at_the_papers_step(folder):
+    evaluate(folder, "CPNI-W", "pgd", 550, epsilon=4.0, step_size=1.0)
+    evaluate(folder, "CPNI-W", "pgd", 550, epsilon=2.0, step_size=2.0)
+    frame = report.figure4(folder).numbers.frame
+    assert list(frame["ε (1/255 of the pixel range)"]) == ["4", "8"] and list(frame.columns[2:]) == ["σ = 0"]
+
+
+def test_printed_numbers_of_the_paper_add_up():
+    """Table 2 repeats numbers of tables 1 and 3: a slip of the pen in one of the files shows here."""
+    one, two, three = report.paper(1), report.paper(2), report.paper(3)
+    numbers = ["clean", "clean_std", "pgd", "pgd_std"]
+    smooth = two[two["method"] == "Smooth (our)"]
+    assert len(smooth) == len(smooth.merge(three, on=["label", "rule", "M", "sigma", *numbers])) == 1
+    pni = two[two["label"] == "PNI-W"][numbers].to_numpy()
+    assert (pni == one[one["label"] == "PNI-W"][numbers].to_numpy()).all() and pni.size == 4
+    assert pd.concat([one, two])["clean"].between(75, 92).all() and len(three) == 10
