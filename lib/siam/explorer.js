@@ -25,8 +25,9 @@ const nearest = (values, target) => {
   return Math.max(0, away.indexOf(Math.min(...away)));
 };
 const unique = (values) => [...new Set(values)].sort((a, b) => a - b);
-const percent = (share) => (100 * share).toFixed(1);
-const interval = (point) => `${percent(point.low)}–${percent(point.high)} %`;
+const percent = (share, n) => (100 * share).toFixed(n < 10000 ? 1 : 2); // to about one image
+const shown = (point) => percent(point.accuracy, point.n);
+const interval = ({ low, high, n }) => `${percent(low, n)}–${percent(high, n)} %`;
 const two = (sigma) => (Number(sigma.toFixed(2)) === sigma ? sigma.toFixed(2) : String(sigma));
 const whole = (n) => n.toLocaleString("en-GB");
 const sentence = (text) => text[0].toUpperCase() + text.slice(1);
@@ -42,7 +43,7 @@ function curve(source, attack, rule, m) {
     const cell = cells[rule]?.[i][m];
     if (!cell) return [];
     const [correct, low, high] = cell;
-    return [{ sigma: s, id: id[i], correct, low, high, accuracy: correct / source.n }];
+    return [{ sigma: s, id: id[i], n: source.n, correct, low, high, accuracy: correct / source.n }];
   });
 }
 
@@ -162,7 +163,7 @@ function chart(view, width) {
     here.forEach((p, i) => cursor.append(
       svg("circle", { class: `siam-${p.attack.kind}`, cx, cy: y(p.accuracy), r: 4.5 }),
       svg("text", { class: `siam-${p.attack.kind}`, x: cx + (left ? -8 : 8), y: heights[i], dy: "0.35em",
-        "text-anchor": left ? "end" : "start" }, percent(p.accuracy))));
+        "text-anchor": left ? "end" : "start" }, shown(p))));
   } else {
     const why = view.attacks.length ? `${view.base}: not yet measured` : "Choose an attack, or clean";
     labels.append(
@@ -177,8 +178,8 @@ function chart(view, width) {
 function describe(view) {
   const summary = view.lines.map(({ attack, points }) => {
     if (!points.length) return `${attack.name} not yet measured`;
-    const shares = points.map(({ accuracy }) => accuracy);
-    return `${attack.name} between ${percent(Math.min(...shares))} and ${percent(Math.max(...shares))} %`;
+    const rising = [...points].sort((p, q) => p.correct - q.correct);
+    return `${attack.name} between ${shown(rising[0])} and ${shown(rising.at(-1))} %`;
   });
   const which = view.M ? `, ${view.rule.name}, M = ${view.M}` : "";
   return `Accuracy against σ for ${view.base}${which}: ${summary.join("; ") || "no attack chosen"}.`;
@@ -194,10 +195,10 @@ function readout(view) {
     const printed = view.printed.filter((q) => q.attack === attack.key && (!p || q.sigma === view.sigma));
     return html("div", { class: `siam-card siam-${attack.kind}` },
       html("div", { class: "siam-name" }, attack.name),
-      p ? html("div", { class: "siam-value" }, percent(p.accuracy), html("small", {}, " %"))
+      p ? html("div", { class: "siam-value" }, shown(p), html("small", {}, " %"))
         : html("div", { class: "siam-value siam-missing" }, "not yet measured"),
       p && html("div", {}, interval(p)),
-      p && html("div", { class: "siam-quiet" }, `${whole(p.correct)} of ${whole(view.source.n)} images`),
+      p && html("div", { class: "siam-quiet" }, `${whole(p.correct)} of ${whole(p.n)} images`),
       p && html("div", { class: "siam-quiet" }, `${view.source.tier} tier`,
         // Read out in the table of numbers instead: sixteen hex digits are no help to a listener.
         p.id && html("span", { "aria-hidden": "true", title: "the record" }, " · ", html("code", {}, p.id))),
@@ -235,7 +236,7 @@ function notes(view) {
 function table(view) {
   const rows = view.sigmas.flatMap((sigma) => view.lines.flatMap(({ attack, points }) =>
     points.filter((p) => p.sigma === sigma).map((p) => html("tr", {},
-      ...[two(sigma), attack.name, percent(p.accuracy), interval(p), `${p.correct} / ${view.source.n}`]
+      ...[two(sigma), attack.name, shown(p), interval(p), `${p.correct} / ${p.n}`]
         .map((text) => html("td", {}, String(text))),
       html("td", {}, html("code", {}, p.id))))));
   const head = ["σ", "attack", "accuracy, %", "95 % interval", "correct / n", "record"];
@@ -329,7 +330,7 @@ function render({ model, el }) {
     const [x0, x1] = domain(view).x;
     Object.assign(sigma, { min: x0, max: x1, value: view.sigma ?? 0, disabled: view.sigmas.length < 2 });
     const here = view.lines.flatMap(({ attack, points }) => points
-      .filter((p) => p.sigma === view.sigma).map((p) => `${attack.name} ${percent(p.accuracy)} %`));
+      .filter((p) => p.sigma === view.sigma).map((p) => `${attack.name} ${shown(p)} %`));
     sigma.setAttribute("aria-valuetext",
       here.length ? `σ = ${two(view.sigma)}: ${here.join(", ")}` : "not yet measured");
     said.replaceChildren(...readout(view));

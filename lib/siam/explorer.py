@@ -133,7 +133,7 @@ def _source(source, rows, attacks):
         points = points.assign(most=points.groupby("id").M.transform("max")).sort_values(["most", "id"])
         for p in points.itertuples():
             i, m = sigmas.index(p.sigma), draws.index(p.M)
-            cells[p.rule][i][m] = [int(p.correct), round(float(p.low), 4), round(float(p.high), 4)]
+            cells[p.rule][i][m] = [int(p.correct), round(float(p.low), 6), round(float(p.high), 6)]
             ids[p.sigma] = p.id
         curves[attack["key"]] = {
             "sigma": [float(s) for s in sigmas], "id": [ids[s] for s in sigmas], "cells": cells}
@@ -254,7 +254,8 @@ class Explorer(anywidget.AnyWidget):
         if shown.empty:
             return f"{title}: not yet measured"
         names = {attack["key"]: attack["name"] for attack in self.payload["attacks"]}
-        cells = [f"{100 * p.accuracy:.1f} [{100 * p.low:.1f}, {100 * p.high:.1f}]"
+        digits = 1 if source["n"] < 10_000 else 2  # to about one image, as in explorer.js
+        cells = ["{:.{d}f} [{:.{d}f}, {:.{d}f}]".format(100 * p.accuracy, 100 * p.low, 100 * p.high, d=digits)
                  for p in shown.itertuples()]
         wide = shown.assign(cell=cells).pivot(index="sigma", columns="attack", values="cell").fillna("–")
         wide = wide[[key for key in self.attacks if key in wide]].rename(columns=names)

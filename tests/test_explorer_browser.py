@@ -1,0 +1,291 @@
+"""The explorer in a real browser, in a page without a kernel: drawn, moved by drag and by keyboard, no requests.
+
+The page holds the widget as the book's pages do: a view, the state that a notebook saves, and the book's loader.
+"""
+
+import http.server
+import json
+import re
+import shutil
+import threading
+from functools import partial
+
+import pandas as pd
+import pytest
+from siam.explorer import Explorer
+from siam.paths import ROOT
+
+from test_explorer import PRINTED, SIGMAS, rows
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync"]
+LOADER = ROOT / "book" / "assets" / "widget-static.js"
+
+PAGE = """<!doctype html><html lang="en" data-theme="{theme}"><head><meta charset="utf-8"><title>explorer</title>
+<link rel="icon" href="data:,"><meta name="viewport" content="width=device-width"><style>body {{ margin: 16px }}</style>
+</head><body>
+<script type="application/vnd.jupyter.widget-view+json">{view}</script>
+<script type="application/vnd.jupyter.widget-state+json">{state}</script>
+<script src="widget-static.js"></script></body></html>"""
+
+
+class Silent(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+def embedded(widget, theme="light"):
+    """The page of a widget, with its traits as JSON, as a notebook's metadata holds them."""
+    traits = {key: value for key, value in widget.get_state().items() if key not in ("layout", "tooltip")}
+    state = {"version_major": 2, "version_minor": 0, "state": {widget.model_id: {
+        "model_name": "AnyModel", "model_module": "anywidget", "state": traits}}}
+    view = widget._repr_mimebundle_()["application/vnd.jupyter.widget-view+json"]
+    text = json.dumps(state).replace("</", r"<\/")
+    return PAGE.format(theme=theme, view=json.dumps(view), state=text)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """A folder of pages, and its address over http."""
+    folder = tmp_path_factory.mktemp("site")
+    shutil.copy(LOADER, folder)
+    frame = pd.concat([rows(), rows("Gauss", attacks=("none", "pgd"), sigmas=SIGMAS[:4], draws=(1, 2, 4)),
+                       rows("PNI-W"), rows("PNI-W", tier="smoke", n=300, sigmas=(0.0, 0.1))])
+    for name, widget in {
+        "measured": Explorer(frame, PRINTED, sigma=0.1, draws=8),
+        "printed": Explorer(frame, PRINTED, sigma=0.24, draws=64),
+        "empty": Explorer(pd.DataFrame(), PRINTED),
+    }.items():
+        (folder / f"{name}.html").write_text(embedded(widget), encoding="utf-8")
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Silent, directory=folder))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield {"http": f"http://127.0.0.1:{server.server_port}", "file": folder.as_uri()}
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser, site):
+    """Open a page; afterwards: no error was logged and nothing was asked of another address."""
+    trouble, pages = [], []
+
+    def open_page(name="measured", scheme="http", **options):
+        page = browser.new_page(**{"viewport": {"width": 900, "height": 1000}, **options})
+        pages.append(page)
+        page.on("pageerror", lambda error: trouble.append(str(error)))
+        page.on("console", lambda message: message.type in ("error", "warning") and trouble.append(message.text))
+        page.on("requestfailed", lambda request: trouble.append(f"failed: {request.url}"))
+        own = (site[scheme], "blob:", "data:")
+        page.on("request", lambda request: request.url.startswith(own) or trouble.append(request.url))
+        page.goto(f"{site[scheme]}/{name}.html")
+        page.get_by_test_id("siam-explorer").locator("svg").wait_for()
+        return page
+
+    yield open_page
+    for page in pages:
+        page.close()
+    assert trouble == []
+
+
+def readout(page):
+    return page.get_by_test_id("siam-readout").inner_text()
+
+
+def lines(page):
+    return [path.get_attribute("d") for path in page.locator(".siam-lines path").all()]
+
+
+def cursor(page):
+    return float(page.locator(".siam-cursor line").get_attribute("x1"))
+
+
+def drag(page, slider, share):
+    """Drag the slider's thumb from where it is to a share of its track."""
+    box = slider.bounding_box()
+    low, high, value = (float(slider.evaluate(f"input => input.{key}")) for key in ("min", "max", "value"))
+    thumb = 16
+    x = lambda part: box["x"] + thumb / 2 + part * (box["width"] - thumb)
+    y = box["y"] + box["height"] / 2
+    page.mouse.move(x((value - low) / (high - low)), y)
+    page.mouse.down()
+    page.mouse.move(x(share), y, steps=5)
+    page.mouse.up()
+
+
+def test_the_loader_is_small():
+    assert LOADER.stat().st_size < 3000
+
+
+@pytest.mark.parametrize("scheme", ["http", "file"])
+def test_the_noise_slider_moves_by_keyboard_and_by_drag(visit, scheme):
+    page = visit(scheme=scheme)
+    slider = page.get_by_test_id("siam-sigma")
+    assert "σ = 0.10, M = 8" in readout(page)
+    slider.focus()
+    seen = [readout(page)]
+    for key, sigma in (("ArrowRight", "0.15"), ("ArrowRight", "0.20"), ("ArrowRight", "0.24"), ("ArrowLeft", "0.20"),
+                       ("Home", "0.00"), ("ArrowLeft", "0.00"), ("End", "0.40"), ("ArrowRight", "0.40")):
+        before = cursor(page)
+        page.keyboard.press(key)
+        assert f"σ = {sigma}," in readout(page), key
+        assert slider.get_attribute("aria-valuetext").startswith(f"σ = {sigma}: clean ")
+        assert (cursor(page) != before) == (readout(page) != seen[-1])
+        seen.append(readout(page))
+    drag(page, slider, 0.26)  # 0.104 lies between two measured σ: the nearest is read
+    assert readout(page) == seen[0]
+    assert float(slider.input_value()) == 0.1
+
+
+@pytest.mark.parametrize("scheme", ["http", "file"])
+def test_the_votes_slider_moves_by_keyboard_and_by_drag(visit, scheme):
+    page = visit(scheme=scheme)
+    slider = page.get_by_test_id("siam-draws")
+    assert slider.get_attribute("aria-valuetext") == "M = 8 noisy passes"
+    seen, said = lines(page), readout(page)
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    assert "M = 16" in readout(page) and readout(page) != said
+    assert all(old != new for old, new in zip(seen, lines(page), strict=True))
+    drag(page, slider, 0)
+    assert "σ = 0.10, M = 1 " in readout(page)
+    assert slider.get_attribute("aria-valuetext") == "M = 1 noisy pass"
+    drag(page, slider, 0.5)
+    assert lines(page) == seen and readout(page) == said
+
+
+def test_the_readout_tells_accuracy_interval_images_tier_and_record(visit):
+    page = visit()
+    frame = rows()
+    for attack, name in (("none", "clean"), ("pgd", "PGD"), ("epgd", "EPGD")):
+        (p,) = frame.query("attack == @attack and sigma == 0.1 and M == 8 and rule == 'prediction'").itertuples()
+        card = page.locator(".siam-card", has=page.get_by_text(name, exact=True)).inner_text()
+        for part in (f"{100 * p.accuracy:.1f} %", f"{100 * p.low:.1f}–{100 * p.high:.1f} %",
+                     f"{p.correct} of 1,000 images", "cpu tier", p.id):
+            assert part in card
+    assert page.get_by_test_id("siam-readout").get_attribute("aria-live") == "polite"
+    assert "not a reproduction" in page.locator(".siam-note").inner_text()
+
+
+def test_the_pointer_on_the_chart_moves_the_cursor_to_the_nearest_measured_noise(visit):
+    page = visit()
+    box = page.locator(".siam-plot").bounding_box()
+    page.mouse.move(box["x"] + 40, box["y"] + 150)
+    assert "σ = 0.00" in readout(page)
+    page.mouse.move(box["x"] + box["width"] - 50, box["y"] + 150)
+    assert "σ = 0.40" in readout(page)
+
+
+def test_a_touch_on_the_chart_moves_the_cursor(visit):
+    page = visit(has_touch=True, viewport={"width": 380, "height": 800})
+    box = page.locator(".siam-plot").bounding_box()
+    page.touchscreen.tap(box["x"] + box["width"] - 60, box["y"] + 150)
+    assert "σ = 0.40" in readout(page)
+
+
+def test_the_thumb_lies_under_the_cursor(visit):
+    page = visit()
+    slider = page.get_by_test_id("siam-sigma")
+    for _ in SIGMAS:
+        slider.press("ArrowRight")
+        track = slider.bounding_box()
+        share = float(slider.input_value()) / float(slider.get_attribute("max"))
+        line = page.locator(".siam-cursor line").bounding_box()
+        assert line["x"] == pytest.approx(track["x"] + 8 + share * (track["width"] - 16), abs=1)
+
+
+def test_rule_attack_and_model_choose_what_is_drawn(visit):
+    page = visit()
+    first = lines(page)
+    page.get_by_label("Voting rule").select_option("weighted")
+    assert len(lines(page)) == 3 and lines(page) != first
+    page.get_by_role("checkbox", name="clean").uncheck()
+    assert len(lines(page)) == 2 and "clean" not in readout(page)
+    page.get_by_label("Base model").select_option("Gauss")
+    assert len(lines(page)) == 1
+    assert page.locator(".siam-card", has_text="EPGD").get_by_text("not yet measured").is_visible()
+    assert page.get_by_test_id("siam-draws").get_attribute("aria-valuetext") == "M = 4 noisy passes"
+    page.get_by_label("Base model").select_option("EPGD-diverged")
+    assert lines(page) == [] and "EPGD-diverged is not yet measured" in readout(page)
+    assert page.get_by_test_id("siam-sigma").is_disabled() and page.get_by_test_id("siam-draws").is_disabled()
+
+
+def test_measurements_of_two_kinds_are_chosen_between_and_never_mixed(visit):
+    page = visit()
+    assert page.get_by_label("Measured on").is_hidden()
+    page.get_by_label("Base model").select_option("PNI-W")
+    source = page.get_by_label("Measured on")
+    assert page.locator(".siam-lines circle").count() == 3 * len(SIGMAS)
+    source.select_option(index=1)
+    assert "smoke tier, 300 test images" in page.locator(".siam-note").inner_text()
+    assert page.locator(".siam-lines circle").count() == 3 * 2
+    assert "of 300 images" in readout(page) and "1,000" not in readout(page)
+
+
+def test_the_papers_points_are_marked_as_the_papers(visit):
+    page = visit("printed")
+    titles = [title.text_content() for title in page.locator(".siam-printed title").all()]
+    assert len(titles) == 6 and all(title.startswith("Printed by the paper, Table 3") for title in titles)
+    assert "◇ paper: 55.92 ± 0.22 %" in readout(page)
+    assert "512" in page.locator(".siam-note").inner_text()
+
+
+def test_without_records_the_page_says_so(visit):
+    page = visit("empty")
+    assert lines(page) == []
+    assert "CPNI-W is not yet measured." in readout(page)
+    assert page.get_by_text("CPNI-W: not yet measured").is_visible()
+    assert page.locator(".siam-printed title").count() == 6
+
+
+def test_the_table_holds_the_numbers_of_the_chart(visit):
+    page = visit()
+    page.get_by_text("The numbers, as a table").click()
+    assert page.locator(".siam-scroll tbody tr").count() == 3 * len(SIGMAS)
+    page.get_by_role("checkbox", name="EPGD", exact=True).uncheck()
+    assert page.locator(".siam-scroll tbody tr").count() == 2 * len(SIGMAS)
+    (p,) = rows().query("attack == 'pgd' and sigma == 0.24 and M == 8 and rule == 'prediction'").itertuples()
+    row = page.locator(".siam-scroll tbody tr", has_text="0.24").filter(has_text="PGD").inner_text()
+    assert re.split(r"\s*\t\s*", row.strip()) == [
+        "0.24", "PGD", f"{100 * p.accuracy:.1f}", f"{100 * p.low:.1f}–{100 * p.high:.1f} %", f"{p.correct} / 1000", p.id]
+
+
+@pytest.mark.parametrize("name", ["measured", "empty"])
+def test_a_narrow_page_does_not_scroll_sideways(visit, name):
+    page = visit(name, viewport={"width": 380, "height": 800})
+    page.get_by_text("The numbers, as a table").click()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 380
+
+
+def test_the_chart_follows_the_width_of_the_page(visit):
+    page = visit()
+    page.set_viewport_size({"width": 420, "height": 900})
+    page.wait_for_function("document.querySelector('.siam-plot svg').getBoundingClientRect().width < 400")
+
+
+def test_every_control_has_a_name_and_keeps_its_keys(visit):
+    page = visit()
+    inputs = page.get_by_test_id("siam-explorer").locator("input, select")
+    assert inputs.count() == 3 + 3 + 2
+    for control in inputs.all():
+        assert control.get_attribute("data-lm-suppress-shortcuts") == "true"
+        assert control.evaluate("c => c.getAttribute('aria-label') || c.labels[0]?.innerText || c.labels[0]?.textContent")
+    picture = page.get_by_role("img")
+    assert "clean between" in picture.get_attribute("aria-label")
+
+
+def test_focus_is_visible(visit):
+    page = visit()
+    page.keyboard.press("Tab")
+    focused = page.evaluate("[document.activeElement.tagName, getComputedStyle(document.activeElement).outlineStyle]")
+    assert focused == ["SELECT", "solid"]
