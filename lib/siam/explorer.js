@@ -202,8 +202,8 @@ function readout(view) {
       p && html("div", { class: "siam-quiet" }, `${view.source.tier} tier`,
         // Read out in the table of numbers instead: sixteen hex digits are no help to a listener.
         p.id && html("span", { "aria-hidden": "true", title: "the record" }, " · ", html("code", {}, p.id))),
-      ...printed.map((q) => html("div", { class: "siam-quiet" },
-        `◇ paper: ${q.mean} ± ${q.std} %${p ? "" : ` at σ\u00a0=\u00a0${two(q.sigma)}`}, M\u00a0=\u00a0${q.draws}`)));
+      ...printed.map((q) => html("div", { class: "siam-quiet" }, `◇ paper: ${q.mean} ± ${q.std} %`,
+        p ? "" : ` at σ\u00a0=\u00a0${two(q.sigma)}`, `, M\u00a0=\u00a0${q.draws}`)));
   });
   return [
     html("p", { class: "siam-at" }, at ? html("strong", {}, at) : `${view.base} is not yet measured.`,

@@ -62,12 +62,12 @@ def payload(frame, printed=None, epsilon=8.0):
     frame = frame[(frame.attack == "none") | (frame.epsilon == epsilon)]
     attacks = _attacks(frame, epsilon)
     groups = frame.groupby(SOURCE, dropna=False)
-    sources = sorted((_source(dict(zip(SOURCE, key)), rows, attacks) for key, rows in groups), key=_preference)
+    sources = [_source(dict(zip(SOURCE, key)), rows, attacks) for key, rows in groups]
     return {
         "models": list(dict.fromkeys([*MODELS, *sorted(frame.label.unique())])),
         "rules": [{"key": key, "name": name} for key, name in RULES.items()],
         "attacks": [{key: a[key] for key in ("key", "kind", "name", "detail", "extra")} for a in attacks],
-        "sources": sources,
+        "sources": sorted(sources, key=_preference),
         "printed": _printed(printed),
         "pixel_std": round(sum(STD) / len(STD), 4),
     }
@@ -178,7 +178,8 @@ class Explorer(anywidget.AnyWidget):
 
     The view is in the traits: base_model (a label of the frame or of the paper), rule, attacks (a list of
     keys), draws (M), sigma (normalised units), source (its name; "" for the best there is). Read them, or set
-    them to move the figure; `shown()` gives the numbers in view. Raises ValueError for a bad value, in one line.
+    them to move the figure; `shown()` gives the numbers in view. Raises ValueError, in one line, for a bad
+    value.
     """
 
     _esm = Path(__file__).with_name("explorer.js")
