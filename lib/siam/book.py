@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 
 import nbformat
 import papermill
+from traitlets.config import Config
 
 from siam.cifar10 import npm_archive
 from siam.paths import ROOT
@@ -21,6 +22,9 @@ from siam.paths import ROOT
 MATHJAX = ROOT / "book" / "assets" / "mathjax-tex-svg-full.js"
 MATHJAX_PACKAGE = "mathjax@3.2.2"
 MATHJAX_SHA256 = "a4354ff94fd868aea0cc6eaaa79a57fda0588646fc46ee3700a349ee0a11cbe6"
+
+# Else the kernel warns, on every page, that others on this machine could listen in.
+KERNEL = Config({"KernelManager": {"transport_encryption": "auto"}})
 
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 
@@ -35,7 +39,8 @@ def render(path):
 
     path = Path(path)
     with TemporaryDirectory() as folder:
-        executed = papermill.execute_notebook(path, Path(folder) / path.name, cwd=path.parent, progress_bar=False)
+        executed = papermill.execute_notebook(path, Path(folder) / path.name, cwd=path.parent,
+                                              progress_bar=False, config=KERNEL)
     part = path.with_suffix(".part.ipynb")
     part.write_text(cleaned(executed), encoding="utf-8")
     os.replace(part, path)

@@ -1,0 +1,246 @@
+"""The built book in a browser without a network, over http and from files; and how its notebooks are rendered."""
+
+import contextlib
+import hashlib
+import importlib.util
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import nbformat
+import pytest
+import yaml
+from conftest import served
+
+from siam import book
+from siam.paths import ROOT
+
+HTML = ROOT / "book" / "_build" / "html"
+TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
+PAGES = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in part["chapters"])]
+RUN_IT_YOURSELF = ("notebooks/train", "notebooks/evaluate")
+PHONE, DESK = {"width": 380, "height": 800}, {"width": 1280, "height": 900}
+
+
+@pytest.fixture(scope="session")
+def html():
+    """The folder of the built book; builds it where nobody has."""
+    if not (HTML / "index.html").exists():
+        if importlib.util.find_spec("jupyter_book") is None:
+            pytest.skip("the book is not built and Jupyter Book is not installed (make html)")
+        subprocess.run([sys.executable, "-m", "jupyter_book.cli.main", "build", ROOT / "book", "--all", "-W",
+                        "--keep-going"], check=True)
+    return HTML
+
+
+@pytest.fixture(scope="module", params=["http", "file"])
+def base(request, html):
+    """The address of the book, over http and from files."""
+    if request.param == "file":
+        yield f"{html.as_uri()}/"
+    else:
+        with served(html) as address:
+            yield address
+
+
+@contextlib.contextmanager
+def visit(browser, base, page, viewport=DESK, **options):
+    """Open `page`, wait for its mathematics, and when done with it assert that nothing went wrong meanwhile."""
+    wrong = []
+    context = browser.new_context(viewport=viewport, **options)
+    context.set_default_timeout(10_000)
+
+    def only_ours(route):
+        if route.request.url.startswith(base):
+            route.continue_()
+        else:
+            wrong.append(f"asked for {route.request.url}")
+            route.abort()
+
+    context.route("**/*", only_ours)
+    tab = context.new_page()
+    tab.on("console", lambda line: line.type in ("error", "warning") and wrong.append(f"console: {line.text}"))
+    tab.on("pageerror", lambda error: wrong.append(f"page error: {error}"))
+    tab.on("requestfailed", lambda request: wrong.append(f"failed: {request.url}"))
+    tab.on("response", lambda response: response.status >= 400 and wrong.append(f"{response.status}: {response.url}"))
+    tab.goto(f"{base}{page}.html")
+    if tab.locator(".math").count():
+        tab.wait_for_function("window.MathJax?.startup?.promise?.then(() => true)")
+    try:
+        yield tab
+    finally:
+        context.close()
+    assert not wrong
+
+
+def overflow(tab):
+    """What sticks out of the page on the right, unless it lies in a box that scrolls."""
+    return tab.evaluate("""() => {
+        const scrolls = (node) => node && (
+            ["auto", "scroll", "hidden", "clip"].includes(getComputedStyle(node).overflowX) || scrolls(node.parentElement));
+        const wide = [...document.querySelectorAll("main *")].filter((node) =>
+            node.getBoundingClientRect().right > innerWidth + 1 && !scrolls(node.parentElement));
+        const page = document.documentElement.scrollWidth;
+        return [...wide.map((node) => node.outerHTML.slice(0, 120)), ...(page > innerWidth ? [`page: ${page} px`] : [])];
+    }""")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page(browser, base, page):
+    with visit(browser, base, page) as tab:
+        assert tab.locator(".bd-article h1").count() == 1
+        unset = tab.locator(".math").evaluate_all(
+            "all => all.filter(node => !node.querySelector('mjx-container svg') || node.querySelector('[data-mjx-error]'))"
+            ".map(node => node.textContent)")
+        assert not unset, "mathematics that is not drawn"
+        pictures = tab.locator("main img").evaluate_all(
+            "all => all.map(({src, alt, complete, naturalWidth}) => [src, alt, complete && naturalWidth > 0])")
+        assert [src for src, alt, drawn in pictures if not drawn] == []
+        assert [src for src, alt, drawn in pictures if not alt.strip()] == [], "pictures without alt text"
+        drawings = tab.locator("main figure > div > svg").evaluate_all(
+            "all => all.map(node => node.getAttribute('aria-label') ?? '')")
+        assert all(map(str.strip, drawings)), "drawings without a label"
+        for size in (DESK, PHONE):
+            tab.set_viewport_size(size)
+            assert overflow(tab) == [], size
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.startswith("notebooks/")])
+def test_notebook_page_shows_results_and_folds_its_code(browser, base, page):
+    with visit(browser, base, page) as tab:
+        assert tab.locator(".cell_output").count(), "nothing was saved: run `make render`"
+        assert tab.locator(".cell.tag_injected-parameters:visible").count() == 0
+        if page not in RUN_IT_YOURSELF:
+            assert tab.locator(".cell_input pre:visible").count() == 0
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(browser, html, page):
+    base = f"{html.as_uri()}/"
+    with visit(browser, base, page) as tab:
+        links = tab.locator("main a[href]").evaluate_all("all => all.map(node => node.href)")
+    for link in {link for link in links if link.startswith(base)}:
+        assert Path(unquote(urlsplit(link).path)).exists(), f"{page} links to {link}"
+
+
+@pytest.mark.parametrize("page", ["notebooks/table3", "notebooks/figure1", "notebooks/explorer"])
+def test_dark_mode_has_no_light_boxes(browser, base, page):
+    with visit(browser, base, page, color_scheme="dark") as tab:
+        assert tab.locator("html").get_attribute("data-theme") == "dark"
+        brightest = tab.locator(".cell_output, .cell_output *:not(svg *)").evaluate_all("""all => Math.max(...all.map(node => {
+            const [r, g, b, a = 1] = getComputedStyle(node).backgroundColor.match(/[\\d.]+/g).map(Number);
+            return a * Math.max(r, g, b);
+        }))""")
+        assert brightest < 128
+
+
+def explorer(tab):
+    """The explorer's parts: its chart as text, its readout as text, and the two sliders."""
+    root = tab.get_by_test_id("siam-explorer")
+    root.wait_for()
+    return (lambda: root.locator("svg").first.inner_html(), lambda: tab.get_by_test_id("siam-readout").inner_text(),
+            tab.get_by_test_id("siam-sigma"), tab.get_by_test_id("siam-draws"))
+
+
+@pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])
+def test_explorer_by_drag(browser, base, viewport):
+    with visit(browser, base, "notebooks/explorer", viewport) as tab:
+        chart, readout, sigma, draws = explorer(tab)
+        for slider in (sigma, draws):
+            before = chart(), readout()
+            slider.scroll_into_view_if_needed()
+            box = slider.bounding_box()
+            low, high, value = (float(slider.evaluate(f"node => node.{name}")) for name in ("min", "max", "value"))
+            share, y = (value - low) / (high - low), box["y"] + box["height"] / 2
+            tab.mouse.move(box["x"] + 8 + share * (box["width"] - 16), y)
+            tab.mouse.down()
+            tab.mouse.move(box["x"] + box["width"] * (0.1 if share > 0.5 else 0.9), y, steps=8)
+            tab.mouse.up()
+            after = chart(), readout()
+            assert before[0] != after[0] and before[1] != after[1]
+
+
+def test_explorer_by_keyboard(browser, base):
+    with visit(browser, base, "notebooks/explorer") as tab:
+        chart, readout, sigma, draws = explorer(tab)
+        for slider in (sigma, draws):
+            slider.focus()
+            tab.keyboard.press("Home")
+            before = chart(), readout(), slider.get_attribute("aria-valuetext")
+            tab.keyboard.press("ArrowRight")
+            after = chart(), readout(), slider.get_attribute("aria-valuetext")
+            assert all(old != new for old, new in zip(before, after, strict=True))
+
+
+# --- how the notebooks are rendered -------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_committed_notebook_is_clean(path):
+    text = path.read_text(encoding="utf-8")
+    notebook = nbformat.reads(text, as_version=4)
+    assert str(ROOT) not in text and str(Path.home()) + "/" not in text, "a path of one machine"
+    assert "papermill" not in notebook.metadata and "version" not in notebook.metadata.get("language_info", {})
+    assert not [cell.metadata for cell in notebook.cells if {"papermill", "execution"} & set(cell.metadata)]
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    assert not [output for output in outputs if output.output_type == "error" or output.get("name") == "stderr"]
+
+
+@pytest.fixture
+def notebook(tmp_path):
+    """A function that writes a notebook of one cell and gives its path."""
+    def write(source):
+        kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        content = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)], metadata={"kernelspec": kernel})
+        nbformat.write(content, path := tmp_path / "page.ipynb")
+        return path
+    return write
+
+
+def test_rendering_twice_gives_the_same_file(notebook):
+    path = notebook("import ipywidgets; ipywidgets.IntSlider(3)")
+    book.render(path)
+    first = path.read_bytes()
+    book.render(path)
+    assert path.read_bytes() == first
+    rendered = json.loads(first)
+    [view] = [output["data"] for output in rendered["cells"][0]["outputs"]]
+    state = rendered["metadata"]["widgets"][book.WIDGET_STATE]["state"]
+    shown = view["application/vnd.jupyter.widget-view+json"]["model_id"]
+    assert state[shown]["state"]["value"] == 3
+
+
+def test_a_failing_notebook_stays_as_it_was(notebook, capsys):
+    path = notebook("1 / 0")
+    before = path.read_bytes()
+    with pytest.raises(SystemExit, match="ZeroDivisionError"):
+        book.main(["render", str(path)])
+    assert [child.name for child in path.parent.iterdir()] == [path.name] and path.read_bytes() == before
+
+
+def test_mathjax_is_verified(tmp_path, monkeypatch):
+    archive, path = tmp_path / "package.tgz", tmp_path / "mathjax.js"
+
+    def pack(content):
+        (tmp_path / "package" / "es5").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "package" / "es5" / "tex-svg-full.js").write_bytes(content)
+        shutil.make_archive(str(tmp_path / "package"), "gztar", tmp_path, "package")
+        (tmp_path / "package.tar.gz").replace(archive)
+
+    monkeypatch.setattr(book, "MATHJAX_SHA256", hashlib.sha256(b"the script").hexdigest())
+    monkeypatch.setattr(book, "npm_archive", lambda package, folder: archive)
+    pack(b"another script")
+    with pytest.raises(ValueError, match="mathjax@3.2.2 is not mathjax@3.2.2: SHA-256"):
+        book.fetch_mathjax(path)
+    assert not path.exists()
+    pack(b"the script")
+    book.fetch_mathjax(path)
+    assert path.read_bytes() == b"the script"
+    monkeypatch.setattr(book, "npm_archive", lambda *_: pytest.fail("it was there"))
+    book.fetch_mathjax(path)
+    path.write_bytes(b"a foreign script")
+    with pytest.raises(ValueError, match="mathjax.js is not"):
+        book.fetch_mathjax(path)
+    assert path.read_bytes() == b"a foreign script"
