@@ -95,7 +95,7 @@ def test_what_is_not_measured_says_so_and_what_is_not_ours_is_a_dash(folder):
     table = report.table(1, folder)
     missing = table.frame[table.frame["Method"] == "CPNI-A-a"]
     assert list(missing["Ours, %"]) == [report.NOT_YET] * 2 and set(missing["Records"]) == {()}
-    theirs = table.frame[table.frame["Printed by"] == "He et al. [16]"]
+    theirs = table.frame[table.frame["Rows"] == "printed by He et al. [16], 5 runs"]
     assert set(theirs["Ours, %"]) == {"–"}
     assert "Measured: 2 of the 8 cells" in table.caption
 
@@ -133,7 +133,7 @@ def test_weaker_attacks_do_not_stand_in_for_the_papers(folder):
     train(folder, "PNI-W")
     evaluate(folder, "PNI-W", "pgd", 900, steps=3)
     evaluate(folder, "PNI-W", "pgd", 900, epsilon=4.0, step_size=1.0)
-    row = line(report.table(1, folder), Method="PNI-W", Attack="PGD", **{"Printed by": "the paper"})
+    row = line(report.table(1, folder), Method="PNI-W", Attack="PGD", Rows="printed by the paper, 10 runs")
     assert row["Ours, %"] == report.NOT_YET
 
 
@@ -147,9 +147,9 @@ def test_plain_rows_keep_normal_and_adversarial_training_apart(folder):
 
 def test_table3_names_its_choices_and_never_substitutes(folder):
     frame = report.table(3, folder).frame
-    printed = frame[(frame["Base model"] == "CPNI-W") & (frame["Choice of σ and M"] == report.PAPERS_CHOICE)]
+    printed = frame[(frame["Base model"] == "CPNI-W") & (frame["Rows"] == report.PAPERS_CHOICE)]
     assert set(printed["Ours, %"]) == {report.NOT_YET}  # the paper has M = 512, ours stops at 8
-    near = frame[frame["Choice of σ and M"].str.startswith("nearest")]
+    near = frame[frame["Rows"] == report.NEAREST]
     assert set(near["Base model"]) == {"CPNI-W"}
     assert set(zip(near["M"], near["σ"])) == {("8", "0"), ("8", "0.24")}
     assert set(near["Paper, %"]) == {"–"} and set(near["Difference"]) == {""}
@@ -157,16 +157,27 @@ def test_table3_names_its_choices_and_never_substitutes(folder):
 
 def test_table3_chooses_on_heldout_and_reports_test(folder):
     frame = report.table(3, folder).frame
-    chosen = frame[frame["Choice of σ and M"] == "ours: best PGD accuracy on held-out images (n = 500)"]
+    chosen = frame[frame["Rows"] == report.CHOSEN + ", n = 500"]
     row = chosen[(chosen["Rule"] == "prediction") & (chosen["Attack"] == "PGD")].iloc[0]
     assert (row["M"], row["σ"], row["Ours, %"], row["n"]) == ("8", "0.24", "43.30", "1,000")
 
 
-def test_exact_cell_of_table3_is_compared(folder):
+def test_exact_cell_of_table3_is_compared_and_then_needs_no_neighbour(folder):
     evaluate(folder, "CPNI-W", "pgd", 450, sigma=0.24, draws=512)
     frame = report.table(3, folder).frame
     row = frame[(frame["M"] == "512") & (frame["σ"] == "0.24") & (frame["Attack"] == "PGD")].iloc[0]
     assert row["Ours, %"] == "45.90" and row["Difference"].startswith("−10.02 (−45.5")
+    near = frame[frame["Rows"] == report.NEAREST]
+    assert set(near["σ"]) == {"0"}
+
+
+def test_table3_counts_the_authors_soft_rule_as_a_row_of_its_own(folder):
+    train(folder, "EPGD-diverged", method="epgd")
+    evaluate(folder, "EPGD-diverged", "pgd", 450, sigma=0.19, draws=512, rules=("soft-logits",))
+    table = report.table(3, folder)
+    row = table.frame[(table.frame["Rule"] == "soft-logits") & (table.frame["Attack"] == "PGD")].iloc[1]
+    assert row["Paper, %"] == "58.32 ± 0.33" and row["Ours, %"] == "45.90"
+    assert "Measured: 0 of the 30 cells" in table.caption
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 4])
@@ -191,9 +202,29 @@ def test_table_html_is_well_formed_and_links_records(folder):
     # Every line of the grid is as wide as the head: cells plus the row headers that span it.
     width, covered = text.count('scope="col"'), []
     for row in re.findall(r"<tr>(.*?)</tr>", text)[1:]:
+        if "rowgroup" in row:
+            assert not [left for left in covered if left > 1] and f'colspan="{width}"' in row
+            covered = []
+            continue
         covered = [left - 1 for left in covered if left > 1]
         assert len(covered) + row.count("<td") + row.count("<th") == width
         covered += [int(span) for span in re.findall(r'rowspan="(\d+)"', row)]
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
+def test_contrasts_of_nothing_give_the_papers_side_only(tmp_path, number):
+    text = report.contrasts(number, tmp_path)
+    parts = len(report.CONTRASTS[number]) * len(report.TABLES[number][2])
+    assert text.count("in the paper") == text.count(report.NOT_YET) == parts
+
+
+def test_contrasts_compare_like_with_like(folder):
+    train(folder, "PNI-W")
+    evaluate(folder, "PNI-W", "pgd", 380)
+    evaluate(folder, "PNI-W", "none", 350, n=500)
+    first = report.contrasts(1, folder).splitlines()[0]
+    assert "PGD +2.73 in the paper, +2.00 ± 4.34 (tier cpu, n = 1,000) by us" in first
+    assert f"Clean −4.36 in the paper, {report.NOT_YET} by us" in first  # other numbers of images
 
 
 def test_unknown_table_is_refused():

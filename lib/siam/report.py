@@ -27,19 +27,28 @@ WHOLES = ["steps", "samples", "draws", "images", "batch_size", "seed", "n", "M",
 
 # By number: title, the columns that name a row, and which attack each printed column is. No record holds the
 # transfer attacks of table 4 yet: they are made on another network than the one they meet.
+SMOOTHED = {"label": "Base model", "rule": "Rule", "M": "M", "sigma": "σ"}
 TABLES = {
-    1: ("The base models, one noisy forward pass",
-        {"method": "Method", "source": "Printed by"},
-        {"clean": "none", "pgd": "pgd"}),
+    1: ("The base models, one noisy forward pass", {"method": "Method"}, {"clean": "none", "pgd": "pgd"}),
     2: ("Prior art", {"method": "Method"}, {"clean": "none", "pgd": "pgd"}),
-    3: ("Smoothing against white-box attacks",
-        {"label": "Base model", "rule": "Rule", "M": "M", "sigma": "σ", "choice": "Choice of σ and M"},
-        {"clean": "none", "pgd": "pgd", "epgd": "epgd"}),
-    4: ("Transferred attacks",
-        {"label": "Base model", "rule": "Rule", "M": "M", "sigma": "σ"},
+    3: ("Smoothing against white-box attacks", SMOOTHED, {"clean": "none", "pgd": "pgd", "epgd": "epgd"}),
+    4: ("Transferred attacks", SMOOTHED,
         {"pgd": "transferred PGD", "pgd_s": "transferred PGD-s", "epgd": "transferred EPGD"}),
 }
+# What the paper concludes from a table: in words, and the two of its rows that are compared.
+CONTRASTS = {
+    1: [("Coloured noise in the weights instead of white", 1, 0),
+        ("Coloured noise on the activations instead of the weights", 2, 1)],
+    2: [("Smoothing EPGD-diverged instead of one pass through PNI-W", 5, 2)],
+    3: [("CPNI-W: input noise of σ = 0.24 instead of none", 1, 0),
+        ("EPGD-diverged instead of CPNI-W, no input noise", 2, 0),
+        ("EPGD-diverged: soft instead of prediction smoothing, M = 512, σ = 0.19", 6, 4)],
+    4: [("M = 8 instead of 4", 1, 0)],
+}
+# The parts of table 3: whose choice σ and M are.
 PAPERS_CHOICE = "the paper's σ and M (its own choice, made on the test set)"
+NEAREST = "nearest cell we measured, where we lack the paper's: not compared"
+CHOSEN = "σ and M chosen by us on held-out training images (highest PGD accuracy)"
 
 
 # --- frames -------------------------------------------------------------------------------------------------
@@ -142,14 +151,13 @@ def table(number, folder=RESULTS):
     """
     printed = paper(number)
     title, names, attacks = TABLES[number]
-    frame = as_in_paper(evaluations(folder))
-    ours, heldout = (cells(frame[(frame["split"] == "heldout") == choosing]) for choosing in (False, True))
+    ours, heldout = _cells(folder, False), _cells(folder, True)
     lines, used = [], []
     for row in _rows(number, printed, ours, heldout):
         for column, attack in attacks.items():
             cell = _find(ours, row, attack)
             used += [] if cell is None else [cell]
-            name = {text: _name(row[key]) for key, text in names.items()}
+            name = {"Rows": row["part"], **{text: _name(row[key]) for key, text in names.items()}}
             lines.append({**name, "Attack": ATTACKS.get(attack, attack), **_compare(row, column, cell)})
     asked = [_find(ours, row, attack) is not None
              for row in printed.dropna(subset="label").to_dict("records") for attack in attacks.values()]
@@ -157,47 +165,75 @@ def table(number, folder=RESULTS):
     return Table(pd.DataFrame(lines), caption + _explain(pd.DataFrame(used)), len(names))
 
 
+def contrasts(number, folder=RESULTS):
+    """What changes between rows of table `number`, in the paper and in our records: a Markdown list."""
+    printed = paper(number).to_dict("records")
+    ours = _cells(folder, False)
+    lines = []
+    for text, one, other in CONTRASTS[number]:
+        parts = []
+        for column, attack in TABLES[number][2].items():
+            pair = [_find(ours, printed[row], attack) for row in (one, other)]
+            theirs = _signed(printed[one][column] - printed[other][column], 2)
+            parts.append(f"{ATTACKS.get(attack, attack)} {theirs} in the paper, {_contrast(*pair)} by us")
+        lines.append(f"- {text}, in points: {'; '.join(parts)}.")
+    return "\n".join(lines)
+
+
+def _contrast(one, other):
+    """The difference of two cells of one tier and number of images, in points. ± combines their intervals as
+    if they shared no images, which is on the safe side."""
+    if one is None or other is None or (one["tier"], one["n"]) != (other["tier"], other["n"]):
+        return NOT_YET
+    wide = np.hypot(*(cell["high"] - cell["low"] for cell in (one, other))) / 2
+    difference = _signed(100 * (one["accuracy"] - other["accuracy"]), 2)
+    return f"{difference} ± {100 * wide:.2f} (tier {one['tier']}, n = {one['n']:,})"
+
+
+def _cells(folder, heldout):
+    """The cells measured with the paper's attacks: on test images, or on the held-out training images."""
+    frame = as_in_paper(evaluations(folder))
+    return cells(frame[(frame["split"] == "heldout") == heldout])
+
+
 def _rows(number, printed, ours, heldout):
-    """The printed rows and, between them, rows that the paper does not have; each says which it is."""
-    rows = []
-    for row in printed.to_dict("records"):
-        rows.append({**row, "choice": PAPERS_CHOICE})
-        if number == 3:
-            rows += _beside(rows[-1], ours)
+    """The printed rows, then rows that the paper does not have; `part` says which they are."""
+    rows = printed.to_dict("records")
     if number == 1:
-        plain = {"source": "ours only", "label": "plain", "rule": "prediction", "M": 1, "sigma": 0.0}
+        plain = {"part": "ours only", "label": "plain", "rule": "prediction", "M": 1, "sigma": 0.0}
+        rows = [{**row, "part": f"printed by {row['source']}, {row['runs']} runs"} for row in rows]
         rows.append({**plain, "method": "no noise, adversarial training", "training": "adversarial"})
         rows.append({**plain, "method": "no noise, normal training", "training": "plain"})
-    if number == 3:
-        bases = printed[["label", "rule"]].drop_duplicates()
-        rows += [_chosen(heldout, label, rule) for label, rule in bases.itertuples(index=False)]
+    elif number == 3:
+        near = [row for row in (_nearest(row, ours) for row in rows) if row]
+        bases = printed[["label", "rule"]].drop_duplicates().itertuples(index=False)
+        code = PAPERS_CHOICE + ", logits averaged as in the authors' code"
+        rows = [{**row, "part": PAPERS_CHOICE} for row in rows]
+        rows += [{**row, "rule": "soft-logits", "part": code} for row in rows if row["rule"] == "soft"]
+        rows += [row for i, row in enumerate(near) if row not in near[:i]]
+        rows += [_chosen(heldout, label, rule) for label, rule in bases]
+    else:
+        rows = [{**row, "part": "printed by the paper"} for row in rows]
     return rows
 
 
-def _beside(row, ours):
-    """Rows under a printed row of table 3: its rule as in the authors' code; the nearest cell we have."""
-    rows = []
-    if row["rule"] == "soft":
-        choice = PAPERS_CHOICE + ", logits averaged as in the authors' code"
-        rows.append({**row, "rule": "soft-logits", "choice": choice})
+def _nearest(row, ours):
+    """The cell of ours nearest to a printed row we have not measured: in σ first, then in doublings of M."""
     near = _select(ours[ours["attack"].isin(ATTACKS)], label=row["label"], rule=row["rule"])
-    if len(near) and all(_find(ours, row, attack) is None for attack in ATTACKS):
-        # The nearest σ counts first, then the nearest M in doublings.
-        far = 1000 * np.abs(near["sigma"] - row["sigma"]) + np.abs(np.log2(near["M"] / row["M"]))
-        M, sigma = near.loc[far.idxmin(), ["M", "sigma"]]
-        rows.append({"label": row["label"], "rule": row["rule"], "M": M, "sigma": sigma,
-                     "choice": "nearest cell we measured, not the paper's cell"})
-    return rows
+    if near.empty or any(_find(ours, row, attack) is not None for attack in ATTACKS):
+        return None
+    far = 1000 * np.abs(near["sigma"] - row["sigma"]) + np.abs(np.log2(near["M"] / row["M"]))
+    M, sigma = near.loc[far.idxmin(), ["M", "sigma"]]
+    return {"label": row["label"], "rule": row["rule"], "M": M, "sigma": sigma, "part": NEAREST}
 
 
 def _chosen(heldout, label, rule):
     """σ and M of the highest PGD accuracy on held-out training images (ties: fewer draws, less noise)."""
-    row = {"label": label, "rule": rule, "M": "–", "sigma": "–",
-           "choice": "ours: best PGD accuracy on held-out images"}
+    row = {"label": label, "rule": rule, "M": "–", "sigma": "–", "part": CHOSEN}
     found = _one_tier(_select(heldout, label=label, rule=rule, attack="pgd", epsilon=8))
     if len(found):
         best = found.sort_values(["accuracy", "M", "sigma"], ascending=[False, True, True]).iloc[0]
-        row.update(M=best["M"], sigma=best["sigma"], choice=f"{row['choice']} (n = {best['n']:,})")
+        row.update(M=best["M"], sigma=best["sigma"], part=f"{CHOSEN}, n = {best['n']:,}")
     return row
 
 
@@ -217,7 +253,7 @@ def _compare(row, column, cell):
     printed, std = row.get(column, np.nan), row.get(column + "_std", np.nan)
     line = {"Paper, %": "–" if pd.isna(printed) else _spread(printed, std),
             "Ours, %": "–" if pd.isna(row["label"]) else NOT_YET,
-            "95 % interval": "", "Difference": "", "Tier": "", "n": "", "Runs": "", "Records": ()}
+            "Difference": "", "95 % interval": "", "Tier": "", "n": "", "Runs": "", "Records": ()}
     if cell is None:
         return line
     difference = 100 * cell["accuracy"] - printed
@@ -296,8 +332,9 @@ def _draw(number, title, frame, panels, hue, look, x="sigma", xlabel="σ (normal
         numbers.append(wide.reset_index(names=xlabel).assign(Panel=name))
     missing = ", ".join(name for name in panels if name not in ours)
     missing = f" {NOT_YET.capitalize()}: {missing}." if missing else ""
-    caption = (f"{title} {_made_on(everything)}. Bands: exact 95 % interval over images. Points along M are"
-               f" nested: they share their forward passes.{missing}{_warning(everything)}")
+    nested = " Points along M are nested: they share their forward passes." if everything["M"].nunique() > 1 else ""
+    caption = (f"{title} {_made_on(everything)}. Bands: exact 95\u00a0% interval over images."
+               f"{nested}{missing}{_warning(everything)}")
     numbers = pd.concat(numbers)[["Panel", xlabel, *look]]
     table = Table(numbers, "Accuracy in percent (95 % interval), tier", 1)
     return Figure(drawn, look, caption, table)
@@ -315,10 +352,6 @@ def _one_tier(frame):
 
 def _by_draws(frame):
     return "M = " + frame["M"].astype(str)
-
-
-def _by_sigma(frame):
-    return "σ = " + frame["sigma"].map("{:g}".format)
 
 
 def _attack(attack):
@@ -360,4 +393,5 @@ def figure4(folder=RESULTS):
     frame = _select(evaluations(folder), **pgd)
     frame = frame[frame.groupby("sigma")["epsilon"].transform("nunique") >= 2]
     title = "CPNI-W with prediction smoothing, M = 8, under PGD"
-    return _draw(4, title, frame, {"PGD": pgd}, _by_sigma, fading, "epsilon", "ε (1/255 of the pixel range)")
+    return _draw(4, title, frame, {"PGD": pgd}, lambda part: "σ = " + part["sigma"].map("{:g}".format),
+                 fading, "epsilon", "ε (1/255 of the pixel range)")

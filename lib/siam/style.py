@@ -26,8 +26,8 @@ DRAWS = LinearSegmentedColormap.from_list("draws", ["#D55E00", "#8A7F8D", "#0072
 class Table:
     """A table for the page (HTML with caption and links) and for the console (text).
 
-    frame: cells as text, or as a tuple of record ids. keys: how many leading columns name a row; equal
-    neighbours in them are shown once.
+    frame: cells as text, or as a tuple of record ids. Its first column names the part of the table that a row
+    is in; the next `keys` columns name the row, and equal neighbours in them are shown once.
     """
 
     def __init__(self, frame, caption, keys):
@@ -38,14 +38,19 @@ class Table:
         return f"{self.caption}\n{frame.to_string(index=False)}"
 
     def _repr_html_(self):
-        head = "".join(f'<th scope="col">{escape(name)}</th>' for name in self.frame.columns)
-        rows = list(self.frame.itertuples(index=False, name=None))
-        body = "\n".join(f"<tr>{self._row(rows, i)}</tr>" for i in range(len(rows)))
+        head = "".join(f'<th scope="col">{escape(name)}</th>' for name in self.frame.columns[1:])
+        body = "\n".join(self._part(part, list(rows.iloc[:, 1:].itertuples(index=False, name=None)))
+                         for part, rows in self.frame.groupby(self.frame.columns[0], sort=False))
         name = escape(self.caption.split(".")[0])
         # The caption stays outside what scrolls, readable on a narrow screen; tabindex: scrolls by keyboard.
         return (f'<figure class="numbers"><figcaption>{escape(self.caption)}</figcaption>\n'
                 f'<div class="table-scroll" tabindex="0" role="region" aria-label="{name}">\n'
-                f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div></figure>")
+                f"<table>\n<thead><tr>{head}</tr></thead>\n{body}\n</table></div></figure>")
+
+    def _part(self, part, rows):
+        title = f'<tr><th scope="rowgroup" colspan="{len(rows[0])}">{escape(part)}</th></tr>\n'
+        body = "\n".join(f"<tr>{self._row(rows, i)}</tr>" for i in range(len(rows)))
+        return f"<tbody>\n{title}{body}\n</tbody>"
 
     def _row(self, rows, i):
         parts = []
@@ -87,7 +92,8 @@ class Figure:
         caption = f"<figcaption>{escape(self.caption)}</figcaption>"
         if not self.panels:
             return f'<figure class="panels missing">{caption}</figure>'
-        grid = "display:grid;grid-template-columns:repeat(auto-fit,minmax(15rem,1fr));gap:.75rem"
+        width = "15rem" if len(self.panels) % 2 == 0 else "13rem"  # on a wide page: two in a row, or three
+        grid = f"display:grid;grid-template-columns:repeat(auto-fit,minmax({width},1fr));gap:.5rem"
         legend = " ".join(f'<span style="white-space:nowrap">{_key(*line)} {escape(name)}&emsp;</span>'
                           for name, line in self.legend.items())
         return (f'<figure class="panels"><div style="{grid}">{"".join(self.panels)}</div>'
@@ -108,12 +114,12 @@ def panel(curves, look, x, xlabel, title, salt):
     dashes)}; salt: keeps the ids of one panel apart from those of another on the same page.
     """
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": salt}):
-        canvas = Canvas(figsize=(3.2, 2.9), layout="constrained")
+        canvas = Canvas(figsize=(2.8, 2.6), layout="constrained")
         axes = canvas.subplots()
         for name, curve in curves.items():
             colour, dashes = look[name]
             low, high = 100 * curve["low"], 100 * curve["high"]
-            axes.fill_between(curve[x], low, high, color=colour, alpha=0.1, linewidth=0)
+            axes.fill_between(curve[x], low, high, color=colour, alpha=0.25 / len(curves) ** 0.7, lw=0)
             axes.plot(curve[x], 100 * curve["accuracy"], dashes, color=colour, marker="o")
         axes.set(title=title, xlabel=xlabel, ylabel="accuracy, %")
         file = io.StringIO()
@@ -124,7 +130,7 @@ def panel(curves, look, x, xlabel, title, salt):
     ends = ", ".join(f"{name}: {100 * curve['accuracy'].min():.1f} to {100 * curve['accuracy'].max():.1f} %"
                      for name, curve in curves.items())
     alt = escape(f"{title}: accuracy against {xlabel}. {ends}", quote=True)
-    return svg.replace("<svg", f'<svg role="img" aria-label="{alt}" style="width:100%;height:auto"', 1)
+    return svg.replace("<svg", f'<svg role="img" aria-label="{alt}" style="width:100%;max-width:26rem;height:auto"', 1)
 
 
 def fading(names):
