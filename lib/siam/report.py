@@ -332,7 +332,8 @@ def _draw(number, title, frame, panels, hue, look, x="sigma", xlabel="σ (normal
         numbers.append(wide.reset_index(names=xlabel).assign(Panel=name))
     missing = ", ".join(name for name in panels if name not in ours)
     missing = f" {NOT_YET.capitalize()}: {missing}." if missing else ""
-    nested = " Points along M are nested: they share their forward passes." if everything["M"].nunique() > 1 else ""
+    one_M = everything["M"].nunique() == 1
+    nested = "" if one_M else " Points along M are nested: they share their forward passes."
     caption = (f"{title} {_made_on(everything)}. Bands: exact 95\u00a0% interval over images."
                f"{nested}{missing}{_warning(everything)}")
     numbers = pd.concat(numbers)[["Panel", xlabel, *look]]

@@ -130,7 +130,8 @@ def panel(curves, look, x, xlabel, title, salt):
     ends = ", ".join(f"{name}: {100 * curve['accuracy'].min():.1f} to {100 * curve['accuracy'].max():.1f} %"
                      for name, curve in curves.items())
     alt = escape(f"{title}: accuracy against {xlabel}. {ends}", quote=True)
-    return svg.replace("<svg", f'<svg role="img" aria-label="{alt}" style="width:100%;max-width:26rem;height:auto"', 1)
+    size = "width:100%;max-width:26rem;height:auto"
+    return svg.replace("<svg", f'<svg role="img" aria-label="{alt}" style="{size}"', 1)
 
 
 def fading(names):
