@@ -69,6 +69,17 @@ class ColouredNoise(nn.Module):
         return sample(t, *self.factors(t))
 
 
+def scale_noise(model, factor):
+    """Multiply the standard deviation of all noise of the layers of `model` by `factor`, in place."""
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, WhiteNoise):
+                module.alpha *= factor
+            elif isinstance(module, ColouredNoise):
+                module.d *= factor**2
+                module.F *= factor
+
+
 class NoisyConv2d(nn.Conv2d):
     """A convolution whose weight ("W") and whose input activation ("A-a") may carry noise, drawn once per pass."""
 
