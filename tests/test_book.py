@@ -81,7 +81,7 @@ def overflow(tab):
     return tab.evaluate("""() => {
         const scrolls = (node) => node && (
             ["auto", "scroll", "hidden", "clip"].includes(getComputedStyle(node).overflowX) || scrolls(node.parentElement));
-        const wide = [...document.querySelectorAll("main *")].filter((node) =>
+        const wide = [...document.querySelectorAll(".bd-article *")].filter((node) =>
             node.getBoundingClientRect().right > innerWidth + 1 && !scrolls(node.parentElement));
         const page = document.documentElement.scrollWidth;
         return [...wide.map((node) => node.outerHTML.slice(0, 120)), ...(page > innerWidth ? [`page: ${page} px`] : [])];
@@ -96,11 +96,11 @@ def test_page(browser, base, page):
             "all => all.filter(node => !node.querySelector('mjx-container svg') || node.querySelector('[data-mjx-error]'))"
             ".map(node => node.textContent)")
         assert not unset, "mathematics that is not drawn"
-        pictures = tab.locator("main img").evaluate_all(
+        pictures = tab.locator(".bd-article img").evaluate_all(
             "all => all.map(({src, alt, complete, naturalWidth}) => [src, alt, complete && naturalWidth > 0])")
         assert [src for src, alt, drawn in pictures if not drawn] == []
         assert [src for src, alt, drawn in pictures if not alt.strip()] == [], "pictures without alt text"
-        drawings = tab.locator("main figure > div > svg").evaluate_all(
+        drawings = tab.locator(".bd-article figure > div > svg").evaluate_all(
             "all => all.map(node => node.getAttribute('aria-label') ?? '')")
         assert all(map(str.strip, drawings)), "drawings without a label"
         for size in (DESK, PHONE):
@@ -121,7 +121,7 @@ def test_notebook_page_shows_results_and_folds_its_code(browser, base, page):
 def test_links_lead_somewhere(browser, html, page):
     base = f"{html.as_uri()}/"
     with visit(browser, base, page) as tab:
-        links = tab.locator("main a[href]").evaluate_all("all => all.map(node => node.href)")
+        links = tab.locator(".bd-article a[href]").evaluate_all("all => all.map(node => node.href)")
     for link in {link for link in links if link.startswith(base)}:
         assert Path(unquote(urlsplit(link).path)).exists(), f"{page} links to {link}"
 

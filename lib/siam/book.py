@@ -6,6 +6,7 @@
 
 import argparse
 import hashlib
+import json
 import os
 import sys
 import tarfile
@@ -54,11 +55,12 @@ def cleaned(notebook):
     for cell in notebook.cells:
         cell.metadata.pop("papermill", None)
         cell.metadata.pop("execution", None)
-    text = nbformat.writes(notebook) + "\n"
+    # Renamed in the order of creation, and before writing, which sorts by name.
+    text = json.dumps(notebook)
     widgets = notebook.metadata.get("widgets", {}).get(WIDGET_STATE, {}).get("state", {})
     for number, identifier in enumerate(widgets):
         text = text.replace(identifier, f"{number:032x}")
-    return text
+    return nbformat.writes(nbformat.from_dict(json.loads(text))) + "\n"
 
 
 def fetch_mathjax(path=MATHJAX):
