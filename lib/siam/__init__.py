@@ -1,1 +1,7 @@
-"""Smoothed inference for adversarially trained models: noise, attacks, votes, records and reports."""
+"""Smoothed inference for adversarially trained models: noise, attacks, votes, and records of what they gave.
+
+The flow is one way: images -> classifier (+ noise) -> attack -> tally -> voting rule -> record -> report.
+Modules that compute import torch; `runs`, `report`, `explorer` and `cifar10` do not.
+"""
+
+__version__ = "0.1.0"

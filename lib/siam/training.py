@@ -70,7 +70,7 @@ def schedule(tier, method, **changes):
                       noise_lr=0.01, precision="bf16")  # fmt: skip
     tiers = {
         "paper": dict(),
-        "cpu": dict(epochs=18, batch_size=128, **few_epochs),
+        "cpu": dict(epochs=12, batch_size=128, **few_epochs),
         "smoke": dict(epochs=2, batch_size=50, split="sample-train", **few_epochs | dict(precision="fp32")),
     }
     if tier not in tiers:
