@@ -335,8 +335,8 @@ def test_importing_needs_no_torch():
 
 def test_siam_data_moves_the_cache_but_not_the_sample(tmp_path):
     program = "from siam import cifar10; print(cifar10.CACHE, len(cifar10.sample()['test_labels']))"
-    assert run_python(program, SIAM_DATA=str(tmp_path)) == f"{tmp_path / 'cifar10'} 300\n"
-    assert run_python(program, SIAM_DATA="") == f"{paths.ROOT / 'data' / 'cifar10'} 300\n"
+    assert run_python(program, SIAM_DATA=str(tmp_path)) == f"{tmp_path / 'cifar10'} 500\n"
+    assert run_python(program, SIAM_DATA="") == f"{paths.ROOT / 'data' / 'cifar10'} 500\n"
 
 
 # ------------------------------------------------------------------------------------------ the real data set
@@ -379,12 +379,12 @@ def test_the_order_never_changes():
 
 def test_the_sample_is_balanced_and_recorded():
     sample = cifar10.sample()
-    for split in ("train", "test"):
+    for split, n in (("train", 300), ("test", 500)):
         images, labels, indices = (sample[f"{split}_{part}"] for part in ("images", "labels", "indices"))
-        assert images.shape == (300, 32, 32, 3) and images.dtype == np.uint8 and labels.dtype == np.int64
-        assert (np.bincount(labels) == 30).all()
-        assert all((np.sort(labels[start:start + 10]) == np.arange(10)).all() for start in range(0, 300, 10))
-        assert len(set(indices)) == 300
+        assert images.shape == (n, 32, 32, 3) and images.dtype == np.uint8 and labels.dtype == np.int64
+        assert (np.bincount(labels) == n // 10).all()
+        assert all((np.sort(labels[start:start + 10]) == np.arange(10)).all() for start in range(0, n, 10))
+        assert len(set(indices)) == n
     assert len(set(sample["heldout_indices"])) == 1_000
     assert not set(sample["heldout_indices"]) & set(sample["train_indices"])
     assert sample["seed"] == cifar10.SEED

@@ -59,7 +59,7 @@ ARRAYS = {
 
 SEED = 2019  # the orders below; a new seed is a new benchmark: every record would have to be measured again
 HELDOUT = 1_000
-SAMPLE_SIZE = 300
+SAMPLE_SIZE = {"train": 300, "test": 500}
 
 
 # ------------------------------------------------------------------------------------------------- the arrays
@@ -281,22 +281,22 @@ def balanced_order(labels, seed=SEED):
 def sample():
     """The shipped sample, which needs no download, as a dict of arrays.
 
-    train_images and test_images uint8 [300, 32, 32, 3], train_labels and test_labels int64 [300];
-    train_indices and test_indices int64 [300], heldout_indices int64 [1000], into CIFAR-10's own order; seed.
+    train_images uint8 [300, 32, 32, 3], train_labels int64 [300]; test_images, test_labels: 500 likewise;
+    train_indices int64 [300], test_indices [500], heldout_indices [1000], into CIFAR-10's own order; seed.
     """
     with np.load(SAMPLE / "cifar10-sample.npz") as archive:
         return dict(archive)
 
 
 def make_sample(folder=CACHE, path=SAMPLE / "cifar10-sample.npz"):
-    """Write the sample: the first 300 images of the splits train and test, and which are held out."""
+    """Write the sample: the first 300 images of the split train, 500 of test, and which are held out."""
     contents = {"seed": np.int64(SEED)}
     for split in ("train", "test"):
         images, labels = load(split, folder)
         order = balanced_order(labels)
         if split == "train":
             contents["heldout_indices"], order = order[:HELDOUT], order[HELDOUT:]
-        contents[f"{split}_indices"] = indices = order[:SAMPLE_SIZE]
+        contents[f"{split}_indices"] = indices = order[: SAMPLE_SIZE[split]]
         contents[f"{split}_images"] = images[indices]
         contents[f"{split}_labels"] = labels[indices]
     _write(path, lambda file: np.savez_compressed(file, **contents))

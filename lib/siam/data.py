@@ -9,7 +9,7 @@ first n images of a split are balanced over the classes, and contain the first m
 | `heldout`      |  1,000 | training images kept apart to select models, σ and M       |
 | `test`         | 10,000 | what is reported                                           |
 | `sample-train` |    300 | the first of `train`, shipped: the smoke tier              |
-| `sample-test`  |    300 | the first of `test`, shipped: the smoke tier               |
+| `sample-test`  |    500 | the first of `test`, shipped: the smoke tier               |
 """
 
 import torch

@@ -152,7 +152,7 @@ def about(path):
     except Exception as error:
         raise ValueError(f"{path.name} is not a checkpoint: {str(error).splitlines()[0]}") from None
     if missing:
-        raise ValueError(f"{path.name} is not a checkpoint of this package: it does not say its {', '.join(missing)}")
+        raise ValueError(f"{path.name} is not a checkpoint of this package: it does not say its {', '.join(sorted(missing))}")
     return said | {"digest": digest(path)}
 
 

@@ -27,7 +27,7 @@ TIERS = ("smoke", "cpu", "fast", "paper")  # worst to best
 VARIANTS = ("plain", "PNI-W", "CPNI-W", "CPNI-A-a", "CPNI-W+A-a")
 METHODS = ("plain", "adversarial", "gauss", "epgd")
 ATTACKS = ("none", "fgsm", "pgd", "epgd")
-SPLITS = ("test", "heldout", "sample-test")
+SPLITS = {"test": 10_000, "heldout": 1_000, "sample-test": 500}  # and how many images they have
 PRECISIONS = ("fp32", "bf16")
 RULES = ("prediction", "soft", "soft-logits", "weighted", "second")
 
@@ -124,7 +124,7 @@ class TrainingRun(_Run):
             _digest("start", self.start)
         sigma = _real("sigma", self.sigma)
         _require(sigma > 0 or self.method != "gauss", "sigma", self.sigma, "method gauss needs sigma above 0")
-        self._set(rank=_whole("rank", self.rank, 1) if coloured else 0, schedule=schedule, sigma=sigma,
+        self._set(rank=_whole("rank", self.rank, 0) if coloured else 0, schedule=schedule, sigma=sigma,
                   seed=_whole("seed", self.seed, 0))
 
 
@@ -179,7 +179,8 @@ class EvaluationRun(_Run):
                 samples = 1
         draws = _whole("draws", self.draws, 1)
         _require(draws & (draws - 1) == 0, "draws", self.draws, "give M as a power of two: 1, 2, 4, …")
-        images = _whole("images", self.images, 1)
+        images, there = _whole("images", self.images, 1), SPLITS[self.split]
+        _require(images <= there, "images", images, f"the split {self.split} has {there}")
         batch_size = min(_whole("batch_size", self.batch_size, 1), images)
         self._set(epsilon=epsilon, step_size=step_size, steps=steps, samples=samples, draws=draws,
                   sigma=_real("sigma", self.sigma), images=images, batch_size=batch_size,

@@ -157,12 +157,15 @@ def batches(plan, model, x, y, attack):
 
 
 def heldout_counts(model, schedule, device, *key):
-    """What one noisy pass gets right of the held-out images: {"n", "clean", "adversarial" (the paper's PGD-7)}."""
-    split = "heldout" if schedule.split == "train" else "sample-test"
+    """What one noisy pass gets right of the held-out images: {"n", "clean", "adversarial" (the paper's PGD-7)}.
+
+    The smoke tier, which needs no download, looks at 50 images of the shipped sample instead.
+    """
+    split, n = ("heldout", None) if schedule.split == "train" else ("sample-test", 50)
     attack = attack_of(replace(schedule, steps=7, step_size=2.0, samples=1))
     counts = dict(n=0, clean=0, adversarial=0)
     with seeded(*key, "heldout"), under_attack(model), autocast(device, schedule.precision):
-        for x, y in zip(*(part.split(250) for part in images(split, device=device))):
+        for x, y in zip(*(part.split(250) for part in images(split, n, device))):
             x = pixels(x)
             counts["n"] += len(y)
             for name, seen in (("clean", x), ("adversarial", attack(model, x, y))):

@@ -1,0 +1,107 @@
+"""Attacks reach the known optimum of a linear model, keep their budget, and are one another's special cases."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from siam import attacks, models
+from siam.seeding import seeded
+
+EPS = 8 / 255
+
+
+def linear(w):
+    """The objective ⟨w, x⟩ per image; its maximum over the ball is at x + ε·sign(w), clipped to [0, 1]."""
+    return lambda x: (w * x).flatten(1).sum(1)
+
+
+def setting(seed, n=4):
+    with seeded("attacks", seed):
+        return torch.rand(n, 3, 8, 8), torch.randn(3, 8, 8)
+
+
+@pytest.mark.parametrize("random_start", [True, False])
+def test_known_optimum_of_a_linear_objective(random_start):
+    x, w = setting(0)
+    best = (x + EPS * w.sign()).clamp(0, 1)
+    torch.testing.assert_close(attacks.fgsm(linear(w), x, epsilon=EPS), best)
+    found = attacks.pgd(linear(w), x, epsilon=EPS, step_size=EPS / 4, steps=8, random_start=random_start)
+    torch.testing.assert_close(found, best)
+    torch.testing.assert_close(attacks.epgd(linear(w), x, epsilon=EPS, step_size=EPS / 4, steps=8), best)
+
+
+def test_fgsm_on_a_linear_classifier_is_epsilon_times_the_sign():
+    x, _ = setting(1)
+    x = 0.4 + 0.2 * x  # far enough from 0 and 1 for nothing to be clipped
+    W = torch.randn(2, 192)
+    y = torch.tensor([0, 1, 0, 1])
+    found = attacks.fgsm(attacks.error_of(lambda x: x.flatten(1) @ W.T, y), x, epsilon=EPS) - x
+    away = torch.where(y == 0, 1.0, -1.0)[:, None] * (W[1] - W[0])
+    torch.testing.assert_close(found, EPS * away.sign().view_as(x), rtol=0, atol=1e-6)
+
+
+def test_targeted_attack_goes_towards_its_class():
+    x, _ = setting(2)
+    W, target = torch.randn(5, 192), torch.tensor([1, 2, 3, 4])
+    model = lambda x: x.flatten(1) @ W.T  # noqa: E731
+    before = model(x).softmax(1).gather(1, target[:, None])
+    found = attacks.pgd(attacks.towards(model, target), x, epsilon=EPS, step_size=EPS / 4, steps=7)
+    assert (model(found).softmax(1).gather(1, target[:, None]) > before).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    epsilon=st.floats(0, 1), step_size=st.floats(0, 1), steps=st.integers(0, 4), samples=st.integers(1, 3),
+    seed=st.integers(0, 99), random_start=st.booleans(),
+)  # fmt: skip
+def test_budget_and_pixel_range_are_kept(epsilon, step_size, steps, samples, seed, random_start):
+    x, w = setting(seed, n=2)
+    with seeded("budget", seed):
+        found = attacks.pgd(
+            lambda x: linear(w)(x + torch.randn_like(x)) ** 3, x, epsilon=epsilon, step_size=step_size, steps=steps,
+            samples=samples, random_start=random_start,
+        )  # fmt: skip
+    assert (found - x).abs().max() <= epsilon + 1e-6
+    assert found.min() >= 0 and found.max() <= 1 and found.shape == x.shape
+
+
+def test_random_start_fills_the_ball():
+    x = torch.full((50, 3, 8, 8), 0.5)
+    with seeded("start"):
+        away = attacks.pgd(linear(torch.ones(3, 8, 8)), x, epsilon=EPS, step_size=0, steps=1) - x
+    assert away.abs().max() > 0.99 * EPS and abs(float(away.mean())) < 0.01 * EPS
+    assert abs(float(away.std()) - EPS / 3**0.5) < 0.02 * EPS
+
+
+def noisy(variant, sigma):
+    with seeded("network"):
+        return models.classifier(variant, sigma=sigma).eval()
+
+
+def after(attack, model, **kwargs):
+    x, y = torch.linspace(0, 1, 2 * 3072).view(2, 3, 32, 32), torch.tensor([3, 5])
+    with seeded("attack"):
+        return attack(attacks.error_of(model, y), x, epsilon=EPS, step_size=EPS / 4, steps=3, **kwargs)
+
+
+def test_epgd_with_one_sample_is_pgd():
+    model = noisy("CPNI-W", 0.2)
+    assert torch.equal(after(attacks.epgd, model, samples=1), after(attacks.pgd, model))
+    assert not torch.equal(after(attacks.epgd, model, samples=2), after(attacks.pgd, model))
+
+
+def test_epgd_without_noise_is_pgd():
+    model = noisy("plain", 0.0)
+    assert torch.equal(after(attacks.epgd, model, samples=4), after(attacks.pgd, model))
+
+
+def test_the_gradient_is_that_of_the_mean_over_draws():
+    model, (x, y) = noisy("CPNI-W", 0.2), (torch.rand(2, 3, 32, 32), torch.tensor([0, 1]))
+    objective = attacks.error_of(model, y)
+    with seeded("mean"):
+        found = attacks.gradient(objective, x, samples=3)
+    leaf = x.clone().requires_grad_()
+    with seeded("mean"):
+        (sum(objective(leaf) for _ in range(3)) / 3).sum().backward()
+    torch.testing.assert_close(found, leaf.grad, rtol=1e-4, atol=1e-7)

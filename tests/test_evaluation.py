@@ -1,0 +1,147 @@
+"""An evaluation gives the same record however often it is cut, and the committed records can be made again."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from siam import evaluation, models, runs, smoothing
+from siam.data import images, pixels
+from siam.paths import CHECKPOINTS, RESULTS
+from siam.seeding import seeded
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("checkpoints")
+    with seeded("evaluation"):
+        model = models.classifier("CPNI-W", rank=2)
+    models.save(model, folder / "a.safetensors", variant="CPNI-W", rank=2, sigma=0.0, label="CPNI-W", tier="smoke")
+    return folder
+
+
+def asked(checkpoints, **fields):
+    fields = dict(attacks=["pgd"], sigmas=[0.2], seeds=[0], draws=4, split="sample-test", images=30, batch_size=10,
+                  steps=2) | fields  # fmt: skip
+    return evaluation.requested("a", checkpoints=checkpoints, **fields)
+
+
+def run_it(run, checkpoints, results):
+    return evaluation.evaluate(run, checkpoints=checkpoints, results=results, progress=False)
+
+
+def test_same_run_same_record_and_a_finished_one_is_refused(checkpoints, tmp_path):
+    (run,) = asked(checkpoints)
+    one, two = (run_it(run, checkpoints, tmp_path / name) for name in "ab")
+    assert one["result"] == two["result"] and one["id"] == two["id"] and one["tier"] == "smoke"
+    assert runs.read(runs.record_path(run, tmp_path / "a")) == json.loads(json.dumps(one))
+    with pytest.raises(FileExistsError, match=f"evaluation {run.id} is finished"):
+        run_it(run, checkpoints, tmp_path / "a")
+
+
+def test_cut_off_between_batches_it_ends_in_the_same_record(checkpoints, tmp_path, monkeypatch):
+    (run,) = asked(checkpoints)
+    whole, counts, calls = run_it(run, checkpoints, tmp_path / "whole"), evaluation.correct_counts, []
+
+    def cut(*args):
+        calls.append(args[-1])
+        if calls == [0, 1, 2]:
+            raise KeyboardInterrupt
+        return counts(*args)
+
+    monkeypatch.setattr(evaluation, "correct_counts", cut)
+    with pytest.raises(KeyboardInterrupt):
+        run_it(run, checkpoints, tmp_path)
+    assert not runs.finished(run, tmp_path)
+    assert run_it(run, checkpoints, tmp_path)["result"] == whole["result"]
+    assert calls == [0, 1, 2, 2] and not list((tmp_path / ".partial").iterdir())
+
+
+def test_rows_are_what_the_passes_say(checkpoints, tmp_path):
+    (run,) = asked(checkpoints, attacks=["none"], images=20, batch_size=20)
+    record = run_it(run, checkpoints, tmp_path)
+    model = models.fold(models.load(checkpoints / "a.safetensors", 0.2))
+    x, y = images("sample-test", 20)
+    votes = smoothing.tally(model, pixels(x), 4, (0, 0))
+    for row in record["result"]:
+        scores = smoothing.RULES[row["rule"]](votes.at(row["M"]))
+        assert row["correct"] == int((smoothing.vote(scores)[0] == y).sum())
+    assert [(row["rule"], row["M"]) for row in record["result"]] == [(r, M) for r in runs.RULES for M in (1, 2, 4)]
+
+
+def test_attacks_do_what_they_are_called():
+    x, y, w = torch.full((3, 3, 4, 4), 0.5), torch.tensor([0, 1, 0]), torch.randn(2, 48)
+    run = runs.EvaluationRun("a", "0" * 16, attack="none")
+    model = lambda x: x.flatten(1) @ w.T  # noqa: E731
+    assert evaluation.attacked(run, model, x, y) is x
+    for attack in ("fgsm", "pgd", "epgd"):
+        away = evaluation.attacked(replace(run, attack=attack, epsilon=4, step_size=2, steps=7), model, x, y) - x
+        torch.testing.assert_close(away.abs(), torch.full_like(away, 4 / 255))
+
+
+def test_a_checkpoint_that_changed_is_refused(checkpoints, tmp_path):
+    (run,) = asked(checkpoints)
+    with pytest.raises(ValueError, match="the run asks for 0000000000000000"):
+        run_it(replace(run, digest="0" * 16), checkpoints, tmp_path)
+
+
+def test_requested_makes_the_grid(checkpoints):
+    grid = asked(checkpoints, attacks=["none", "pgd", "epgd"], sigmas=[0, 0.1], seeds=[0, 1], samples=8)
+    assert len({run.id for run in grid}) == 12
+    assert {run.attack: run.samples for run in grid} == {"none": 0, "pgd": 1, "epgd": 8}
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (dict(sigmas=[-1]), "sigma = -1"),
+        (dict(draws=0), "draws = 0"),
+        (dict(draws=3), "draws = 3"),
+        (dict(attacks=["cw"]), "attack = 'cw' is not allowed: give one of none, fgsm, pgd, epgd"),
+        (dict(split="train"), "split = 'train'"),
+        (dict(images=501), "501"),
+        (dict(images=0), "images = 0"),
+        (dict(precision="int8"), "precision = 'int8'"),
+    ],
+)
+def test_a_bad_parameter_of_the_notebook_is_named_in_one_line(checkpoints, change, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        asked(checkpoints, **change)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_checkpoint_is_named_with_those_there_are(checkpoints):
+    with pytest.raises(FileNotFoundError, match="no checkpoint 'b' .*there are: a"):
+        evaluation.requested("b", ["none"], [0], [0], checkpoints=checkpoints)
+
+
+# ------------------------------------------------------------------------- the committed checkpoints and records
+
+
+def committed():
+    """The committed evaluations under PGD and without attack of more than 500 test images, one σ per checkpoint."""
+    if not (RESULTS / "evaluation").is_dir():
+        return []
+    records = [runs.read(path) for path in sorted((RESULTS / "evaluation").glob("*.json"))]
+    wanted = {}
+    for record in records:
+        run = record["run"]
+        if run["split"] == "test" and run["attack"] in ("none", "pgd") and record["n"] >= 1000:
+            key = run["checkpoint"], run["attack"]
+            if key not in wanted or abs(run["sigma"] - 0.2) < abs(wanted[key]["run"]["sigma"] - 0.2):
+                wanted[key] = record
+    return list(wanted.values())
+
+
+@pytest.mark.parametrize("record", committed(), ids=lambda r: f"{r['run']['checkpoint']}-{r['run']['attack']}")
+def test_committed_records_reproduce(record, tmp_path):
+    """The first 500 of a record's test images (they ship), M = 8, in fp32: the accuracies lie in its intervals."""
+    run = replace(runs.EvaluationRun(**record["run"]), split="sample-test", images=500, draws=8, precision="fp32")
+    again = run_it(run, CHECKPOINTS, tmp_path)
+    before = {(row["rule"], row["M"]): row for row in record["result"]}
+    outside = [
+        (row, then) for row in again["result"]
+        if not (then := before[row["rule"], row["M"]])["low"] <= row["accuracy"] <= then["high"]
+    ]  # fmt: skip
+    assert not outside

@@ -1,0 +1,140 @@
+"""The network is the textbook's, its variants differ in noise alone, and checkpoints say what they are."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from siam import models
+from siam.cifar10 import MEAN, STD
+from siam.noise import ColouredNoise, WhiteNoise
+from siam.runs import VARIANTS
+from siam.seeding import seeded
+
+
+def restless(model):
+    """Give BatchNorm statistics and scales that a forgotten or swapped one would show."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            with torch.no_grad():
+                module.running_mean.normal_(0, 0.1)
+                module.running_var.uniform_(0.5, 1.5)
+                module.weight.uniform_(0.5, 1.5)
+                module.bias.normal_(0, 0.2)
+    return model.eval()
+
+
+def textbook(weights, x):
+    """ResNet-20 for CIFAR (He et al., 2016, section 4.2) with projections, written out from its description."""
+    W = {name.removeprefix("network."): value for name, value in weights.items()}
+
+    def conv_norm(x, conv, norm, stride):
+        w = W[f"{conv}.weight"]
+        x = F.conv2d(x, w, stride=stride, padding=(w.shape[-1] - 1) // 2)
+        mean, var = W[f"{norm}.running_mean"], W[f"{norm}.running_var"]
+        x = (x - mean[:, None, None]) / (var[:, None, None] + 1e-5) ** 0.5
+        return x * W[f"{norm}.weight"][:, None, None] + W[f"{norm}.bias"][:, None, None]
+
+    x = (x - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
+    x = conv_norm(x, "conv", "norm", 1).relu()
+    for i in range(9):
+        stride = 2 if i in (3, 6) else 1
+        y = conv_norm(x, f"blocks.{i}.conv1", f"blocks.{i}.norm1", stride).relu()
+        y = conv_norm(y, f"blocks.{i}.conv2", f"blocks.{i}.norm2", 1)
+        if i in (3, 6):
+            x = conv_norm(x, f"blocks.{i}.shortcut.0", f"blocks.{i}.shortcut.1", stride)
+        x = (x + y).relu()
+    return x.mean((2, 3)) @ W["linear.weight"].T + W["linear.bias"]
+
+
+def test_plain_network_is_the_textbooks():
+    with seeded("textbook"):
+        model, x = restless(models.classifier("plain")), torch.rand(4, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(model(x), textbook(model.state_dict(), x), rtol=1e-4, atol=1e-4)
+
+
+def test_parameter_counts_follow_from_the_layers():
+    count = {name: sum(p.numel() for p in models.classifier(name, rank=5).parameters()) for name in VARIANTS}
+    projections = (16 * 32 + 2 * 32) + (32 * 64 + 2 * 64)
+    assert count["plain"] == 269_722 + projections
+    weights = 3 * 16 * 9 + 6 * 16 * 16 * 9 + (16 * 32 + 5 * 32 * 32) * 9 + (32 * 64 + 5 * 64 * 64) * 9
+    weights += 16 * 32 + 32 * 64
+    head = 64 * 10
+    assert count["PNI-W"] == count["plain"] + weights + head
+    assert count["CPNI-W"] == count["plain"] + 6 * weights + head
+    inputs = 7 * 16 * 32 * 32 + (16 * 32 * 32 + 5 * 32 * 16 * 16) + (32 * 16 * 16 + 5 * 64 * 8 * 8)
+    inputs += 16 * 32 * 32 + 32 * 16 * 16 - 16 * 32 * 32  # two projections; the stem's input carries no noise
+    stem = 3 * 16 * 9
+    assert count["CPNI-A-a"] == count["plain"] + 6 * (inputs + stem) + head
+    assert count["CPNI-W+A-a"] == count["CPNI-W"] + 6 * inputs
+
+
+def test_the_stem_is_coloured_in_cpni_and_the_last_layer_white_in_every_noisy_variant():
+    for name in VARIANTS[1:]:
+        network = models.classifier(name).network
+        stem = WhiteNoise if name == "PNI-W" else ColouredNoise
+        assert isinstance(network.conv.weight_noise, stem)
+        assert isinstance(network.linear.weight_noise, WhiteNoise)
+        assert isinstance(network.conv.activation_noise, torch.nn.Identity)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_folded_classifier_computes_what_the_plain_path_computes(variant):
+    with seeded("fold", variant):
+        model = restless(models.classifier(variant, rank=2, sigma=0.2))
+        x = torch.rand(4, 3, 32, 32)
+    folded = models.fold(model)
+    with seeded(0), torch.no_grad():
+        plain = model(x)
+    with seeded(0), torch.no_grad():
+        fast = folded(x)
+    torch.testing.assert_close(fast, plain, rtol=1e-3, atol=1e-4 * float(plain.abs().max()))
+    assert not any(p.requires_grad for p in folded.parameters())
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in folded.modules())
+
+
+def test_noise_is_on_in_evaluation_mode():
+    model, x = models.classifier("CPNI-W").eval(), torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        assert not torch.allclose(model(x), model(x))
+
+
+def test_checkpoint_round_trip(tmp_path):
+    model = restless(models.classifier("CPNI-W", rank=2, sigma=0.1))
+    path = tmp_path / "a.safetensors"
+    models.save(model, path, variant="CPNI-W", rank=2, sigma=0.1, label="CPNI-W", tier="smoke")
+    loaded = models.load(path)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, loaded.state_dict()[name]), name
+    assert loaded.input_noise.sigma == 0.1 and models.load(path, sigma=0.3).input_noise.sigma == 0.3
+    assert models.find(models.about(path)["digest"], tmp_path) == path
+    assert [p.name for p in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+def test_learnt_sigma_comes_back_unless_replaced(tmp_path):
+    model, path = models.classifier("plain", sigma=0.3, learnt_sigma=True), tmp_path / "a.safetensors"
+    models.save(model, path, variant="plain", rank=0, sigma=0.1, label="plain", tier="smoke")
+    assert models.load(path).input_noise.sigma.item() == pytest.approx(0.3)
+    assert models.load(path, sigma=0.05).input_noise.sigma == 0.05
+
+
+def test_what_is_no_checkpoint_is_refused_by_name(tmp_path):
+    (tmp_path / "there.safetensors").write_bytes(b"not a checkpoint")
+    with pytest.raises(FileNotFoundError, match="'gone'.*there are: there"):
+        models.about(tmp_path / "gone.safetensors")
+    with pytest.raises(ValueError, match="there.safetensors is not a checkpoint"):
+        models.load(tmp_path / "there.safetensors")
+    models.save(models.classifier("plain"), tmp_path / "foreign.safetensors", made_by="somebody")
+    with pytest.raises(ValueError, match="foreign.safetensors .* does not say its label, rank, sigma, tier, variant"):
+        models.load(tmp_path / "foreign.safetensors")
+    with pytest.raises(FileNotFoundError, match="0123456789abcdef"):
+        models.find("0123456789abcdef", tmp_path)
+
+
+def test_unknown_variant_is_named():
+    with pytest.raises(ValueError, match="'CPNI' is not one of plain, PNI-W"):
+        models.classifier("CPNI")
+
+
+def test_runs_and_models_agree_on_the_variants():
+    assert tuple(models.variants(5)) == VARIANTS

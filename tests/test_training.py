@@ -1,0 +1,225 @@
+"""Training learns, says what it did, and a killed one ends where an unbroken one ends."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+
+import pytest
+import torch
+
+from siam import models, runs, training
+from siam.noise import ColouredNoise, scale_noise
+from siam.seeding import seeded
+
+TINY = dict(epochs=2, images=60, batch_size=20)
+
+
+def tiny(method="adversarial", variant="CPNI-W", seed=0, **changes):
+    plan = training.schedule("smoke", method, **(TINY | changes))
+    return runs.TrainingRun(variant, method, asdict(plan), rank=2, seed=seed)
+
+
+def weights(folder, record):
+    path = folder / f"{record['checkpoints'][0]['name']}.safetensors"
+    return models.load(path).state_dict()
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("done")
+    return folder, training.train(tiny(), checkpoints=folder, results=folder, progress=False)
+
+
+def test_record_and_checkpoint_name_each_other(done):
+    folder, record = done
+    kept = record["checkpoints"][0]
+    said = models.about(folder / f"{kept['name']}.safetensors")
+    assert runs.read(runs.record_path(tiny(), folder)) == json.loads(json.dumps(record))
+    assert said["run"] == record["id"] and said["digest"] == kept["digest"] and kept["label"] == "CPNI-W"
+    assert record["tier"] == "smoke" and [epoch["epoch"] for epoch in record["history"]] == [1, 2]
+    best = max(record["history"], key=lambda epoch: epoch["heldout"]["clean"])
+    assert kept["epoch"] == best["epoch"] and kept["heldout"] == best["heldout"]
+    assert not list((folder / ".partial").iterdir())
+
+
+def test_a_finished_run_is_refused(done):
+    folder, _ = done
+    with pytest.raises(FileExistsError, match=f"training {tiny().id} is finished"):
+        training.train(tiny(), checkpoints=folder, results=folder, progress=False)
+
+
+KILLED = """
+import json, sys, signal, os
+from pathlib import Path
+from siam import runs, training
+asked, folder, fatal = json.loads(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+learning_rate, calls = training.learning_rate, 0
+
+def counted(*args):
+    global calls
+    calls += 1
+    if calls == fatal:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return learning_rate(*args)
+
+training.learning_rate = counted
+training.train(runs.TrainingRun(**asked), checkpoints=folder, results=folder, save_every=2, progress=False)
+"""
+
+
+@pytest.mark.parametrize("fatal", [2, 6])
+def test_killed_and_resumed_is_bit_equal_to_never_stopped(done, tmp_path, fatal):
+    folder, record = done
+    command = [sys.executable, "-c", KILLED, json.dumps(asdict(tiny())), str(tmp_path)]
+    killed = subprocess.run([*command, str(fatal)], env=os.environ | threads())
+    assert killed.returncode == -signal.SIGKILL and not list(tmp_path.glob("*.safetensors"))
+    subprocess.run([*command, "-1"], env=os.environ | threads(), check=True)
+    resumed = runs.read(runs.record_path(tiny(), tmp_path))
+    assert same(weights(tmp_path, resumed), weights(folder, record))
+    plain = [{k: v for k, v in epoch.items() if k != "seconds"} for epoch in resumed["history"]]
+    assert plain == [{k: v for k, v in epoch.items() if k != "seconds"} for epoch in record["history"]]
+
+
+def threads():
+    """The number of threads decides the order of sums, and with it the last bit."""
+    return {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+
+
+def test_another_seed_gives_other_weights(done, tmp_path):
+    folder, record = done
+    other = training.train(tiny(seed=1), checkpoints=tmp_path, results=tmp_path, progress=False)
+    assert not same(weights(tmp_path, other), weights(folder, record))
+
+
+def test_a_foreign_state_is_refused_by_name_and_kept(tmp_path):
+    state = tmp_path / ".partial" / f"{tiny().id}.safetensors"
+    state.parent.mkdir()
+    state.write_bytes(b"somebody else's")
+    with pytest.raises(ValueError, match=f"{tiny().id}.safetensors is no training state"):
+        training.train(tiny(), checkpoints=tmp_path, results=tmp_path, progress=False)
+    assert state.read_bytes() == b"somebody else's"
+
+
+def test_a_network_learns(tmp_path):
+    run = tiny("plain", "plain", epochs=8, images=200, batch_size=20, lr=0.1)
+    history = training.train(run, checkpoints=tmp_path, results=tmp_path, progress=False)["history"]
+    assert history[-1]["loss"] < 0.8 * history[0]["loss"] and history[-1]["clean"] > 0.3
+    assert "adversarial" not in history[-1]  # not trained on, so no accuracy is claimed
+
+
+def test_epgd_fine_tuning_starts_from_its_checkpoint_and_leaves_its_best_and_worst_epoch(done, tmp_path):
+    folder, record = done
+    start = record["checkpoints"][0]["digest"]
+    for path in folder.glob("*.safetensors"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    plan = training.schedule("smoke", "epgd", images=40, batch_size=20, epochs=2, samples=2, lr=0.2)
+    run = runs.TrainingRun("CPNI-W", "epgd", asdict(plan), rank=2, start=start)
+    tuned = training.train(run, checkpoints=tmp_path, results=tmp_path, progress=False)
+    labels = {kept["label"]: kept["heldout"]["clean"] for kept in tuned["checkpoints"]}
+    assert set(labels) == {"EPGD-converged", "EPGD-diverged"}
+    assert labels["EPGD-converged"] >= labels["EPGD-diverged"]
+    with pytest.raises(FileNotFoundError, match=start):
+        training.train(run, checkpoints=tmp_path / "empty", results=tmp_path / "empty", progress=False)
+
+
+def test_gauss_trains_with_its_input_noise(tmp_path):
+    plan = training.schedule("smoke", "gauss", images=20, batch_size=20)
+    run = runs.TrainingRun("CPNI-W", "gauss", asdict(plan), rank=2, sigma=0.24)
+    record = training.train(run, checkpoints=tmp_path, results=tmp_path, progress=False)
+    path = tmp_path / f"{record['checkpoints'][0]['name']}.safetensors"
+    assert models.load(path).input_noise.sigma == 0.24 and models.about(path)["label"] == "Gauss"
+
+
+def test_the_paper_tier_is_the_authors_schedule():
+    plan = training.schedule("paper", "adversarial")
+    rates = [training.learning_rate(plan, epoch) for epoch in (0, 199.9, 200, 299.9, 300, 399.9)]
+    assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
+    assert (plan.epochs, plan.batch_size, plan.momentum, plan.weight_decay) == (400, 256, 0.9, 1e-4)
+    assert (plan.weight, plan.mix, plan.steps, plan.samples) == (0.5, "both", 7, 1)
+    assert (plan.epsilon, plan.step_size, plan.noise_start, plan.noise_lr) == (8.0, 2.0, 1.0, 1.0)
+    assert training.schedule("paper", "epgd").samples == 8
+
+
+def test_triangle_rises_and_falls():
+    plan = training.Schedule(shape="triangle", lr=0.4, epochs=8)
+    assert [training.learning_rate(plan, e) for e in (0, 1, 2, 5, 8)] == pytest.approx([0, 0.2, 0.4, 0.2, 0])
+
+
+def half(model, x, y):
+    """An attack that leaves a mark."""
+    return x * 0 + 0.5
+
+
+def test_both_weighs_a_clean_and_an_attacked_pass():
+    plan, x, y = training.Schedule(weight=0.3), torch.rand(6, 3, 4, 4), torch.zeros(6)
+    (clean, seen, attacked), (adversarial, hit, marked) = training.batches(plan, None, x, y, half)
+    assert (clean, adversarial) == (0.7, 0.3)
+    assert torch.equal(seen, x) and not attacked.any() and (hit == 0.5).all() and marked.all()
+
+
+def test_either_attacks_each_image_with_probability_w():
+    plan, x, y = training.Schedule(weight=0.3, mix="either"), torch.rand(4000, 1, 1, 1), torch.zeros(4000)
+    with seeded("either"):
+        ((weight, seen, attacked),) = training.batches(plan, None, x, y, half)
+    assert weight == 1 and torch.equal(attacked[:, None, None, None], seen == 0.5)
+    assert torch.equal(seen[~attacked], x[~attacked])
+    assert abs(float(attacked.float().mean()) - 0.3) < 6 * (0.21 / 4000) ** 0.5
+
+
+def test_attacked_model_has_no_gradients_and_gets_its_mode_back():
+    model = models.classifier("PNI-W").train()
+    model.network.linear.bias.requires_grad_(False)
+    with training.under_attack(model):
+        assert not model.training and not any(p.requires_grad for p in model.parameters())
+    assert model.training and model.network.conv.weight.requires_grad
+    assert not model.network.linear.bias.requires_grad
+
+
+def test_bf16_stays_close_to_fp32():
+    with seeded("bf16"):
+        model, x = models.classifier("CPNI-W").train(), torch.rand(64, 3, 32, 32)
+    logits = {}
+    for precision in ("fp32", "bf16"):
+        with seeded("pass"), torch.no_grad(), training.autocast("cpu", precision):
+            logits[precision] = model(x).float()
+    away = (logits["bf16"] - logits["fp32"]).abs().mean() / logits["fp32"].abs().mean()
+    assert 0 < away < 0.05
+
+
+def test_noise_scale_is_that_of_its_standard_deviation():
+    noise, W = ColouredNoise((4, 3, 2, 2), 2), torch.randn(4, 3, 2, 2)
+    D, F = (factor.detach().clone() for factor in noise.factors(W))
+    scale_noise(noise, 0.3)
+    for found, before in zip(noise.factors(W), (D, F)):
+        torch.testing.assert_close(found.detach(), 0.3 * before)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (dict(tier="huge"), "tier 'huge' has no schedule; there are paper, cpu, smoke"),
+        (dict(changes={"epoch": 3}), "schedule field 'epoch' is not one of tier, epochs"),
+        (dict(changes={"shape": "cosine"}), "shape 'cosine' is not one of steps, triangle"),
+        (dict(changes={"mix": "some"}), "mix 'some' is not one of both, either"),
+        (dict(changes={"precision": "fp8"}), "precision 'fp8' is not one of fp32, bf16"),
+        (dict(variant="CPNI"), "variant = 'CPNI'"),
+        (dict(method="free"), "method = 'free'"),
+        (dict(sigma=-1.0), "sigma = -1.0"),
+        (dict(start="lost"), "no checkpoint 'lost'"),
+        (dict(method="gauss"), "sigma"),
+    ],
+)
+def test_a_bad_parameter_of_the_notebook_is_named_in_one_line(change, message, tmp_path):
+    good = dict(variant="CPNI-W", method="adversarial", tier="smoke", rank=5, start=None, sigma=0.0, seeds=[0], changes={})
+    assert len(training.requested(**good, checkpoints=tmp_path)) == 1
+    with pytest.raises((ValueError, FileNotFoundError), match=message) as caught:
+        training.requested(**(good | change), checkpoints=tmp_path)
+    assert "\n" not in str(caught.value)
