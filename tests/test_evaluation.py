@@ -76,8 +76,22 @@ def test_attacks_do_what_they_are_called():
     model = lambda x: x.flatten(1) @ w.T  # noqa: E731
     assert evaluation.attacked(run, model, x, y) is x
     for attack in ("fgsm", "pgd", "epgd"):
-        away = evaluation.attacked(replace(run, attack=attack, epsilon=4, step_size=2, steps=7), model, x, y) - x
+        away = evaluation.attacked(replace(run, attack=attack, epsilon=4, step_size=2, steps=7, samples=2), model, x, y) - x
         torch.testing.assert_close(away.abs(), torch.full_like(away, 4 / 255))
+
+
+def test_a_transferred_attack_is_made_on_its_source(checkpoints, tmp_path, monkeypatch):
+    with seeded("source"):
+        model = models.classifier("plain")
+    path = checkpoints / "source.safetensors"
+    models.save(model, path, variant="plain", rank=0, sigma=0.0, label="plain", tier="smoke")
+    (run,) = asked(checkpoints, source=models.about(path)["digest"], source_sigma=0.1, images=10)
+    seen, attack = [], evaluation.attacked
+    monkeypatch.setattr(evaluation, "attacked", lambda run, model, x, y: seen.append(model) or attack(run, model, x, y))
+    run_it(run, checkpoints, tmp_path)
+    (source,) = seen
+    assert source.input_noise.sigma == 0.1 and source.network.conv.D is None  # the plain one: no weight noise
+    path.unlink()
 
 
 def test_a_checkpoint_that_changed_is_refused(checkpoints, tmp_path):

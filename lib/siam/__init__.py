@@ -3,5 +3,3 @@
 The flow is one way: images -> classifier (+ noise) -> attack -> tally -> voting rule -> record -> report.
 Modules that compute import torch; `runs`, `report`, `explorer` and `cifar10` do not.
 """
-
-__version__ = "0.1.0"

@@ -39,8 +39,10 @@ def attacked(run, model, x, y):
     )  # fmt: skip
 
 
-def correct_counts(model, x, y, run, batch):
+def correct_counts(model, source, x, y, run, batch):
     """{rule: images right at M = 1, 2, 4, … run.draws} for one batch of pixels, and the seconds of attack and votes.
+
+    The attack is made on `source`, which is `model` itself unless it is transferred.
 
     The noise follows from the run's seed and the batch's number, not from σ or the attack: cells that are compared
     share their random numbers.
@@ -48,7 +50,7 @@ def correct_counts(model, x, y, run, batch):
     began = time.perf_counter()
     with autocast(x.device, run.precision):
         with seeded(run.seed, batch, "attack"):
-            x = attacked(run, model, x, y)
+            x = attacked(run, source, x, y)
         between = time.perf_counter()
         votes = tally(model, x, run.draws, (run.seed, batch))
     counts = {rule: (vote(scores(votes)) == y).sum(1).tolist() for rule, scores in RULES.items()}
@@ -67,13 +69,15 @@ def evaluate(run, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, progre
     said = models.about(path)
     if said["digest"] != run.digest:
         raise ValueError(f"checkpoint {run.checkpoint} has the digest {said['digest']}, the run asks for {run.digest}")
-    model = models.fold(models.load(path, run.sigma, device))
+    model = source = models.fold(models.load(path, run.sigma, device))
+    if run.source is not None:
+        source = models.fold(models.load(models.find(run.source, checkpoints), run.source_sigma, device))
     x, y = (part.split(run.batch_size) for part in images(run.split, run.images, device))
     partial = Path(results) / ".partial" / f"{run.id}.json"
     done = json.loads(partial.read_text()) if partial.exists() else []
     title = f"{run.checkpoint} {run.attack} σ={run.sigma:g}"
     for batch in tqdm(range(len(done), len(x)), initial=len(done), total=len(x), desc=title, mininterval=5, disable=not progress):
-        counts, seconds = correct_counts(model, pixels(x[batch]), y[batch], run, batch)
+        counts, seconds = correct_counts(model, source, pixels(x[batch]), y[batch], run, batch)
         done.append(dict(correct=counts, seconds=seconds))
         runs.write_json(partial, done)
     result = []

@@ -87,6 +87,7 @@ def evaluations(folder=RESULTS):
     rows = [{**record["run"], **{key: record.get(key) for key in about}, **line}
             for record in _records(folder, "evaluation") for line in record["result"]]
     frame = pd.DataFrame(rows, columns=[*runs.EvaluationRun.__dataclass_fields__, *about, *counts])
+    frame["attack"] = frame["attack"].where(frame["source"].isna(), "transferred " + frame["attack"])
     trained = trainings(folder).rename(columns={"seed": "training_seed"}).drop_duplicates("digest")
     trained = trained[["digest", "label", "variant", "method", "training_id", "training_seed", "recipe"]]
     frame = frame.merge(trained, on="digest", how="left")

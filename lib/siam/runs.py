@@ -136,7 +136,8 @@ class EvaluationRun(_Run):
     epsilon, step_size: in 1/255 of the pixel range. steps: gradient steps. samples: noise draws per step.
     sigma: input noise in normalised units, in the attack and in the vote. draws: largest M, a power of two.
     split: one of SPLITS. images: how many of it. batch_size: images that share one draw of the layers' noise.
-    seed: fixes every draw. precision: one of PRECISIONS.
+    seed: fixes every draw. precision: one of PRECISIONS. source, source_sigma: digest of the network on which a
+    transferred attack is made, and its σ; None where the attack is made on the network itself.
     Fields that an attack does not use take the value that says so: equal work has an equal id.
     Raises ValueError, one line, for a value that is not allowed.
     """
@@ -155,6 +156,8 @@ class EvaluationRun(_Run):
     batch_size: int = 250
     seed: int = 0
     precision: str = "fp32"
+    source: str | None = None
+    source_sigma: float | None = None
 
     kind = "evaluation"
 
@@ -177,6 +180,12 @@ class EvaluationRun(_Run):
                 step_size, steps = epsilon, 1
             if self.attack != "epgd":
                 samples = 1
+        source, source_sigma = self.source, self.source_sigma
+        if self.attack == "none" or source is None:
+            source = source_sigma = None
+        else:
+            _digest("source", source)
+            source_sigma = _real("source_sigma", 0.0 if source_sigma is None else source_sigma)
         draws = _whole("draws", self.draws, 1)
         _require(draws & (draws - 1) == 0, "draws", self.draws, "give M as a power of two: 1, 2, 4, …")
         images, there = _whole("images", self.images, 1), SPLITS[self.split]
@@ -184,7 +193,7 @@ class EvaluationRun(_Run):
         batch_size = min(_whole("batch_size", self.batch_size, 1), images)
         self._set(epsilon=epsilon, step_size=step_size, steps=steps, samples=samples, draws=draws,
                   sigma=_real("sigma", self.sigma), images=images, batch_size=batch_size,
-                  seed=_whole("seed", self.seed, 0))
+                  seed=_whole("seed", self.seed, 0), source=source, source_sigma=source_sigma)
 
 
 _KINDS = {cls.kind: cls for cls in (TrainingRun, EvaluationRun)}
