@@ -69,15 +69,19 @@ class ColouredNoise(nn.Module):
         return sample(t, *self.factors(t))
 
 
-def scale_noise(model, factor):
-    """Multiply the standard deviation of all noise of the layers of `model` by `factor`, in place."""
+def soften(model, factor):
+    """Multiply the standard deviation of all noise of the layers of `model` by `factor`, and give F random signs.
+
+    As the authors start F, all its entries are equal: its columns are one, and a draw shifts all weights of a layer
+    together. Batch statistics hide that shift in training; in evaluation it costs a fresh network most of its accuracy.
+    """
     with torch.no_grad():
         for module in model.modules():
             if isinstance(module, WhiteNoise):
                 module.alpha *= factor
             elif isinstance(module, ColouredNoise):
                 module.d *= factor**2
-                module.F *= factor
+                module.F *= factor * torch.randn_like(module.F).sign()
 
 
 class NoisyConv2d(nn.Conv2d):

@@ -22,9 +22,13 @@ from tqdm import tqdm
 from siam import models, runs
 from siam.attacks import error_of, pgd
 from siam.data import crop_and_flip, images, pixels
-from siam.noise import scale_noise
+from siam.noise import soften
 from siam.paths import CHECKPOINTS, RESULTS
 from siam.seeding import seed, seeded
+
+
+SHAPES = ("steps", "triangle")
+MIXES = ("both", "either")
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class Schedule:
     shape: "steps" divides lr by 10 at each milestone (an epoch); "triangle" rises to lr over a quarter of the steps and
     falls to zero. weight: of the adversarial loss, w in eq. (6). mix: "both" trains on every image clean and attacked
     (eq. 6); "either" attacks it with probability w (the B of eq. 22), the same loss on average at half the cost.
-    noise_start: factor on the noise's initial standard deviation; noise_lr: factor on the learning rate of its parameters.
+    noise_start: factor of `noise.soften`, 1 for the authors' start; noise_lr: factor on the learning rate of its parameters.
     precision: "fp32" or "bf16" (autocast with fp32 weights and noise), the one switch that trades rounding for speed.
     """
 
@@ -58,19 +62,24 @@ class Schedule:
     split: str = "train"
     images: int | None = None
 
+    def __post_init__(self):
+        for name, allowed in (("shape", SHAPES), ("mix", MIXES), ("precision", runs.PRECISIONS)):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} {getattr(self, name)!r} is not one of {', '.join(allowed)}")
+
 
 def schedule(tier, method, **changes):
     """The schedule of a tier for a training method; `changes` replace single fields, by name.
 
     On two cores adversarial examples are single steps of 1.25 ε from a random start (Wong et al., 2020). The authors'
     coloured noise starts about as strong as the weights, and d random-walks at their learning rate: it takes dozens of
-    epochs to settle. Where there are only a few it starts at the strength of PNI's and learns a hundred times slower.
+    epochs to settle. Where there are only a few it starts softly, D as strong as PNI's, and learns a hundred times slower.
     """
     few_epochs = dict(mix="either", steps=1, step_size=10.0, shape="triangle", milestones=(), lr=0.05, noise_start=0.3,
                       noise_lr=0.01, precision="bf16")  # fmt: skip
     tiers = {
         "paper": dict(),
-        "cpu": dict(epochs=12, batch_size=128, **few_epochs),
+        "cpu": dict(epochs=8, batch_size=128, **few_epochs),
         "smoke": dict(epochs=2, batch_size=50, split="sample-train", **few_epochs | dict(precision="fp32")),
     }
     if tier not in tiers:
@@ -93,7 +102,6 @@ def schedule(tier, method, **changes):
 def requested(variant, method, tier, rank, start, sigma, seeds, changes, checkpoints=CHECKPOINTS):
     """The `runs.TrainingRun`s of a notebook's parameters, one per seed, all checked; `start` names a checkpoint."""
     plan = schedule(tier, method, **changes)
-    learning_rate(plan, 0)
     origin = None if start is None else models.about(Path(checkpoints) / f"{start}.safetensors")["digest"]
     return [runs.TrainingRun(variant, method, asdict(plan), rank, origin, sigma, seed) for seed in seeds]
 
@@ -102,10 +110,8 @@ def learning_rate(schedule, progress):
     """The learning rate after `progress` epochs (a fraction counts steps within an epoch)."""
     if schedule.shape == "steps":
         return schedule.lr * 0.1 ** sum(progress >= milestone for milestone in schedule.milestones)
-    if schedule.shape == "triangle":
-        done = progress / schedule.epochs
-        return schedule.lr * (done / 0.25 if done < 0.25 else (1 - done) / 0.75)
-    raise ValueError(f"schedule shape {schedule.shape!r} is not one of steps, triangle")
+    done = progress / schedule.epochs
+    return schedule.lr * (done / 0.25 if done < 0.25 else (1 - done) / 0.75)
 
 
 @contextmanager
@@ -147,8 +153,6 @@ def batches(plan, model, x, y, attack):
         if attacked.any():
             x = x.index_put((attacked,), attack(model, x[attacked], y[attacked]))
         return [(1.0, x, attacked)]
-    if plan.mix != "both":
-        raise ValueError(f"schedule mix {plan.mix!r} is not one of both, either")
     everywhere = torch.ones_like(y, dtype=torch.bool)
     passes = [(1 - plan.weight, x, ~everywhere)]
     if plan.weight > 0:
@@ -268,7 +272,8 @@ def train(run, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, save_ever
     if run.start is not None:
         model.load_state_dict(models.load(models.find(run.start, checkpoints), run.sigma).state_dict())
     elif plan.noise_start != 1:
-        scale_noise(model, plan.noise_start)
+        with seeded(run.seed, "soften"):
+            soften(model, plan.noise_start)
     model.to(device)
     x_all, y_all = images(plan.split, plan.images, device)
     named = list(model.named_parameters())
