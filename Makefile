@@ -3,6 +3,7 @@ PYTHON ?= python3
 
 VENV := .venv
 RUN := $(VENV)/bin/python
+COVERAGE := $(RUN) -m coverage
 JUPYTER_BOOK := $(VENV)/bin/jupyter-book
 INDEX := book/_build/html/index.html
 
@@ -27,10 +28,12 @@ book: render  ## install, re-render the pages from the records, build the book
 	@echo "open $(CURDIR)/$(INDEX)"
 
 test: env-dev html  ## install everything, run every test and notebook, print the coverage
-	$(RUN) -m pytest --cov --cov-report= tests
-	$(RUN) -m pytest --cov --cov-append --cov-report= --nbval --nbval-current-env $(PAGES)
-	$(RUN) -m pytest --cov --cov-append --cov-report= --nbval-lax --nbval-current-env $(COMPUTE)
-	$(RUN) -m coverage report
+	$(COVERAGE) erase
+	$(COVERAGE) run -m pytest tests
+	$(COVERAGE) combine -q
+	$(RUN) -m pytest --nbval --nbval-current-env $(PAGES)
+	$(RUN) -m pytest --nbval-lax --nbval-current-env $(COMPUTE)
+	$(COVERAGE) report
 
 lab: env-lab  ## open the notebooks in JupyterLab
 	$(VENV)/bin/jupyter lab notebooks
