@@ -104,4 +104,4 @@ def test_the_gradient_is_that_of_the_mean_over_draws():
     leaf = x.clone().requires_grad_()
     with seeded("mean"):
         (sum(objective(leaf) for _ in range(3)) / 3).sum().backward()
-    torch.testing.assert_close(found, leaf.grad, rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close(found, leaf.grad, rtol=1e-3, atol=1e-4 * float(leaf.grad.abs().max()))

@@ -242,6 +242,16 @@ def test_figures_of_nothing_say_so(tmp_path, figure):
     assert report.NOT_YET in repr(drawn).lower()
 
 
+def test_the_attack_check_pairs_clean_and_pgd_of_a_network(folder):
+    train(folder, "plain", method="plain")
+    evaluate(folder, "plain", "none", 800)
+    assert "plain" not in report.attack_check(folder)
+    evaluate(folder, "plain", "pgd", 3)
+    assert report.attack_check(folder).splitlines()[0] == (
+        "- plain, normal training: clean 80.00\u00a0% (tier cpu, n = 1,000),"
+        " under PGD-7 0.30\u00a0% (tier cpu, n = 1,000).")
+
+
 def test_figure1_draws_a_curve_for_each_M_and_names_what_is_missing(folder):
     figure = report.figure1(folder)
     assert list(figure.legend) == ["M = 1", "M = 2", "M = 4", "M = 8"]

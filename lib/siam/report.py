@@ -181,6 +181,21 @@ def contrasts(number, folder=RESULTS):
     return "\n".join(lines)
 
 
+def attack_check(folder=RESULTS):
+    """What PGD-7 leaves of normally and adversarially trained networks at M = 1, σ = 0: a Markdown list."""
+    ours = _select(_cells(folder, False), rule="prediction", M=1, sigma=0)
+    lines = []
+    for method, training in {"plain": "normal", "adversarial": "adversarial"}.items():
+        for label in ours[ours["method"] == method]["label"].unique():
+            row = {"label": label, "training": method, "rule": "prediction", "M": 1, "sigma": 0}
+            pair = [_find(ours, row, attack) for attack in ("none", "pgd")]
+            if all(cell is not None for cell in pair):
+                clean, pgd = (f"{100 * cell['accuracy']:.2f}\u00a0% (tier {cell['tier']}, n = {cell['n']:,})"
+                              for cell in pair)
+                lines.append(f"- {label}, {training} training: clean {clean}, under PGD-7 {pgd}.")
+    return "\n".join(lines) or f"{NOT_YET.capitalize()}: no record holds both of a network."
+
+
 def _contrast(one, other):
     """The difference of two cells of one tier and number of images, in points. ± combines their intervals as
     if they shared no images, which is on the safe side."""

@@ -84,6 +84,8 @@ def schedule(tier, method, **changes):
     }
     if tier not in tiers:
         raise ValueError(f"tier {tier!r} has no schedule; there are {', '.join(tiers)}")
+    if tier == "paper" and changes:
+        raise ValueError(f"tier 'paper' is the authors' schedule and takes no change, not {', '.join(changes)}")
     fields = dict(tier=tier, **tiers[tier])
     if method == "plain":
         fields |= dict(weight=0.0, mix="both")
