@@ -11,7 +11,7 @@ INDEX := book/_build/html/index.html
 PAGES := $(sort $(wildcard notebooks/table*.ipynb notebooks/figure*.ipynb notebooks/explorer.ipynb))
 COMPUTE := notebooks/train.ipynb notebooks/evaluate.ipynb
 # What a page is made from; the folders are there to notice a record that was taken away.
-SOURCES := $(wildcard lib/siam/* data/paper/* data/results/* data/results/*/*.json)
+SOURCES := $(wildcard lib/siam/*.* data/paper/* data/results/* data/results/*/*.json)
 RENDERED := $(PAGES:notebooks/%.ipynb=$(VENV)/rendered/%)
 
 # Where the compute notebooks write when they are only tried: beside the data, not into it.
@@ -48,7 +48,7 @@ data: env  ## fetch and verify CIFAR-10 (only training and new evaluations need 
 try: env-dev  ## run train and evaluate on the shipped sample and keep what they print
 	$(SMOKE) $(RUN) -m siam.book render $(COMPUTE)
 
-render: $(RENDERED)  ## re-render the notebooks whose records, code or text changed
+render: $(RENDERED) $(VENV)/rendered/readme  ## re-render the notebooks whose records, code or text changed
 html: env assets  ## build the book as the notebooks stand
 	$(JUPYTER_BOOK) build book/ --all -W --keep-going
 
@@ -82,6 +82,11 @@ $(VENV)/lab: requirements-lab.txt $(VENV)/book
 
 book/assets/mathjax-tex-svg-full.js: | $(VENV)/book
 	$(RUN) -m siam.book mathjax
+
+$(VENV)/rendered/readme: README.md $(SOURCES) $(VENV)/book
+	$(RUN) -m siam.book readme
+	@mkdir -p $(@D)
+	@touch $@
 
 $(VENV)/rendered/%: notebooks/%.ipynb $(SOURCES) $(VENV)/book
 	$(RUN) -m siam.book render $<

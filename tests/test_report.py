@@ -7,7 +7,7 @@ import sys
 import pandas as pd
 import pytest
 
-from siam import report, runs, style
+from siam import paths, report, runs, style
 
 DIGITS = {"CPNI-W": "a", "PNI-W": "b", "Gauss": "c", "EPGD-diverged": "d", "plain": "e"}
 
@@ -250,6 +250,19 @@ def test_the_attack_check_pairs_clean_and_pgd_of_a_network(folder):
     assert report.attack_check(folder).splitlines()[0] == (
         "- plain, normal training: clean 80.00\u00a0% (tier cpu, n = 1,000),"
         " under PGD-7 0.30\u00a0% (tier cpu, n = 1,000).")
+
+
+def test_the_summary_has_one_pass_and_the_held_out_choice(folder):
+    lines = report.summary(folder).splitlines()
+    assert lines[2:] == [
+        "| CPNI-W | 0 | 1 | 70.0 (67.1–72.8) | 40.0 (36.9–43.1) | not yet measured | cpu | 1,000 |",
+        "| CPNI-W | 0.24 | 8 | 65.3 (62.3–68.3) | 43.3 (40.2–46.4) | not yet measured | cpu | 1,000 |",
+    ]
+
+
+def test_the_readme_shows_what_the_records_say():
+    """`make render` writes the table; what a reader sees first must not go stale."""
+    assert report.summary() in (paths.ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_figure1_draws_a_curve_for_each_M_and_names_what_is_missing(folder):

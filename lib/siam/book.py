@@ -1,6 +1,7 @@
 """What the book needs before Jupyter Book can build it: notebooks rendered from the records, and MathJax.
 
     python -m siam.book render NOTEBOOK...
+    python -m siam.book readme
     python -m siam.book mathjax
 """
 
@@ -80,6 +81,19 @@ def fetch_mathjax(path=MATHJAX):
     os.replace(part, path)
 
 
+def write_readme(path=ROOT / "README.md"):
+    """Put the results of the records between the two marks in the README. Raises ValueError where they are missing."""
+    from siam import report
+
+    before, start, rest = path.read_text(encoding="utf-8").partition("<!-- results, by make render -->\n")
+    _, end, after = rest.partition("<!-- end of results -->\n")
+    if not end:
+        raise ValueError(f"{path.name} lacks the marks around its results")
+    part = path.with_suffix(".part")
+    part.write_text(f"{before}{start}\n{report.summary()}\n\n{end}{after}", encoding="utf-8")
+    os.replace(part, path)
+
+
 def _verify(script, origin):
     digest = hashlib.sha256(script).hexdigest()
     if digest != MATHJAX_SHA256:
@@ -90,12 +104,15 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m siam.book", description="Prepare the book's sources.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("mathjax", help="fetch and verify MathJax")
+    commands.add_parser("readme", help="write the results of the records into the README")
     rendering = commands.add_parser("render", help="execute notebooks in place")
     rendering.add_argument("notebooks", nargs="+", type=Path, metavar="NOTEBOOK")
     chosen = parser.parse_args(arguments)
     try:
         if chosen.command == "mathjax":
             fetch_mathjax()
+        elif chosen.command == "readme":
+            write_readme()
         else:
             for path in chosen.notebooks:
                 render(path)

@@ -196,6 +196,27 @@ def attack_check(folder=RESULTS):
     return "\n".join(lines) or f"{NOT_YET.capitalize()}: no record holds both of a network."
 
 
+def summary(folder=RESULTS):
+    """The base models we have, as a Markdown table: one pass without input noise, then σ and M chosen on held-out
+    images; accuracy in percent with its interval on the test images."""
+    ours, heldout = _cells(folder, False), _cells(folder, True)
+    lines = ["| base model | σ | M | clean | PGD | EPGD | tier | n |", "|---|---|---|---|---|---|---|---|"]
+    for label in ["plain", *runs.VARIANTS[1:], *(label for label in BASES if label not in runs.VARIANTS)]:
+        plain = {"label": label, "rule": "prediction", "M": 1, "sigma": 0.0}
+        for row in (plain, _chosen(heldout, label, "prediction")):
+            found = [_find(ours, row, attack) for attack in ATTACKS]
+            there = [cell for cell in found if cell is not None]
+            if there:
+                numbers = " | ".join(NOT_YET if cell is None else _interval(cell) for cell in found)
+                made = f"{there[0]['tier']} | {there[0]['n']:,}"
+                lines.append(f"| {label} | {_name(row['sigma'])} | {_name(row['M'])} | {numbers} | {made} |")
+    return "\n".join(lines)
+
+
+def _interval(cell):
+    return f"{100 * cell['accuracy']:.1f} ({100 * cell['low']:.1f}–{100 * cell['high']:.1f})"
+
+
 def _contrast(one, other):
     """The difference of two cells of one tier and number of images, in points. ± combines their intervals as
     if they shared no images, which is on the safe side."""
@@ -358,7 +379,7 @@ def _draw(number, title, frame, panels, hue, look, x="sigma", xlabel="σ (normal
 
 
 def _point(cell):
-    return f"{100 * cell.accuracy:.1f} ({100 * cell.low:.1f}–{100 * cell.high:.1f}), {cell.tier}"
+    return f"{_interval(cell)}, {cell['tier']}"
 
 
 def _one_tier(frame):

@@ -93,7 +93,7 @@ def schedule(tier, method, **changes):
         fields |= dict(samples=8)
     if method in ("gauss", "epgd"):
         # The paper says "up to 200 epochs" and not at what rate: a tenth of the base model's is our choice.
-        fields |= dict(lr=0.01, epochs={"paper": 200, "cpu": 4, "smoke": 1}[tier], milestones=())
+        fields |= dict(lr=0.01, epochs={"paper": 200, "cpu": 3, "smoke": 1}[tier], milestones=())
     unknown = set(changes) - set(Schedule.__dataclass_fields__)
     if unknown:
         allowed = ", ".join(Schedule.__dataclass_fields__)
