@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -91,6 +91,27 @@ def test_killed_and_resumed_is_bit_equal_to_never_stopped(done, tmp_path, fatal)
 def threads():
     """The number of threads decides the order of sums, and with it the last bit."""
     return {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+
+
+def test_another_runs_checkpoint_is_never_overwritten(done):
+    folder, record = done
+    path = folder / f"{record['checkpoints'][0]['name']}.safetensors"
+    before = path.read_bytes()
+    with pytest.raises(FileExistsError, match=f"{path.name} was made by another run"):
+        training.train(tiny(lr=0.2), checkpoints=folder, results=folder, progress=False)
+    assert path.read_bytes() == before
+
+
+def test_checkpoints_are_named_after_what_they_are():
+    names = {
+        training.checkpoints_of(run)["best"][0]
+        for run in (tiny(), replace(tiny(), rank=5), tiny("plain"), tiny("plain", "plain"), tiny("adversarial", "plain"),
+                    tiny(variant="CPNI-W+A-a"), tiny(seed=1), tiny("epgd"))
+    }  # fmt: skip
+    assert names == {
+        "cpni-w-r2-smoke-0", "cpni-w-smoke-0", "cpni-w-plain-r2-smoke-0", "plain-smoke-0", "plain-adversarial-smoke-0",
+        "cpni-w-a-a-r2-smoke-0", "cpni-w-r2-smoke-1", "epgd-converged-r2-smoke-0",
+    }  # fmt: skip
 
 
 def test_another_seed_gives_other_weights(done, tmp_path):

@@ -243,30 +243,42 @@ class State:
         self.kept = groups
 
 
-def chosen_checkpoints(run, state):
-    """(name, label of the base model in the paper, weights, epoch) of the checkpoints a training leaves.
+def checkpoints_of(run):
+    """What a training leaves: "best" and "worst" epoch -> (the checkpoint's name, the paper's name of the base model).
 
     Chosen by clean accuracy on the held-out images; the paper chose on the test images. EPGD fine-tuning leaves
     two: its best epoch, "converged", and its worst, "diverged".
     """
-    tier = run.schedule["tier"]
     if run.method == "epgd":
         labels = {"best": "EPGD-converged", "worst": "EPGD-diverged"}
     else:
-        labels = {"best": {"gauss": "Gauss", "plain": "plain"}.get(run.method, run.variant)}
-    for key, label in labels.items():
-        name = f"{label}-{tier}-{run.seed}".lower().replace("+", "-")
-        yield name, label, state.kept[key], state.position[key]
+        labels = {"best": "Gauss" if run.method == "gauss" else run.variant}
+    unusual = "adversarial" if run.variant == "plain" else "plain"
+    more = f"-{run.method}" if run.method == unusual else ""
+    more += f"-r{run.rank}" if run.rank not in (0, 5) else ""
+    return {
+        key: (f"{label}{more}-{run.schedule['tier']}-{run.seed}".lower().replace("+", "-"), label)
+        for key, label in labels.items()
+    }
+
+
+def refuse_to_overwrite(run, checkpoints):
+    """Raise FileExistsError if a checkpoint that `run` would write is there already, made by another run."""
+    for name, _ in checkpoints_of(run).values():
+        path = Path(checkpoints) / f"{name}.safetensors"
+        if path.exists() and models.about(path).get("run") != run.id:
+            raise FileExistsError(f"{path.name} was made by another run; move it away to train {run.id}")
 
 
 def train(run, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, save_every=100, progress=True):
     """Carry out a `runs.TrainingRun`: writes its checkpoints and its record, and returns the record.
 
-    A finished run is refused (FileExistsError). A cut-off one goes on from its last saved step, at most `save_every`
+    A finished run is refused (FileExistsError), and one whose checkpoint's name is taken. A cut-off one goes on from its last saved step, at most `save_every`
     steps back, to bit-equal weights on the same CPU.
     """
     if runs.finished(run, results):
         raise FileExistsError(f"training {run.id} is finished: {runs.record_path(run, results)}")
+    refuse_to_overwrite(run, checkpoints)
     plan, provenance = Schedule(**run.schedule), runs.provenance(describe(device))
     checkpoints = Path(checkpoints)
     with seeded(run.seed, "initial"):
@@ -336,8 +348,9 @@ def train(run, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, save_ever
 
     saved = []
     about = dict(tier=plan.tier, variant=run.variant, rank=run.rank, sigma=run.sigma, run=run.id)
-    for name, label, weights, epoch in chosen_checkpoints(run, state):
-        model.load_state_dict(weights)
+    for key, (name, label) in checkpoints_of(run).items():
+        model.load_state_dict(state.kept[key])
+        epoch = at[key]
         path = checkpoints / f"{name}.safetensors"
         models.save(model, path, label=label, epoch=epoch, **about)
         saved.append(dict(name=name, label=label, digest=runs.digest(path), epoch=epoch,
