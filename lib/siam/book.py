@@ -50,18 +50,24 @@ def render(path):
 
 def cleaned(notebook):
     """The JSON text of an executed notebook without what differs from run to run or from machine to machine:
-    time stamps, paths, the Python version, random widget ids. Changes `notebook`."""
+    time stamps, paths, progress bars, the Python version, random widget ids. Changes `notebook`."""
     notebook.metadata.pop("papermill", None)
     notebook.metadata.get("language_info", {}).pop("version", None)
     for cell in notebook.cells:
         cell.metadata.pop("papermill", None)
         cell.metadata.pop("execution", None)
+        if any("\r" in said.text for said in _errors(cell)):  # a progress bar: it says how fast this machine is
+            cell.outputs = [output for output in cell.outputs if output not in _errors(cell)]
     # Renamed in the order of creation, and before writing, which sorts by name.
     text = json.dumps(notebook)
     widgets = notebook.metadata.get("widgets", {}).get(WIDGET_STATE, {}).get("state", {})
     for number, identifier in enumerate(widgets):
         text = text.replace(identifier, f"{number:032x}")
     return nbformat.writes(nbformat.from_dict(json.loads(text))) + "\n"
+
+
+def _errors(cell):
+    return [output for output in cell.get("outputs", []) if output.get("name") == "stderr"]
 
 
 def fetch_mathjax(path=MATHJAX):
