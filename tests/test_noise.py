@@ -67,11 +67,16 @@ def test_the_authors_initial_values():
 
 @pytest.mark.parametrize("make", [WhiteNoise, lambda shape: coloured(5)])
 def test_gradients_reach_the_weight_and_every_noise_parameter(make):
-    W, noise = torch.randn(SHAPE, requires_grad=True), make(SHAPE)
-    ((noise(W) ** 2).sum()).backward()
-    # Beyond the identity: W's gradient includes the one through std(W), which He et al. leave out and the authors keep.
+    with seeded("gradients"):
+        W, noise = torch.randn(SHAPE, requires_grad=True), make(SHAPE)
+        ((noise(W) ** 2).sum()).backward()
     for tensor in (W, *noise.parameters()):
         assert tensor.grad is not None and tensor.grad.abs().min() > 0
+    # The gradient through std(W), which He et al. leave out and the authors keep: without it W's would be 2 W̃.
+    with seeded("gradients"):
+        torch.randn(SHAPE), make(SHAPE)
+        noisy = noise(W).detach()
+    assert (W.grad - 2 * noisy).abs().min() > 0
 
 
 def test_gradient_is_finite_where_d_is_zero():

@@ -84,7 +84,7 @@ def test_a_changed_field_changes_the_id_and_only_then(change):
     assert (other == EVALUATION) == (value == getattr(EVALUATION, name))
 
 
-@pytest.mark.parametrize("change", [{"variant": "PNI-W"}, {"rank": 4}, {"method": "epgd"}, {"start": DIGEST},
+@pytest.mark.parametrize("change", [{"variant": "PNI-W"}, {"rank": 4}, {"method": "epgd", "start": DIGEST},
                                     {"sigma": 0.1}, {"seed": 1}, {"schedule": {**SCHEDULE, "lr": 0.05}}])
 def test_a_changed_training_has_another_id(change):
     assert replace(TRAINING, **change).id != TRAINING.id
@@ -102,10 +102,11 @@ def test_a_changed_training_has_another_id(change):
     (EVALUATION, "digest", "abc", "16 hexadecimal"), (EVALUATION, "seed", -1, "0 or more"),
     (EVALUATION, "seed", True, "whole number"),
     (TRAINING, "variant", "PNI-X", "plain, PNI-W"), (TRAINING, "method", "trades", "plain, adversarial"),
-    (TRAINING, "rank", -1, "0 or more"), (TRAINING, "start", "last", "16 hexadecimal"),
+    (TRAINING, "rank", -1, "0 or more"), (replace(TRAINING, method="epgd", start=DIGEST), "start", "last", "16 hexadecimal"),
+    (TRAINING, "start", DIGEST, "start afresh"), (TRAINING, "method", "epgd", "fine-tune"),
     (TRAINING, "schedule", {"epochs": 1}, "smoke, cpu, fast, paper"), (TRAINING, "schedule", 12, "dict"),
     (TRAINING, "schedule", {"tier": "cpu", "epochs": 0}, "1 or more"),
-    (TRAINING, "method", "gauss", "above 0"),
+    (replace(TRAINING, method="epgd", start=DIGEST), "method", "gauss", "above 0"),
 ])
 def test_a_bad_value_stops_with_one_line_that_names_it(run, name, value, allowed):
     with pytest.raises(ValueError) as error:

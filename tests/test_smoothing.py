@@ -112,6 +112,13 @@ def test_a_bad_number_of_passes_is_named():
         done.at(3)
 
 
+def test_a_prior_on_negative_scores_is_refused():
+    scores = torch.tensor([[[-10.0, -11.0]]])
+    assert vote(scores).item() == 0
+    with pytest.raises(ValueError, match="scores are negative"):
+        vote(scores, prior=torch.tensor([0.9, 0.1]))
+
+
 def test_a_seed_decides_every_draw():
     with seeded(1, "a"):
         one = torch.rand(3)

@@ -15,12 +15,12 @@ from siam import models, runs, training
 from siam.noise import ColouredNoise, soften
 from siam.seeding import seeded
 
-TINY = dict(epochs=2, images=60, batch_size=20)
+TINY = dict(epochs=4, images=60, batch_size=20)
 
 
-def tiny(method="adversarial", variant="CPNI-W", seed=0, **changes):
+def tiny(method="adversarial", variant="CPNI-W", seed=0, rank=2, start=None, **changes):
     plan = training.schedule("smoke", method, **(TINY | changes))
-    return runs.TrainingRun(variant, method, asdict(plan), rank=2, seed=seed)
+    return runs.TrainingRun(variant, method, asdict(plan), rank=rank, start=start, seed=seed)
 
 
 def weights(folder, record):
@@ -43,8 +43,8 @@ def test_record_and_checkpoint_name_each_other(done):
     kept = record["checkpoints"][0]
     said = models.about(folder / f"{kept['name']}.safetensors")
     assert runs.read(runs.record_path(tiny(), folder)) == json.loads(json.dumps(record))
-    assert said["run"] == record["id"] and said["digest"] == kept["digest"] and kept["label"] == "CPNI-W"
-    assert record["tier"] == "smoke" and [epoch["epoch"] for epoch in record["history"]] == [1, 2]
+    assert said["run"] == record["id"] and said["digest"] == kept["digest"] and kept["label"] == "CPNI-W r=2"
+    assert record["tier"] == "smoke" and [epoch["epoch"] for epoch in record["history"]] == [1, 2, 3, 4]
     best = max(record["history"], key=lambda epoch: epoch["heldout"]["clean"])
     assert kept["epoch"] == best["epoch"] and kept["heldout"] == best["heldout"]
     assert not list((folder / ".partial").iterdir())
@@ -56,26 +56,28 @@ def test_a_finished_run_is_refused(done):
         training.train(tiny(), checkpoints=folder, results=folder, progress=False)
 
 
+# `fatal` is the step, of three an epoch, in which the process dies: in the first epoch, before anything is chosen, and
+# in the fourth, when the best epoch is behind.
 KILLED = """
 import json, sys, signal, os
 from pathlib import Path
 from siam import runs, training
 asked, folder, fatal = json.loads(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-learning_rate, calls = training.learning_rate, 0
+batches, calls = training.batches, 0
 
 def counted(*args):
     global calls
     calls += 1
     if calls == fatal:
         os.kill(os.getpid(), signal.SIGKILL)
-    return learning_rate(*args)
+    return batches(*args)
 
-training.learning_rate = counted
+training.batches = counted
 training.train(runs.TrainingRun(**asked), checkpoints=folder, results=folder, save_every=2, progress=False)
 """
 
 
-@pytest.mark.parametrize("fatal", [2, 6])
+@pytest.mark.parametrize("fatal", [3, 10])
 def test_killed_and_resumed_is_bit_equal_to_never_stopped(done, tmp_path, fatal):
     folder, record = done
     command = [sys.executable, "-c", KILLED, json.dumps(asdict(tiny())), str(tmp_path)]
@@ -105,12 +107,13 @@ def test_another_runs_checkpoint_is_never_overwritten(done):
 def test_checkpoints_are_named_after_what_they_are():
     names = {
         training.checkpoints_of(run)["best"][0]
-        for run in (tiny(), replace(tiny(), rank=5), tiny("plain"), tiny("plain", "plain"), tiny("adversarial", "plain"),
-                    tiny(variant="CPNI-W+A-a"), tiny(seed=1), tiny("epgd"))
+        for run in (tiny(), tiny(rank=5), tiny("plain"), tiny("plain", "plain"), tiny("adversarial", "plain"),
+                    tiny(variant="CPNI-W+A-a"), tiny(seed=1), tiny("epgd", start="0" * 16),
+                    tiny("epgd", start="0" * 16, rank=5))
     }  # fmt: skip
     assert names == {
-        "cpni-w-r2-smoke-0", "cpni-w-smoke-0", "cpni-w-plain-r2-smoke-0", "plain-smoke-0", "plain-adversarial-smoke-0",
-        "cpni-w-a-a-r2-smoke-0", "cpni-w-r2-smoke-1", "epgd-converged-r2-smoke-0",
+        "cpni-w-r-2-smoke-0", "cpni-w-smoke-0", "cpni-w-r-2-plain-smoke-0", "plain-smoke-0", "plain-adversarial-smoke-0",
+        "cpni-w-a-a-r-2-smoke-0", "cpni-w-r-2-smoke-1", "epgd-converged-of-cpni-w-r-2-smoke-0", "epgd-converged-smoke-0",
     }  # fmt: skip
 
 
@@ -145,18 +148,23 @@ def test_epgd_fine_tuning_starts_from_its_checkpoint_and_leaves_its_best_and_wor
     run = runs.TrainingRun("CPNI-W", "epgd", asdict(plan), rank=2, start=start)
     tuned = training.train(run, checkpoints=tmp_path, results=tmp_path, progress=False)
     labels = {kept["label"]: kept["heldout"]["clean"] for kept in tuned["checkpoints"]}
-    assert set(labels) == {"EPGD-converged", "EPGD-diverged"}
-    assert labels["EPGD-converged"] >= labels["EPGD-diverged"]
+    assert set(labels) == {"EPGD-converged of CPNI-W r=2", "EPGD-diverged of CPNI-W r=2"}
+    assert labels["EPGD-converged of CPNI-W r=2"] >= labels["EPGD-diverged of CPNI-W r=2"]
     with pytest.raises(FileNotFoundError, match=start):
         training.train(run, checkpoints=tmp_path / "empty", results=tmp_path / "empty", progress=False)
 
 
 def test_gauss_trains_with_its_input_noise(tmp_path):
-    plan = training.schedule("smoke", "gauss", images=20, batch_size=20)
-    run = runs.TrainingRun("CPNI-W", "gauss", asdict(plan), rank=2, sigma=0.24)
+    models.save(models.classifier("CPNI-W"), tmp_path / "base.safetensors", variant="CPNI-W", rank=5, sigma=0.0,
+                label="CPNI-W", tier="smoke")  # fmt: skip
+    changes = dict(images=20, batch_size=20)
+    (run,) = training.requested("CPNI-W", "gauss", "smoke", 5, "base", 0.24, [0], changes, checkpoints=tmp_path)
     record = training.train(run, checkpoints=tmp_path, results=tmp_path, progress=False)
     path = tmp_path / f"{record['checkpoints'][0]['name']}.safetensors"
     assert models.load(path).input_noise.sigma == 0.24 and models.about(path)["label"] == "Gauss"
+    assert run.start == models.about(tmp_path / "base.safetensors")["digest"]
+    with pytest.raises(ValueError, match="start 'base' is a CPNI-W of rank 5, not PNI-W of rank 5"):
+        training.requested("PNI-W", "gauss", "smoke", 5, "base", 0.24, [0], changes, checkpoints=tmp_path)
 
 
 def test_the_paper_tier_is_the_authors_schedule():
@@ -230,15 +238,25 @@ def test_softened_noise_has_its_standard_deviation_scaled_and_no_common_shift():
     [
         (dict(tier="huge"), "tier 'huge' has no schedule; there are paper, cpu, smoke"),
         (dict(tier="paper", changes={"epochs": 3}), "takes no change, not epochs"),
-        (dict(changes={"epoch": 3}), "schedule field 'epoch' is not one of tier, epochs"),
+        (dict(changes={"epoch": 3}), "schedule field 'epoch' is not one of epochs"),
         (dict(changes={"shape": "cosine"}), "shape 'cosine' is not one of steps, triangle"),
         (dict(changes={"mix": "some"}), "mix 'some' is not one of both, either"),
         (dict(changes={"precision": "fp8"}), "precision 'fp8' is not one of fp32, bf16"),
+        (dict(changes={"tier": "paper"}), "schedule field 'tier' is not one of"),
+        (dict(changes={"split": "test"}), "split 'test' is not one of train, sample-train"),
+        (dict(changes={"batch_size": 0}), "batch_size = 0 is not allowed: give a whole number, 1 or more"),
+        (dict(changes={"steps": 1.5}), "steps = 1.5"),
+        (dict(changes={"epsilon": -8.0}), "epsilon = -8.0 is not allowed: give a finite number, 0 or more"),
+        (dict(changes={"weight": 2.0}), "weight = 2.0 is not allowed: give a number from 0 to 1"),
+        (dict(seeds=0), "seeds = 0 is not allowed: give a list"),
+        (dict(seeds=[]), "seeds = \\[\\] is not allowed"),
+        (dict(device="abacus"), "device 'abacus' is not to be had here; there is: cpu"),
+        (dict(method="epgd"), "start = None is not allowed: methods gauss and epgd fine-tune a checkpoint"),
         (dict(variant="CPNI"), "variant = 'CPNI'"),
         (dict(method="free"), "method = 'free'"),
         (dict(sigma=-1.0), "sigma = -1.0"),
         (dict(start="lost"), "no checkpoint 'lost'"),
-        (dict(method="gauss"), "sigma"),
+        (dict(method="gauss", sigma=0.24), "start = None"),
     ],
 )
 def test_a_bad_parameter_of_the_notebook_is_named_in_one_line(change, message, tmp_path):

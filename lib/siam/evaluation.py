@@ -14,14 +14,17 @@ from siam.data import images, pixels
 from siam.paths import CHECKPOINTS, RESULTS
 from siam.seeding import seeded
 from siam.smoothing import RULES, tally, vote
-from siam.training import autocast, describe
+from siam.training import autocast, available, describe
 
 
-def requested(checkpoint, attacks, sigmas, seeds, checkpoints=CHECKPOINTS, **fields):
+def requested(checkpoint, attacks, sigmas, seeds, device="cpu", checkpoints=CHECKPOINTS, **fields):
     """The `runs.EvaluationRun`s of a notebook's parameters, all checked: each attack at each σ with each seed.
 
     `fields` are the run's other fields; `samples` is that of EPGD alone.
     """
+    for name, values in (("attacks", attacks), ("sigmas", sigmas), ("seeds", seeds)):
+        runs.several(name, values)
+    available(device)
     digest = models.about(Path(checkpoints) / f"{checkpoint}.safetensors")["digest"]
     return [
         runs.EvaluationRun(checkpoint, digest, attack=attack, sigma=sigma, seed=seed, **fields)

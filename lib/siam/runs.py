@@ -76,6 +76,11 @@ def _plain(value):
     return int(value) if value.is_integer() else value
 
 
+def several(name, values):
+    """Raise ValueError, one line, if the parameter `name` of a notebook is not a list of one or more values."""
+    _require(isinstance(values, (list, tuple)) and len(values) > 0, name, values, "give a list of one or more values")
+
+
 class _Run:
     """What both kinds of run share: canonical fields, and an id computed from them."""
 
@@ -122,6 +127,8 @@ class TrainingRun(_Run):
         _whole("schedule epochs", schedule.get("epochs"), 1)
         if self.start is not None:
             _digest("start", self.start)
+        _require((self.start is None) == (self.method not in ("gauss", "epgd")), "start", self.start,
+                 "methods gauss and epgd fine-tune a checkpoint, the others start afresh")
         sigma = _real("sigma", self.sigma)
         _require(sigma > 0 or self.method != "gauss", "sigma", self.sigma, "method gauss needs sigma above 0")
         self._set(rank=_whole("rank", self.rank, 0) if coloured else 0, schedule=schedule, sigma=sigma,

@@ -117,6 +117,9 @@ RULES = {
 def vote(scores, prior=None):
     """The winning class [K, N] of scores [K, N, C], weighted by a class prior [C] if there is one.
 
-    Of equal scores the class with the lowest index wins.
+    Of equal scores the class with the lowest index wins. Raises ValueError for a prior on negative scores, which sums
+    of logits may be: there a larger prior would count against its class.
     """
+    if prior is not None and (scores < 0).any():
+        raise ValueError("a class prior weighs votes or probabilities, these scores are negative: choose another rule")
     return (scores if prior is None else scores * prior).argmax(-1)

@@ -8,6 +8,7 @@ ends in the same weights.
 import copy
 import json
 import math
+import re
 import time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -63,9 +64,18 @@ class Schedule:
     images: int | None = None
 
     def __post_init__(self):
-        for name, allowed in (("shape", SHAPES), ("mix", MIXES), ("precision", runs.PRECISIONS)):
+        choices = dict(shape=SHAPES, mix=MIXES, precision=runs.PRECISIONS, split=("train", "sample-train"))
+        for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} {getattr(self, name)!r} is not one of {', '.join(allowed)}")
+        whole = dict(epochs=1, batch_size=1, steps=0, samples=1, images=1)
+        for name, value in asdict(self).items():
+            if name in whole and value is not None and (int(value) != value or value < whole[name]):
+                raise ValueError(f"{name} = {value!r} is not allowed: give a whole number, {whole[name]} or more")
+            if isinstance(value, float) and not 0 <= value < math.inf:
+                raise ValueError(f"{name} = {value!r} is not allowed: give a finite number, 0 or more")
+        if self.weight > 1:
+            raise ValueError(f"weight = {self.weight!r} is not allowed: give a number from 0 to 1")
 
 
 def schedule(tier, method, **changes):
@@ -80,7 +90,7 @@ def schedule(tier, method, **changes):
     tiers = {
         "paper": dict(),
         "cpu": dict(epochs=8, batch_size=128, **few_epochs),
-        "smoke": dict(epochs=2, batch_size=50, split="sample-train", **few_epochs | dict(precision="fp32")),
+        "smoke": dict(epochs=2, batch_size=50, split="sample-train", images=250, **few_epochs | dict(precision="fp32")),
     }
     if tier not in tiers:
         raise ValueError(f"tier {tier!r} has no schedule; there are {', '.join(tiers)}")
@@ -94,17 +104,26 @@ def schedule(tier, method, **changes):
     if method in ("gauss", "epgd"):
         # The paper says "up to 200 epochs" and not at what rate: a tenth of the base model's is our choice.
         fields |= dict(lr=0.01, epochs={"paper": 200, "cpu": 3, "smoke": 1}[tier], milestones=())
-    unknown = set(changes) - set(Schedule.__dataclass_fields__)
-    if unknown:
-        allowed = ", ".join(Schedule.__dataclass_fields__)
-        raise ValueError(f"schedule field {unknown.pop()!r} is not one of {allowed}")
+    allowed = [name for name in Schedule.__dataclass_fields__ if name != "tier"]
+    for name in changes:
+        if name not in allowed:
+            raise ValueError(f"schedule field {name!r} is not one of {', '.join(allowed)}")
     return Schedule(**(fields | changes))
 
 
-def requested(variant, method, tier, rank, start, sigma, seeds, changes, checkpoints=CHECKPOINTS):
-    """The `runs.TrainingRun`s of a notebook's parameters, one per seed, all checked; `start` names a checkpoint."""
-    plan = schedule(tier, method, **changes)
-    origin = None if start is None else models.about(Path(checkpoints) / f"{start}.safetensors")["digest"]
+def requested(variant, method, tier, rank, start, sigma, seeds, changes, device="cpu", checkpoints=CHECKPOINTS):
+    """The `runs.TrainingRun`s of a notebook's parameters, one per seed, all checked; `start` names a checkpoint.
+
+    Raises ValueError or FileNotFoundError, one line, for a value that is not allowed.
+    """
+    plan, origin = schedule(tier, method, **changes), None
+    runs.several("seeds", seeds)
+    available(device)
+    if start is not None:
+        said = models.about(Path(checkpoints) / f"{start}.safetensors")
+        origin = said["digest"]
+        if (said["variant"], int(said["rank"])) != (variant, rank if variant.startswith("CPNI") else 0):
+            raise ValueError(f"start {start!r} is a {said['variant']} of rank {said['rank']}, not {variant} of rank {rank}")
     return [runs.TrainingRun(variant, method, asdict(plan), rank, origin, sigma, seed) for seed in seeds]
 
 
@@ -162,16 +181,22 @@ def batches(plan, model, x, y, attack):
     return passes
 
 
+def heldout_images(schedule, device):
+    """The training images (uint8) and labels that a schedule does not train on."""
+    if schedule.split == "train":
+        return images("heldout", device=device)
+    return [part[250:] for part in images("sample-train", device=device)]
+
+
 def heldout_counts(model, schedule, device, *key):
     """What one noisy pass gets right of the held-out images: {"n", "clean", "adversarial" (the paper's PGD-7)}.
 
-    The smoke tier, which needs no download, looks at 50 images of the shipped sample instead.
+    The smoke tier, which needs no download, holds out the last 50 training images of the shipped sample.
     """
-    split, n = ("heldout", None) if schedule.split == "train" else ("sample-test", 50)
     attack = attack_of(replace(schedule, steps=7, step_size=2.0, samples=1))
     counts = dict(n=0, clean=0, adversarial=0)
     with seeded(*key, "heldout"), under_attack(model), autocast(device, schedule.precision):
-        for x, y in zip(*(part.split(250) for part in images(split, n, device))):
+        for x, y in zip(*(part.split(250) for part in heldout_images(schedule, device))):
             x = pixels(x)
             counts["n"] += len(y)
             for name, seen in (("clean", x), ("adversarial", attack(model, x, y))):
@@ -249,17 +274,16 @@ def checkpoints_of(run):
     Chosen by clean accuracy on the held-out images; the paper chose on the test images. EPGD fine-tuning leaves
     two: its best epoch, "converged", and its worst, "diverged".
     """
-    if run.method == "epgd":
-        labels = {"best": "EPGD-converged", "worst": "EPGD-diverged"}
-    else:
-        labels = {"best": "Gauss" if run.method == "gauss" else run.variant}
+    base = run.variant + (f" r={run.rank}" if run.rank not in (0, 5) else "")  # the paper's have rank 5
+    of = "" if base == "CPNI-W" else f" of {base}"  # and its fine-tuned models start from CPNI-W
+    labels = {
+        "gauss": {"best": f"Gauss{of}"},
+        "epgd": {"best": f"EPGD-converged{of}", "worst": f"EPGD-diverged{of}"},
+    }.get(run.method, {"best": base})
     unusual = "adversarial" if run.variant == "plain" else "plain"
     more = f"-{run.method}" if run.method == unusual else ""
-    more += f"-r{run.rank}" if run.rank not in (0, 5) else ""
-    return {
-        key: (f"{label}{more}-{run.schedule['tier']}-{run.seed}".lower().replace("+", "-"), label)
-        for key, label in labels.items()
-    }
+    more += f"-{run.schedule['tier']}-{run.seed}"
+    return {key: (re.sub("[^a-z0-9]+", "-", f"{label}{more}".lower()), label) for key, label in labels.items()}
 
 
 def refuse_to_overwrite(run, checkpoints):
@@ -346,6 +370,7 @@ def train(run, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, save_ever
             state.keep("worst", lambda now, kept: now < kept)
             state.save()
 
+    refuse_to_overwrite(run, checkpoints)  # again: hours have passed
     saved = []
     about = dict(tier=plan.tier, variant=run.variant, rank=run.rank, sigma=run.sigma, run=run.id)
     for key, (name, label) in checkpoints_of(run).items():
@@ -361,6 +386,15 @@ def train(run, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, save_ever
     runs.write(record, results)
     state.path.unlink()
     return record
+
+
+def available(device):
+    """Raise ValueError, one line, if torch cannot use `device` here."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        there = "cpu, cuda" if torch.cuda.is_available() else "cpu"
+        raise ValueError(f"device {device!r} is not to be had here; there is: {there}") from error
 
 
 def describe(device):
