@@ -18,22 +18,26 @@ ATTACKS = {"none": "Clean", "pgd": "PGD", "epgd": "EPGD"}
 BASES = {"CPNI-W": "#0072B2", "EPGD-converged": "#009E73", "EPGD-diverged": "#CC79A7", "Gauss": "#D55E00"}
 RULES = {"prediction": "-", "soft": "--", "weighted": ":"}  # the paper's three; the records hold two more
 
-# A cell is one number of the paper; SAME is what the runs averaged in it must have in common.
-CELL = ["label", "method", "rule", "M", "sigma", "attack", "epsilon"]
-SAME = ["tier", "n", "precision", "batch_size", "recipe"]
+# A cell is one number of the paper, of one recipe; SAME is what the runs averaged in it must have in common.
+CELL = ["label", "method", "recipe", "rule", "M", "sigma", "attack", "epsilon"]
+SAME = ["tier", "n", "precision", "batch_size"]
 
-FLOATS = ["epsilon", "step_size", "sigma", "accuracy", "low", "high", "training_seed"]
+FLOATS = ["epsilon", "step_size", "sigma", "source_sigma", "accuracy", "low", "high", "training_seed"]
 WHOLES = ["steps", "samples", "draws", "images", "batch_size", "seed", "n", "M", "correct"]
 
-# By number: title, the columns that name a row, and which attack each printed column is. No record holds the
-# transfer attacks of table 4 yet: they are made on another network than the one they meet.
+# Attacks made on another network than the one they meet; PGD-s: on a source with input noise.
+TRANSFERRED = {"transferred pgd": "transferred PGD", "transferred pgd_s": "transferred PGD-s",
+               "transferred epgd": "transferred EPGD"}
+NAMES = ATTACKS | TRANSFERRED
+
+# By number: title, the columns that name a row, and which attack each printed column is.
 SMOOTHED = {"label": "Base model", "rule": "Rule", "M": "M", "sigma": "σ"}
 TABLES = {
     1: ("The base models, one noisy forward pass", {"method": "Method"}, {"clean": "none", "pgd": "pgd"}),
     2: ("Prior art", {"method": "Method"}, {"clean": "none", "pgd": "pgd"}),
     3: ("Smoothing against white-box attacks", SMOOTHED, {"clean": "none", "pgd": "pgd", "epgd": "epgd"}),
     4: ("Transferred attacks", SMOOTHED,
-        {"pgd": "transferred PGD", "pgd_s": "transferred PGD-s", "epgd": "transferred EPGD"}),
+        {attack.removeprefix("transferred "): attack for attack in TRANSFERRED}),
 }
 # What the paper concludes from a table: in words, and the two of its rows that are compared.
 CONTRASTS = {
@@ -58,18 +62,24 @@ def _records(folder, kind):
 
 
 def trainings(folder=RESULTS):
-    """One row per trained checkpoint: training_id, the fields of its run, recipe (the run without seed and
-    start, as text), tier, name, label, digest, epoch, held-out counts heldout_n, clean, adversarial; seconds.
+    """One row per trained checkpoint: training_id, the fields of its run, recipe (the run without seed, with the
+    recipe of what it fine-tunes for start, as text), tier, name, label, digest, epoch, held-out counts heldout_n,
+    clean, adversarial; seconds.
 
     Raises ValueError for a file in folder/training that is no record.
     """
     columns = ["training_id", *runs.TrainingRun.__dataclass_fields__, "recipe", "tier", "name", "label",
                "digest", "epoch", "heldout_n", "clean", "adversarial", "seconds"]
-    rows = []
-    for record in _records(folder, "training"):
-        recipe = {key: value for key, value in record["run"].items() if key not in ("seed", "start")}
-        shared = {**record["run"], "recipe": json.dumps(recipe, sort_keys=True), "training_id": record["id"],
-                  "tier": record["tier"], "seconds": record.get("seconds")}
+    rows, records = [], _records(folder, "training")
+    asked = {checkpoint["digest"]: record["run"] for record in records for checkpoint in record["checkpoints"]}
+
+    def recipe(run):
+        start = recipe(asked[run["start"]]) if run["start"] in asked else run["start"]
+        return {**{key: value for key, value in run.items() if key != "seed"}, "start": start}
+
+    for record in records:
+        shared = {**record["run"], "recipe": json.dumps(recipe(record["run"]), sort_keys=True),
+                  "training_id": record["id"], "tier": record["tier"], "seconds": record.get("seconds")}
         for checkpoint in record["checkpoints"]:
             heldout = checkpoint.get("heldout", {})
             rows.append({**shared, **checkpoint, **heldout, "heldout_n": heldout.get("n")})
@@ -78,8 +88,10 @@ def trainings(folder=RESULTS):
 
 def evaluations(folder=RESULTS):
     """One row per evaluation, voting rule and M: the fields of its run; id, tier, n, device, commit; rule, M,
-    correct, accuracy, low, high; of its training label, variant, method, training_id, training_seed, recipe.
+    correct, accuracy, low, high; of its training label, variant, method, training_id, training_seed, recipe;
+    source_label, that of the network a transferred attack was made on.
 
+    The attack of those is "transferred pgd", "transferred pgd_s" (PGD on a source with input noise) and so on.
     Raises ValueError for a file in folder/evaluation or folder/training that is no record.
     """
     about = ["id", "tier", "n", "device", "commit"]
@@ -87,11 +99,14 @@ def evaluations(folder=RESULTS):
     rows = [{**record["run"], **{key: record.get(key) for key in about}, **line}
             for record in _records(folder, "evaluation") for line in record["result"]]
     frame = pd.DataFrame(rows, columns=[*runs.EvaluationRun.__dataclass_fields__, *about, *counts])
-    frame["attack"] = frame["attack"].where(frame["source"].isna(), "transferred " + frame["attack"])
+    frame = frame.astype({**dict.fromkeys(FLOATS[:-1], float), **dict.fromkeys(WHOLES, int)})  # if empty as well
+    smoothed = (frame["attack"] == "pgd") & (frame["source_sigma"] > 0)
+    named = "transferred " + frame["attack"].mask(smoothed, "pgd_s")
+    frame["attack"] = frame["attack"].where(frame["source"].isna(), named)
     trained = trainings(folder).rename(columns={"seed": "training_seed"}).drop_duplicates("digest")
     trained = trained[["digest", "label", "variant", "method", "training_id", "training_seed", "recipe"]]
-    frame = frame.merge(trained, on="digest", how="left")
-    frame = frame.astype({**dict.fromkeys(FLOATS, float), **dict.fromkeys(WHOLES, int)})  # when empty as well
+    frame = frame.merge(trained, on="digest", how="left").astype({"training_seed": float})
+    frame["source_label"] = frame["source"].map(dict(zip(trained["digest"], trained["label"])))
     frame["label"] = frame["label"].fillna(frame["checkpoint"])  # a reader's own network has no record
     return frame.fillna({"variant": "unknown", "method": "unknown", "training_id": "", "recipe": ""})
 
@@ -106,34 +121,65 @@ def paper(number, folder=PAPER):
 
 
 def cells(frame):
-    """One row per cell: of its evaluations those of the best tier, then of most images, averaged over runs.
+    """One row per cell: of its evaluations those of the best tier, then of most images, then of the precision
+    most of its network's have, averaged over runs.
 
-    frame: rows of `evaluations`. Columns: CELL, tier, n, accuracy (mean), std (over runs, NaN for one), runs,
-    low, high, ids, seeds. Runs share their images, so the interval is the mean of theirs: more runs do not
+    frame: rows of `evaluations`. Columns: CELL, tier, n, precision, accuracy (mean), std (over runs, NaN for one),
+    runs, low, high, ids, seeds. Runs share their images, so the interval is the mean of theirs: more runs do not
     narrow it.
     """
     seeds = ["?" if pd.isna(trained) else f"{trained:g}" for trained in frame["training_seed"]]
     seeds = [f"{trained}/{seed}" for trained, seed in zip(seeds, frame["seed"])]
-    frame = frame.assign(order=frame["tier"].map(runs.TIERS.index), seeds=seeds)
-    frame = frame.sort_values(["order", "n", "precision", "draws", "batch_size", "id"],
-                              ascending=[False, False, False, False, True, True])
+    alike = frame.groupby(["label", "method", "recipe", "precision"])["id"].transform("nunique")
+    frame = frame.assign(order=frame["tier"].map(runs.TIERS.index), alike=alike, seeds=seeds)
+    frame = frame.sort_values(["order", "n", "alike", "precision", "draws", "batch_size", "id"],
+                              ascending=[False, False, False, False, False, True, True])
     groups = frame.groupby(CELL, sort=False)
     keep = np.ones(len(frame), bool)
     for column in SAME:
         keep &= (frame[column] == groups[column].transform("first")).to_numpy(bool)
-    frame = frame[keep].drop_duplicates([*CELL, "digest", "seed"])
+    frame = frame[keep].drop_duplicates([*CELL, "digest", "source", "seed"])
     return frame.groupby(CELL).agg(
-        tier=("tier", "first"), n=("n", "first"), accuracy=("accuracy", "mean"), std=("accuracy", "std"),
+        tier=("tier", "first"), n=("n", "first"), precision=("precision", "first"),
+        accuracy=("accuracy", "mean"), std=("accuracy", "std"),
         runs=("id", "size"), low=("low", "mean"), high=("high", "mean"),
         ids=("id", lambda ids: tuple(sorted(ids))), seeds=("seeds", lambda seeds: tuple(sorted(seeds))),
     ).reset_index()
 
 
+def one_recipe(frame):
+    """Of each base model (label and method) the evaluations of one recipe, so that no curve or table mixes networks
+    that share a name: the one with the best tier on test images, then most of them, then most cells, then by its text.
+    """
+    def merit(rows):
+        tested = rows[rows["split"] != "heldout"]
+        order = tested["tier"].map(runs.TIERS.index)
+        best = tested[order == order.max()]
+        return order.max() if len(best) else -1, best["n"].max() if len(best) else 0, len(best[CELL].drop_duplicates())
+
+    chosen = {name: max((merit(rows), recipe) for recipe, rows in group.groupby("recipe"))[1]
+              for name, group in frame.groupby(["label", "method"])}
+    names = zip(frame["label"], frame["method"])
+    return frame[[chosen[name] == recipe for name, recipe in zip(names, frame["recipe"])]]
+
+
 def as_in_paper(frame):
-    """The evaluations with the paper's attack (7 steps of ε/4; PGD: 1 gradient draw, EPGD: 8) or none."""
-    samples = frame["samples"] == frame["attack"].map({"pgd": 1, "epgd": 8})
+    """The evaluations with the paper's attack (7 steps of ε/4; PGD: 1 gradient draw, EPGD: 8) or none. A
+    transferred attack is made on another network of the same label."""
+    samples = frame["samples"] == frame["attack"].str.removeprefix("transferred ").map({"pgd": 1, "pgd_s": 1, "epgd": 8})
     steps = (frame["steps"] == 7) & np.isclose(4 * frame["step_size"], frame["epsilon"])
-    return frame[(frame["attack"] == "none") | (samples & steps)]
+    second = (frame["source_label"] == frame["label"]) & (frame["source"] != frame["digest"])
+    return frame[(frame["attack"] == "none") | (samples & steps & (second | frame["source"].isna()))]
+
+
+def _usual(folder):
+    """The evaluations that pages compare: the paper's attacks, one recipe of each base model, trained as there.
+
+    A noisy network trained without an attack shares its label with the paper's, and is left to the explorer.
+    """
+    frame = as_in_paper(evaluations(folder))
+    known = frame["method"] != "unknown"
+    return one_recipe(frame[known & ((frame["method"] != "plain") | (frame["label"] == "plain"))])
 
 
 def _select(frame, **values):
@@ -159,7 +205,7 @@ def table(number, folder=RESULTS):
             cell = _find(ours, row, attack)
             used += [] if cell is None else [cell]
             name = {"Rows": row["part"], **{text: _name(row[key]) for key, text in names.items()}}
-            lines.append({**name, "Attack": ATTACKS.get(attack, attack), **_compare(row, column, cell)})
+            lines.append({**name, "Attack": NAMES[attack], **_compare(row, column, cell)})
     asked = [_find(ours, row, attack) is not None
              for row in printed.dropna(subset="label").to_dict("records") for attack in attacks.values()]
     caption = f"Table {number}: {title}. Measured: {sum(asked)} of the {len(asked)} cells that are ours."
@@ -176,7 +222,7 @@ def contrasts(number, folder=RESULTS):
         for column, attack in TABLES[number][2].items():
             pair = [_find(ours, printed[row], attack) for row in (one, other)]
             theirs = _signed(printed[one][column] - printed[other][column], 2)
-            parts.append(f"{ATTACKS.get(attack, attack)} {theirs} in the paper, {_contrast(*pair)} by us")
+            parts.append(f"{NAMES[attack]} {theirs} in the paper, {_contrast(*pair)} by us")
         lines.append(f"- {text}, in points: {'; '.join(parts)}.")
     return "\n".join(lines)
 
@@ -198,19 +244,27 @@ def attack_check(folder=RESULTS):
 
 def summary(folder=RESULTS):
     """The base models we have, as a Markdown table: one pass without input noise, then σ and M chosen on held-out
-    images; accuracy in percent with its interval on the test images."""
+    images; accuracy in percent with its interval on the test images. A row has one tier and number of images."""
     ours, heldout = _cells(folder, False), _cells(folder, True)
     lines = ["| base model | σ | M | clean | PGD | EPGD | tier | n |", "|---|---|---|---|---|---|---|---|"]
-    for label in ["plain", *runs.VARIANTS[1:], *(label for label in BASES if label not in runs.VARIANTS)]:
-        plain = {"label": label, "rule": "prediction", "M": 1, "sigma": 0.0}
-        for row in (plain, _chosen(heldout, label, "prediction")):
+    models = {"plain, normal training": ("plain", "plain"), "plain, adversarial training": ("plain", "adversarial")}
+    models |= {label: (label, np.nan) for label in dict.fromkeys([*runs.VARIANTS[1:], *BASES])}
+    for name, (label, training) in models.items():
+        once = {"label": label, "training": training, "rule": "prediction", "M": 1, "sigma": 0.0}
+        for row in (once, _chosen(heldout, label, "prediction", training)):
             found = [_find(ours, row, attack) for attack in ATTACKS]
-            there = [cell for cell in found if cell is not None]
-            if there:
-                numbers = " | ".join(NOT_YET if cell is None else _interval(cell) for cell in found)
-                made = f"{there[0]['tier']} | {there[0]['n']:,}"
-                lines.append(f"| {label} | {_name(row['sigma'])} | {_name(row['M'])} | {numbers} | {made} |")
+            made = max((_measured_on(cell) for cell in found if cell is not None), default=None)
+            if made:
+                numbers = " | ".join(NOT_YET if cell is None or _measured_on(cell) != made else _interval(cell)
+                                     for cell in found)
+                last = f"{runs.TIERS[made[0]]} | {made[1]:,}"
+                lines.append(f"| {name} | {_name(row['sigma'])} | {_name(row['M'])} | {numbers} | {last} |")
     return "\n".join(lines)
+
+
+def _measured_on(cell):
+    """Tier (as its place in the order of tiers) and number of images: what may be compared has both the same."""
+    return runs.TIERS.index(cell["tier"]), cell["n"]
 
 
 def _interval(cell):
@@ -220,7 +274,7 @@ def _interval(cell):
 def _contrast(one, other):
     """The difference of two cells of one tier and number of images, in points. ± combines their intervals as
     if they shared no images, which is on the safe side."""
-    if one is None or other is None or (one["tier"], one["n"]) != (other["tier"], other["n"]):
+    if one is None or other is None or _measured_on(one) != _measured_on(other):
         return NOT_YET
     wide = np.hypot(*(cell["high"] - cell["low"] for cell in (one, other))) / 2
     difference = _signed(100 * (one["accuracy"] - other["accuracy"]), 2)
@@ -229,7 +283,7 @@ def _contrast(one, other):
 
 def _cells(folder, heldout):
     """The cells measured with the paper's attacks: on test images, or on the held-out training images."""
-    frame = as_in_paper(evaluations(folder))
+    frame = _usual(folder)
     return cells(frame[(frame["split"] == "heldout") == heldout])
 
 
@@ -264,10 +318,11 @@ def _nearest(row, ours):
     return {"label": row["label"], "rule": row["rule"], "M": M, "sigma": sigma, "part": NEAREST}
 
 
-def _chosen(heldout, label, rule):
+def _chosen(heldout, label, rule, training=np.nan):
     """σ and M of the highest PGD accuracy on held-out training images (ties: fewer draws, less noise)."""
-    row = {"label": label, "rule": rule, "M": "–", "sigma": "–", "part": CHOSEN}
-    found = _one_tier(_select(heldout, label=label, rule=rule, attack="pgd", epsilon=8))
+    row = {"label": label, "training": training, "rule": rule, "M": "–", "sigma": "–", "part": CHOSEN}
+    found = _select(heldout, label=label, rule=rule, attack="pgd", epsilon=8)
+    found = _one_tier(found if pd.isna(training) else _select(found, method=training))
     if len(found):
         best = found.sort_values(["accuracy", "M", "sigma"], ascending=[False, True, True]).iloc[0]
         row.update(M=best["M"], sigma=best["sigma"], part=f"{CHOSEN}, n = {best['n']:,}")
@@ -313,10 +368,12 @@ def _explain(used):
 
 
 def _made_on(used):
-    """Tier, images and runs of some cells in words: once if the same for all, else for each `part`."""
+    """Tier, images, runs and precision of some cells in words: once if the same for all, else for each `part`."""
     def words(cells):
         tiers = " and ".join(tier for tier in reversed(runs.TIERS) if tier in set(cells["tier"]))
-        return f"tier {tiers}, n = {_range(cells['n'])} images, runs per cell: {_range(cells['runs'])}"
+        precisions = " and ".join(sorted(set(cells["precision"])))
+        return (f"tier {tiers}, n = {_range(cells['n'])} images, runs per cell: {_range(cells['runs'])},"
+                f" precision {precisions}")
 
     parts = {part: words(cells) for part, cells in used.groupby("part", sort=False)} if "part" in used else {}
     same = len(set(parts.values())) < 2
@@ -348,12 +405,15 @@ def _signed(value, digits):
 # --- figures ------------------------------------------------------------------------------------------------
 
 def _draw(number, title, frame, panels, hue, look, x="sigma", xlabel="σ (normalised units)"):
-    """A Figure of evaluations. panels: {title: selection of cells}; hue: cells -> the names of their curves;
+    """A Figure of rows of `_usual`. panels: {title: selection of cells}; hue: cells -> the names of their curves;
     look: names of the curves -> {name: (colour, dashes)}, in the order of the legend.
     """
     title = f"Figure {number}: {title}."
-    frame = as_in_paper(frame[frame["split"] != "heldout"])
-    ours = {name: _one_tier(cells(_select(frame, **chosen))) for name, chosen in panels.items()}
+    frame = cells(frame[frame["split"] != "heldout"])
+    found = {name: _select(frame, **chosen) for name, chosen in panels.items()}
+    ours = {name: _one_tier(part) for name, part in found.items()}
+    left = [f"{label} ({name})" for name, part in found.items()
+            for label in sorted(set(part["label"]) - set(ours[name]["label"]))]
     ours = {name: part.assign(curve=hue(part)) for name, part in ours.items() if len(part)}
     if not ours:
         return Figure([], {}, f"{title} {NOT_YET.capitalize()}: no record holds any of it.", None)
@@ -369,10 +429,11 @@ def _draw(number, title, frame, panels, hue, look, x="sigma", xlabel="σ (normal
         numbers.append(wide.reset_index(names=xlabel).assign(Panel=name))
     missing = ", ".join(name for name in panels if name not in ours)
     missing = f" {NOT_YET.capitalize()}: {missing}." if missing else ""
+    left = f" Left out, as of a lower tier than the rest of the panel: {', '.join(left)}." if left else ""
     one_M = everything["M"].nunique() == 1
     nested = "" if one_M else " Points along M are nested: they share their forward passes."
     caption = (f"{title} {_made_on(everything)}. Bands: exact 95\u00a0% interval over images."
-               f"{nested}{missing}{_warning(everything)}")
+               f"{nested}{missing}{left}{_warning(everything)}")
     numbers = pd.concat(numbers)[["Panel", xlabel, *look]]
     table = Table(numbers, "Accuracy in percent (95 % interval), tier", 1)
     return Figure(drawn, look, caption, table)
@@ -383,9 +444,9 @@ def _point(cell):
 
 
 def _one_tier(frame):
-    """Of each base model only the cells of its best tier: what is compared along a curve is comparable."""
+    """Only the cells of the best tier there is: what stands in one panel is comparable."""
     order = frame["tier"].map(runs.TIERS.index)
-    return frame[order == order.groupby(frame["label"]).transform("max")]
+    return frame[order == order.max()]
 
 
 def _by_draws(frame):
@@ -399,12 +460,12 @@ def _attack(attack):
 def figure1(folder=RESULTS):
     """Accuracy of CPNI-W with prediction smoothing against σ, a curve for each M; panels clean, PGD, EPGD."""
     panels = {name: dict(label="CPNI-W", rule="prediction", **_attack(key)) for key, name in ATTACKS.items()}
-    return _draw(1, "CPNI-W with prediction smoothing", evaluations(folder), panels, _by_draws, fading)
+    return _draw(1, "CPNI-W with prediction smoothing", _usual(folder), panels, _by_draws, fading)
 
 
 def figure2(folder=RESULTS):
     """Accuracy at M = 8 against σ for the paper's base models and voting rules; panels clean, PGD, EPGD."""
-    frame = evaluations(folder)
+    frame = _usual(folder)
     frame = frame[frame["label"].isin(BASES) & frame["rule"].isin(RULES)]
     panels = {name: dict(M=8, **_attack(key)) for key, name in ATTACKS.items()}
     styles = {f"{label}, {rule}": (colour, dashes)
@@ -422,13 +483,13 @@ def figure3(folder=RESULTS):
     panels = {f"{label}, {ATTACKS[key]}": dict(label=label, rule="prediction", **_attack(key))
               for key in ("epgd", "pgd") for label in ("Gauss", "EPGD-diverged")}
     title = "Gauss and EPGD-diverged with prediction smoothing"
-    return _draw(3, title, evaluations(folder), panels, _by_draws, fading)
+    return _draw(3, title, _usual(folder), panels, _by_draws, fading)
 
 
 def figure4(folder=RESULTS):
     """Accuracy of CPNI-W, prediction smoothing, M = 8, under PGD against ε; curves: σ with 2 or more ε."""
     pgd = dict(label="CPNI-W", rule="prediction", M=8, attack="pgd")
-    frame = _select(evaluations(folder), **pgd)
+    frame = _select(_usual(folder), **pgd)
     frame = frame[frame.groupby("sigma")["epsilon"].transform("nunique") >= 2]
     title = "CPNI-W with prediction smoothing, M = 8, under PGD"
     return _draw(4, title, frame, {"PGD": pgd}, lambda part: "σ = " + part["sigma"].map("{:g}".format),

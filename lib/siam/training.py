@@ -78,7 +78,7 @@ class Schedule:
             raise ValueError(f"weight = {self.weight!r} is not allowed: give a number from 0 to 1")
 
 
-def schedule(tier, method, **changes):
+def schedule(tier, method, /, **changes):
     """The schedule of a tier for a training method; `changes` replace single fields, by name.
 
     On two cores adversarial examples are single steps of 1.25 ε from a random start (Wong et al., 2020). The authors'
