@@ -16,12 +16,14 @@ def digest(label, seed):
     return (DIGITS[label] + str(seed)) * 8
 
 
-def train(folder, label, tier="cpu", seed=0, method="adversarial"):
+def train(folder, label, tier="cpu", seed=0, method="adversarial", epochs=2, start_seed=0):
     variant = label if label in runs.VARIANTS else "CPNI-W"
     sigma = 0.24 if method == "gauss" else 0
-    run = runs.TrainingRun(variant, method, {"tier": tier, "epochs": 2}, seed=seed, sigma=sigma)
+    start = digest("CPNI-W", start_seed) if method in ("gauss", "epgd") else None
+    schedule = {"tier": tier, "epochs": epochs}
+    run = runs.TrainingRun(variant, method, schedule, seed=seed, sigma=sigma, start=start)
     checkpoint = {"name": f"{label.lower()}-{seed}", "label": label, "digest": digest(label, seed),
-                  "epoch": 2, "heldout": {"n": 100, "clean": 70, "adversarial": 40}}
+                  "epoch": epochs, "heldout": {"n": 100, "clean": 70, "adversarial": 40}}
     runs.write(runs.record(run, tier=tier, checkpoints=[checkpoint], history=[], seconds=1.0), folder)
 
 
@@ -122,11 +124,95 @@ def test_best_tier_wins_then_most_images_and_tiers_are_not_averaged(folder):
 
 
 def test_other_recipes_are_not_averaged(folder):
-    run = runs.TrainingRun("CPNI-W", "adversarial", {"tier": "cpu", "epochs": 9}, seed=1)
-    checkpoint = {"name": "cpni-w-1", "label": "CPNI-W", "digest": digest("CPNI-W", 1), "epoch": 9}
-    runs.write(runs.record(run, tier="cpu", checkpoints=[checkpoint], history=[]), folder)
+    train(folder, "CPNI-W", seed=1, epochs=9)
     evaluate(folder, "CPNI-W", "pgd", 900, training_seed=1)
-    assert line(report.table(1, folder), Method="CPNI-W", Attack="PGD")["Runs"].startswith("1 ")
+    row = line(report.table(1, folder), Method="CPNI-W", Attack="PGD")
+    assert (row["Ours, %"], row["Runs"]) == ("40.00", "1 (0/0)")  # the recipe with more cells, alone
+
+
+def test_a_curve_has_one_recipe(folder):
+    train(folder, "CPNI-W", seed=1, epochs=9)
+    for sigma in (0.24, 0.36):
+        evaluate(folder, "CPNI-W", "pgd", 900, sigma=sigma, training_seed=1)
+
+    def curve():
+        frame = report.figure1(folder).numbers.frame
+        frame = frame[frame["Panel"] == "PGD"]
+        return dict(zip(frame["σ (normalised units)"], (text[:4] for text in frame["M = 1"])))
+
+    assert curve() == {"0": "40.0", "0.24": "43.0"}  # nothing at 0.36: that is another network
+    evaluate(folder, "CPNI-W", "pgd", 1800, n=2000, sigma=0.12, training_seed=1)
+    assert curve() == {"0.12": "90.0", "0.24": "90.0", "0.36": "90.0"}  # more images beat more cells
+    evaluate(folder, "CPNI-W", "pgd", 7000, n=10_000, tier="fast", sigma=0.12)
+    assert curve() == {"0.12": "70.0"}  # and a better tier beats both
+    assert {r["Ours, %"] for _, r in report.table(1, folder).frame.iterrows()} >= {"40.00", "70.00"}
+
+
+def test_recipes_are_told_apart_to_the_network_that_was_fine_tuned(folder):
+    train(folder, "CPNI-W", seed=1)
+    train(folder, "CPNI-W", seed=2, epochs=9)
+    for seed in (0, 1, 2):
+        train(folder, "Gauss", seed=seed, method="gauss", start_seed=seed)
+    recipes = report.trainings(folder).query("label == 'Gauss'").set_index("seed")["recipe"]
+    assert recipes[0] == recipes[1] != recipes[2]
+
+
+def test_a_normally_trained_noisy_network_stands_in_for_nothing(folder):
+    before = report.figure1(folder).numbers.frame, report.table(3, folder).frame, report.summary(folder)
+    train(folder, "CPNI-W", seed=1, method="plain")
+    for split in ("test", "heldout"):
+        evaluate(folder, "CPNI-W", "pgd", 990, sigma=0.24, training_seed=1, split=split)
+    after = report.figure1(folder).numbers.frame, report.table(3, folder).frame, report.summary(folder)
+    assert before[0].equals(after[0]) and before[1].equals(after[1]) and before[2] == after[2]
+    assert 0.99 in set(report.evaluations(folder)["accuracy"])  # it is known, and left out
+
+
+def test_the_precision_is_said_and_a_curve_keeps_to_one(folder):
+    assert "precision fp32." in report.figure1(folder).caption
+    for sigma in (0.12, 0.24, 0.36):
+        for attack, correct in (("none", 800), ("pgd", 500)):
+            evaluate(folder, "CPNI-W", attack, correct, sigma=sigma, precision="bf16")
+    figure = report.figure1(folder)
+    assert "precision bf16 and fp32." in figure.caption  # σ = 0 is there in fp32 only
+    frame = figure.numbers.frame.set_index(["Panel", "σ (normalised units)"])
+    assert frame.loc[("PGD", "0.24"), "M = 1"].startswith("50.0")  # not its fp32 twin amid the others' bf16
+    assert "precision fp32." in report.table(1, folder).caption
+
+
+def transfer(folder, attack, correct, source_sigma, source=("CPNI-W", 1), **asked):
+    evaluate(folder, "CPNI-W", attack, correct, sigma=0.02, source=digest(*source), source_sigma=source_sigma,
+             **asked)
+
+
+def test_table4_fills_from_transferred_attacks(folder):
+    train(folder, "CPNI-W", seed=1)
+    for attack, correct, source_sigma in (("pgd", 600, 0), ("pgd", 580, 0.02), ("epgd", 500, 0.02)):
+        transfer(folder, attack, correct, source_sigma)
+    table = report.table(4, folder)
+    eight = table.frame[table.frame["M"] == "8"].set_index("Attack")["Ours, %"]
+    assert list(eight.index) == ["transferred PGD", "transferred PGD-s", "transferred EPGD"]
+    assert list(eight) == ["60.30", "58.30", "50.30"]
+    assert "Measured: 6 of the 6 cells" in table.caption
+    assert report.contrasts(4, folder).count("+0.10 ±") == 3
+    assert "0.02" not in set(report.figure1(folder).numbers.frame["σ (normalised units)"])
+
+
+@pytest.mark.parametrize("asked", [
+    dict(steps=3), dict(source=("PNI-W", 0)), dict(source=("CPNI-W", 0)), dict(source=("Gauss", 0)),
+], ids=["fewer steps", "another label", "the network itself", "an unknown source"])
+def test_table4_takes_the_papers_attack_on_a_second_network_only(folder, asked):
+    train(folder, "CPNI-W", seed=1)
+    train(folder, "PNI-W")
+    transfer(folder, "pgd", 600, 0, **asked)
+    assert set(report.table(4, folder).frame["Ours, %"]) == {report.NOT_YET}
+
+
+def test_two_sources_are_two_runs(folder):
+    for seed in (1, 2):
+        train(folder, "CPNI-W", seed=seed)
+        transfer(folder, "pgd", 500 + 100 * seed, 0, source=("CPNI-W", seed))
+    row = line(report.table(4, folder), M="4", Attack="transferred PGD")
+    assert row["Ours, %"].startswith("65.20 ±") and row["Runs"].startswith("2 ")
 
 
 def test_weaker_attacks_do_not_stand_in_for_the_papers(folder):
@@ -260,6 +346,23 @@ def test_the_summary_has_one_pass_and_the_held_out_choice(folder):
     ]
 
 
+def test_a_row_of_the_summary_has_one_tier_and_number_of_images(folder):
+    evaluate(folder, "CPNI-W", "epgd", 200, n=500)
+    assert report.summary(folder).splitlines()[2].endswith("36.9–43.1) | not yet measured | cpu | 1,000 |")
+    evaluate(folder, "CPNI-W", "epgd", 3000, n=10_000, tier="fast")
+    assert report.summary(folder).splitlines()[2] == (
+        "| CPNI-W | 0 | 1 | not yet measured | not yet measured | 30.0 (29.1–30.9) | fast | 10,000 |")
+
+
+def test_the_summary_tells_the_two_trainings_of_plain_apart(folder):
+    train(folder, "plain", method="plain")
+    train(folder, "plain", seed=1)
+    evaluate(folder, "plain", "none", 800)
+    evaluate(folder, "plain", "none", 600, training_seed=1)
+    assert [row[:44] for row in report.summary(folder).splitlines()[2:4]] == [
+        "| plain, normal training | 0 | 1 | 80.0 (77.", "| plain, adversarial training | 0 | 1 | 60.0"]
+
+
 def test_the_readme_shows_what_the_records_say():
     """`make render` writes the table; what a reader sees first must not go stale."""
     assert report.summary() in (paths.ROOT / "README.md").read_text(encoding="utf-8")
@@ -290,6 +393,16 @@ def test_a_curve_has_one_tier(folder):
     assert len(pgd) == 1 and pgd.iloc[0]["M = 1"].endswith("fast")
     assert "Clean, CPNI-W: tier cpu, n = 1,000" in figure.caption
     assert "PGD, CPNI-W: tier fast, n = 10,000" in figure.caption
+
+
+def test_a_panel_has_one_tier_and_says_whom_it_leaves_out(folder):
+    train(folder, "Gauss", method="gauss")
+    evaluate(folder, "Gauss", "pgd", 4100, n=10_000, tier="fast")
+    figure = report.figure2(folder)
+    pgd = figure.numbers.frame[figure.numbers.frame["Panel"] == "PGD"]
+    assert list(pgd["CPNI-W, prediction"]) == [report.NOT_YET]
+    assert pgd["Gauss, prediction"].iloc[0].endswith("fast")
+    assert "Left out, as of a lower tier than the rest of the panel: CPNI-W (PGD)." in figure.caption
 
 
 def test_figure2_takes_M_8_and_the_papers_rules(folder):

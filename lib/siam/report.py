@@ -22,7 +22,7 @@ RULES = {"prediction": "-", "soft": "--", "weighted": ":"}  # the paper's three;
 CELL = ["label", "method", "recipe", "rule", "M", "sigma", "attack", "epsilon"]
 SAME = ["tier", "n", "precision", "batch_size"]
 
-FLOATS = ["epsilon", "step_size", "sigma", "source_sigma", "accuracy", "low", "high", "training_seed"]
+FLOATS = ["epsilon", "step_size", "sigma", "source_sigma", "accuracy", "low", "high"]
 WHOLES = ["steps", "samples", "draws", "images", "batch_size", "seed", "n", "M", "correct"]
 
 # Attacks made on another network than the one they meet; PGD-s: on a source with input noise.
@@ -62,16 +62,16 @@ def _records(folder, kind):
 
 
 def trainings(folder=RESULTS):
-    """One row per trained checkpoint: training_id, the fields of its run, recipe (the run without seed, with the
-    recipe of what it fine-tunes for start, as text), tier, name, label, digest, epoch, held-out counts heldout_n,
-    clean, adversarial; seconds.
+    """One row per trained checkpoint: training_id, the fields of its run, recipe (the run without its seed,
+    as text; start is the recipe of what it fine-tunes), tier, name, label, digest, epoch, held-out counts
+    heldout_n, clean, adversarial; seconds.
 
     Raises ValueError for a file in folder/training that is no record.
     """
     columns = ["training_id", *runs.TrainingRun.__dataclass_fields__, "recipe", "tier", "name", "label",
                "digest", "epoch", "heldout_n", "clean", "adversarial", "seconds"]
     rows, records = [], _records(folder, "training")
-    asked = {checkpoint["digest"]: record["run"] for record in records for checkpoint in record["checkpoints"]}
+    asked = {kept["digest"]: record["run"] for record in records for kept in record["checkpoints"]}
 
     def recipe(run):
         start = recipe(asked[run["start"]]) if run["start"] in asked else run["start"]
@@ -91,7 +91,7 @@ def evaluations(folder=RESULTS):
     correct, accuracy, low, high; of its training label, variant, method, training_id, training_seed, recipe;
     source_label, that of the network a transferred attack was made on.
 
-    The attack of those is "transferred pgd", "transferred pgd_s" (PGD on a source with input noise) and so on.
+    The attack of those is "transferred pgd", "transferred pgd_s" (PGD on a source with input noise), ….
     Raises ValueError for a file in folder/evaluation or folder/training that is no record.
     """
     about = ["id", "tier", "n", "device", "commit"]
@@ -99,7 +99,7 @@ def evaluations(folder=RESULTS):
     rows = [{**record["run"], **{key: record.get(key) for key in about}, **line}
             for record in _records(folder, "evaluation") for line in record["result"]]
     frame = pd.DataFrame(rows, columns=[*runs.EvaluationRun.__dataclass_fields__, *about, *counts])
-    frame = frame.astype({**dict.fromkeys(FLOATS[:-1], float), **dict.fromkeys(WHOLES, int)})  # if empty as well
+    frame = frame.astype({**dict.fromkeys(FLOATS, float), **dict.fromkeys(WHOLES, int)})  # when empty as well
     smoothed = (frame["attack"] == "pgd") & (frame["source_sigma"] > 0)
     named = "transferred " + frame["attack"].mask(smoothed, "pgd_s")
     frame["attack"] = frame["attack"].where(frame["source"].isna(), named)
@@ -124,9 +124,9 @@ def cells(frame):
     """One row per cell: of its evaluations those of the best tier, then of most images, then of the precision
     most of its network's have, averaged over runs.
 
-    frame: rows of `evaluations`. Columns: CELL, tier, n, precision, accuracy (mean), std (over runs, NaN for one),
-    runs, low, high, ids, seeds. Runs share their images, so the interval is the mean of theirs: more runs do not
-    narrow it.
+    frame: rows of `evaluations`. Columns: CELL, tier, n, precision, accuracy (mean), std (over runs, NaN for
+    one), runs, low, high, ids, seeds. Runs share their images, so the interval is the mean of theirs: more
+    runs do not narrow it.
     """
     seeds = ["?" if pd.isna(trained) else f"{trained:g}" for trained in frame["training_seed"]]
     seeds = [f"{trained}/{seed}" for trained, seed in zip(seeds, frame["seed"])]
@@ -148,32 +148,34 @@ def cells(frame):
 
 
 def one_recipe(frame):
-    """Of each base model (label and method) the evaluations of one recipe, so that no curve or table mixes networks
-    that share a name: the one with the best tier on test images, then most of them, then most cells, then by its text.
+    """Of each base model (label and method) the evaluations of one recipe, so that no curve or table mixes
+    networks that share a name: of the best tier on test images, then of most of them, then of most cells,
+    then the last by its text.
     """
     def merit(rows):
         tested = rows[rows["split"] != "heldout"]
         order = tested["tier"].map(runs.TIERS.index)
         best = tested[order == order.max()]
-        return order.max() if len(best) else -1, best["n"].max() if len(best) else 0, len(best[CELL].drop_duplicates())
+        return max(order, default=-1), max(best["n"], default=0), len(best[CELL].drop_duplicates())
 
     chosen = {name: max((merit(rows), recipe) for recipe, rows in group.groupby("recipe"))[1]
               for name, group in frame.groupby(["label", "method"])}
-    names = zip(frame["label"], frame["method"])
-    return frame[[chosen[name] == recipe for name, recipe in zip(names, frame["recipe"])]]
+    rows = zip(frame["label"], frame["method"], frame["recipe"])
+    return frame[np.array([chosen[label, method] == recipe for label, method, recipe in rows], bool)]
 
 
 def as_in_paper(frame):
     """The evaluations with the paper's attack (7 steps of ε/4; PGD: 1 gradient draw, EPGD: 8) or none. A
     transferred attack is made on another network of the same label."""
-    samples = frame["samples"] == frame["attack"].str.removeprefix("transferred ").map({"pgd": 1, "pgd_s": 1, "epgd": 8})
+    attack = frame["attack"].str.removeprefix("transferred ")
+    samples = frame["samples"] == attack.map({"pgd": 1, "pgd_s": 1, "epgd": 8})
     steps = (frame["steps"] == 7) & np.isclose(4 * frame["step_size"], frame["epsilon"])
     second = (frame["source_label"] == frame["label"]) & (frame["source"] != frame["digest"])
     return frame[(frame["attack"] == "none") | (samples & steps & (second | frame["source"].isna()))]
 
 
 def _usual(folder):
-    """The evaluations that pages compare: the paper's attacks, one recipe of each base model, trained as there.
+    """The evaluations that pages compare: the attacks and trainings of the paper, one recipe each.
 
     A noisy network trained without an attack shares its label with the paper's, and is left to the explorer.
     """
@@ -243,11 +245,12 @@ def attack_check(folder=RESULTS):
 
 
 def summary(folder=RESULTS):
-    """The base models we have, as a Markdown table: one pass without input noise, then σ and M chosen on held-out
-    images; accuracy in percent with its interval on the test images. A row has one tier and number of images."""
+    """The base models we have, as a Markdown table: one pass without input noise, then σ and M chosen on
+    held-out images; accuracy in percent with its interval on test images. A row has one tier and one n."""
     ours, heldout = _cells(folder, False), _cells(folder, True)
     lines = ["| base model | σ | M | clean | PGD | EPGD | tier | n |", "|---|---|---|---|---|---|---|---|"]
-    models = {"plain, normal training": ("plain", "plain"), "plain, adversarial training": ("plain", "adversarial")}
+    models = {"plain, normal training": ("plain", "plain"),
+              "plain, adversarial training": ("plain", "adversarial")}
     models |= {label: (label, np.nan) for label in dict.fromkeys([*runs.VARIANTS[1:], *BASES])}
     for name, (label, training) in models.items():
         once = {"label": label, "training": training, "rule": "prediction", "M": 1, "sigma": 0.0}
@@ -255,15 +258,15 @@ def summary(folder=RESULTS):
             found = [_find(ours, row, attack) for attack in ATTACKS]
             made = max((_measured_on(cell) for cell in found if cell is not None), default=None)
             if made:
-                numbers = " | ".join(NOT_YET if cell is None or _measured_on(cell) != made else _interval(cell)
-                                     for cell in found)
+                same = [cell is not None and _measured_on(cell) == made for cell in found]
+                numbers = " | ".join(_interval(cell) if ok else NOT_YET for ok, cell in zip(same, found))
                 last = f"{runs.TIERS[made[0]]} | {made[1]:,}"
                 lines.append(f"| {name} | {_name(row['sigma'])} | {_name(row['M'])} | {numbers} | {last} |")
     return "\n".join(lines)
 
 
 def _measured_on(cell):
-    """Tier (as its place in the order of tiers) and number of images: what may be compared has both the same."""
+    """Tier (as its place in their order) and number of images: compared cells have both in common."""
     return runs.TIERS.index(cell["tier"]), cell["n"]
 
 
@@ -368,7 +371,7 @@ def _explain(used):
 
 
 def _made_on(used):
-    """Tier, images, runs and precision of some cells in words: once if the same for all, else for each `part`."""
+    """What some cells were measured on, in words: once if the same for all, else for each `part`."""
     def words(cells):
         tiers = " and ".join(tier for tier in reversed(runs.TIERS) if tier in set(cells["tier"]))
         precisions = " and ".join(sorted(set(cells["precision"])))
@@ -405,8 +408,8 @@ def _signed(value, digits):
 # --- figures ------------------------------------------------------------------------------------------------
 
 def _draw(number, title, frame, panels, hue, look, x="sigma", xlabel="σ (normalised units)"):
-    """A Figure of rows of `_usual`. panels: {title: selection of cells}; hue: cells -> the names of their curves;
-    look: names of the curves -> {name: (colour, dashes)}, in the order of the legend.
+    """A Figure of rows of `_usual`. panels: {title: selection of cells}; hue: cells -> the names of their
+    curves; look: names of the curves -> {name: (colour, dashes)}, in the order of the legend.
     """
     title = f"Figure {number}: {title}."
     frame = cells(frame[frame["split"] != "heldout"])
