@@ -7,10 +7,12 @@ import math
 import subprocess
 import sys
 import zlib
+from dataclasses import replace
 
 import pandas as pd
 import pytest
-from siam.explorer import RULES, Explorer, payload
+from siam import runs
+from siam.explorer import RULES, Explorer, explore, payload
 from siam.paths import PAPER
 from siam.runs import clopper_pearson
 
@@ -197,3 +199,11 @@ def test_explore_reads_records_and_needs_no_torch(tmp_path):
     out = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)
     assert out.returncode == 0, out.stderr
     assert "not yet measured" in out.stdout
+
+
+def test_transferred_attacks_are_left_to_table_4(tmp_path):
+    white = runs.EvaluationRun("a", "0" * 16, draws=2)
+    for run in (white, replace(white, source="1" * 16, source_sigma=0.0)):
+        result = [runs.row("prediction", M, 500, 1000) for M in (1, 2)]
+        runs.write(runs.record(run, tier="cpu", n=1000, result=result), tmp_path)
+    assert set(explore(tmp_path).shown()["id"]) == {white.id}

@@ -305,5 +305,6 @@ class Explorer(anywidget.AnyWidget):
 
 
 def explore(records=RESULTS, **view):
-    """The explorer of the records in a folder (data/results by default), beside the paper's Table 3."""
-    return Explorer(report.evaluations(records), pd.read_csv(PAPER / "table3.csv"), **view)
+    """The explorer of the white-box records in a folder (data/results by default), beside the paper's Table 3."""
+    frame = report.evaluations(records)
+    return Explorer(frame[frame["source"].isna()], pd.read_csv(PAPER / "table3.csv"), **view)
