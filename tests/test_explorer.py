@@ -201,6 +201,16 @@ def test_explore_reads_records_and_needs_no_torch(tmp_path):
     assert "not yet measured" in out.stdout
 
 
+def test_a_longer_run_continues_a_shorter_one(tmp_path):
+    short, long = (runs.EvaluationRun("a", "0" * 16, draws=M) for M in (2, 4))
+    for run, most in ((short, 2), (long, 4)):
+        result = [runs.row("prediction", M, 500 + M, 1000) for M in (1, 2, 4) if M <= most]
+        runs.write(runs.record(run, tier="cpu", n=1000, result=result), tmp_path)
+    view = explore(tmp_path, draws=1)
+    assert view.shown()[["M", "correct", "id"]].values.tolist() == [[1, 501, long.id]]
+    assert view.payload["sources"][0]["draws"] == [1, 2, 4]
+
+
 def test_transferred_attacks_are_left_to_table_4(tmp_path):
     white = runs.EvaluationRun("a", "0" * 16, draws=2)
     for run in (white, replace(white, source="1" * 16, source_sigma=0.0)):

@@ -133,6 +133,7 @@ def save(model, path, **said):
     part = path.with_name(f".{path.name}.part")
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     save_file(tensors, part, {key: str(value) for key, value in sorted(said.items())})
+    part.chmod(0o644)  # safetensors makes files private; a checkpoint is meant to be read
     part.replace(path)
 
 
