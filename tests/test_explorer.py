@@ -211,6 +211,11 @@ def test_a_longer_run_continues_a_shorter_one(tmp_path):
     assert view.payload["sources"][0]["draws"] == [1, 2, 4]
 
 
+def test_it_opens_at_the_largest_M_of_a_whole_curve():
+    frame = pd.concat([rows(), rows(sigmas=(0.0,), draws=(1, 2, 4, 8, 16, 32, 64, 128)).assign(id="f" * 16)])
+    assert explorer(frame).draws == 64 and explorer().draws == 64
+
+
 def test_transferred_attacks_are_left_to_table_4(tmp_path):
     white = runs.EvaluationRun("a", "0" * 16, draws=2)
     for run in (white, replace(white, source="1" * 16, source_sigma=0.0)):

@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from siam import report
 from siam.cifar10 import STD
 from siam.paths import PAPER, RESULTS
-from siam.runs import TIERS, EvaluationRun, clopper_pearson
+from siam.runs import TIERS, clopper_pearson
 
 MODELS = ("CPNI-W", "EPGD-converged", "EPGD-diverged", "Gauss")  # of the paper's Table 3; others as measured
 RULES = {
@@ -203,7 +203,9 @@ class Explorer(anywidget.AnyWidget):
         super().__init__(payload=data, **(opening | view))
         source = self._source()
         if source and "draws" not in view:
-            self.draws = source["draws"][-1]
+            cells = [cell for curve in source["attacks"].values() for rows in curve["cells"].values() for cell in rows]
+            points = [sum(cell[m] is not None for cell in cells) for m in range(len(source["draws"]))]
+            self.draws = max(zip(points, source["draws"]))[1]  # the largest M of a whole curve
         if source and "sigma" not in view:
             sigmas = sorted({s for curve in source["attacks"].values() for s in curve["sigma"]})
             self.sigma = sigmas[len(sigmas) // 2]
@@ -307,8 +309,4 @@ class Explorer(anywidget.AnyWidget):
 def explore(records=RESULTS, **view):
     """The explorer of the white-box records in a folder (data/results by default), beside the paper's Table 3."""
     frame = report.evaluations(records)
-    frame = frame[frame["source"].isna()].sort_values("draws", kind="stable")
-    # Runs that differ in their largest M alone have their first passes in common: one row a point, the longest run's.
-    same = [name for name in EvaluationRun.__dataclass_fields__ if name != "draws"]
-    frame = frame.drop_duplicates([*same, "rule", "M"], keep="last")
-    return Explorer(frame, pd.read_csv(PAPER / "table3.csv"), **view)
+    return Explorer(frame[frame["source"].isna()], pd.read_csv(PAPER / "table3.csv"), **view)
