@@ -73,7 +73,7 @@ def soften(model, factor):
     """Multiply the standard deviation of all noise of the layers of `model` by `factor`, and give F random signs.
 
     As the authors start F, all its entries are equal: its columns are one, and a draw shifts all weights of a layer
-    together. Batch statistics hide that shift in training; in evaluation it costs a fresh network most of its accuracy.
+    together. BatchNorm takes that shift out again in training, with the batch's statistics, but not in evaluation.
     """
     with torch.no_grad():
         for module in model.modules():

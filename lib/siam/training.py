@@ -82,8 +82,8 @@ def schedule(tier, method, /, **changes):
     """The schedule of a tier for a training method; `changes` replace single fields, by name.
 
     On two cores adversarial examples are single steps of 1.25 ε from a random start (Wong et al., 2020). The authors'
-    coloured noise starts about as strong as the weights, and d random-walks at their learning rate: it takes dozens of
-    epochs to settle. Where there are only a few it starts softly, D as strong as PNI's, and learns a hundred times slower.
+    coloured noise starts about as strong as the weights, and trials with it got little beyond guessing in a few epochs.
+    Here it starts softly, D about as strong as PNI's, and learns a hundred times slower than the weights.
     """
     few_epochs = dict(mix="either", steps=1, step_size=10.0, shape="triangle", milestones=(), lr=0.05, noise_start=0.3,
                       noise_lr=0.01, precision="bf16")  # fmt: skip
