@@ -1,4 +1,4 @@
-"""What the browser tests share: Chromium without a network, and a server of a folder."""
+"""What tests share: Chromium without a network, a server of a folder, and a network that has seen something."""
 
 import contextlib
 import shutil
@@ -49,3 +49,15 @@ def served(folder):
     finally:
         server.shutdown()
         server.server_close()
+
+
+def restless(model):
+    """Give BatchNorm statistics and scales that a forgotten or swapped one would show."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            with torch.no_grad():
+                module.running_mean.normal_(0, 0.1)
+                module.running_var.uniform_(0.5, 1.5)
+                module.weight.uniform_(0.5, 1.5)
+                module.bias.normal_(0, 0.2)
+    return model.eval()

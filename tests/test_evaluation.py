@@ -8,6 +8,7 @@ import torch
 
 from siam import evaluation, models, runs, smoothing
 from siam.data import images, pixels
+from siam.folding import Folded
 from siam.paths import CHECKPOINTS, RESULTS
 from siam.seeding import seeded
 
@@ -61,7 +62,7 @@ def test_cut_off_between_batches_it_ends_in_the_same_record(checkpoints, tmp_pat
 def test_rows_are_what_the_passes_say(checkpoints, tmp_path):
     (run,) = asked(checkpoints, attacks=["none"], images=20, batch_size=20)
     record = run_it(run, checkpoints, tmp_path)
-    model = models.fold(models.load(checkpoints / "a.safetensors", 0.2))
+    model = Folded(models.load(checkpoints / "a.safetensors", 0.2))
     x, y = images("sample-test", 20)
     votes = smoothing.tally(model, pixels(x), 4, (0, 0))
     for row in record["result"]:
@@ -85,12 +86,13 @@ def test_a_transferred_attack_is_made_on_its_source(checkpoints, tmp_path, monke
         model = models.classifier("plain")
     path = checkpoints / "source.safetensors"
     models.save(model, path, variant="plain", rank=0, sigma=0.0, label="plain", tier="smoke")
-    (run,) = asked(checkpoints, source=models.about(path)["digest"], source_sigma=0.1, images=10)
+    (run,) = asked(checkpoints, source="source", source_sigma=0.1, images=10)
+    assert run.source == models.about(path)["digest"]
     seen, attack = [], evaluation.attacked
     monkeypatch.setattr(evaluation, "attacked", lambda run, model, x, y: seen.append(model) or attack(run, model, x, y))
     run_it(run, checkpoints, tmp_path)
     (source,) = seen
-    assert source.input_noise.sigma == 0.1 and source.network.conv.D is None  # the plain one: no weight noise
+    assert source.input_noise.sigma == 0.1 and source.D is None  # the plain one: no weight noise
     path.unlink()
 
 
@@ -101,9 +103,11 @@ def test_a_checkpoint_that_changed_is_refused(checkpoints, tmp_path):
 
 
 def test_requested_makes_the_grid(checkpoints):
-    grid = asked(checkpoints, attacks=["none", "pgd", "epgd"], sigmas=[0, 0.1], seeds=[0, 1], samples=8)
-    assert len({run.id for run in grid}) == 12
-    assert {run.attack: run.samples for run in grid} == {"none": 0, "pgd": 1, "epgd": 8}
+    grid = asked(checkpoints, attacks=["none", "pgd", "epgd"], sigmas=[0, 0.1], seeds=[0, 1], samples=[4, 8],
+                 epsilons=[4, 8])  # fmt: skip
+    assert len({run.id for run in grid}) == len(grid) == 2 * 2 * (1 + 2 + 2 * 2)
+    assert {(run.attack, run.samples) for run in grid} == {("none", 0), ("pgd", 1), ("epgd", 4), ("epgd", 8)}
+    assert {(run.epsilon, run.step_size) for run in grid} == {(0, 0), (4, 1), (8, 2)}
 
 
 @pytest.mark.parametrize(
@@ -117,6 +121,7 @@ def test_requested_makes_the_grid(checkpoints):
         (dict(images=501), "501"),
         (dict(images=0), "images = 0"),
         (dict(precision="int8"), "precision = 'int8'"),
+        (dict(epsilons=["8"]), "epsilon = '8' is not allowed"),
         (dict(sigmas=0.24), "sigmas = 0.24 is not allowed: give a list of one or more values"),
         (dict(attacks="pgd"), "attacks = 'pgd' is not allowed: give a list"),
         (dict(seeds=[]), "seeds = "),

@@ -4,23 +4,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from conftest import restless
 from siam import models
 from siam.cifar10 import MEAN, STD
 from siam.noise import ColouredNoise, WhiteNoise
 from siam.runs import VARIANTS
 from siam.seeding import seeded
-
-
-def restless(model):
-    """Give BatchNorm statistics and scales that a forgotten or swapped one would show."""
-    for module in model.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            with torch.no_grad():
-                module.running_mean.normal_(0, 0.1)
-                module.running_var.uniform_(0.5, 1.5)
-                module.weight.uniform_(0.5, 1.5)
-                module.bias.normal_(0, 0.2)
-    return model.eval()
 
 
 def textbook(weights, x):
@@ -76,21 +65,6 @@ def test_the_stem_is_coloured_in_cpni_and_the_last_layer_white_in_every_noisy_va
         assert isinstance(network.conv.weight_noise, stem)
         assert isinstance(network.linear.weight_noise, WhiteNoise)
         assert isinstance(network.conv.activation_noise, torch.nn.Identity)
-
-
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_folded_classifier_computes_what_the_plain_path_computes(variant):
-    with seeded("fold", variant):
-        model = restless(models.classifier(variant, rank=2, sigma=0.2))
-        x = torch.rand(4, 3, 32, 32)
-    folded = models.fold(model)
-    with seeded(0), torch.no_grad():
-        plain = model(x)
-    with seeded(0), torch.no_grad():
-        fast = folded(x)
-    torch.testing.assert_close(fast, plain, rtol=1e-3, atol=1e-4 * float(plain.abs().max()))
-    assert not any(p.requires_grad for p in folded.parameters())
-    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in folded.modules())
 
 
 def test_noise_is_on_in_evaluation_mode():

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from siam.noise import ColouredNoise, FoldedConv2d, GaussianInput, NoisyConv2d, NoisyLinear, WhiteNoise
+from siam.noise import ColouredNoise, GaussianInput, NoisyConv2d, NoisyLinear, WhiteNoise
 from siam.seeding import seeded
 
 SHAPE = (4, 3, 2, 2)
@@ -135,17 +135,3 @@ def test_learnt_input_noise_stays_positive_and_gets_a_gradient():
 def test_a_bad_value_is_named(make, named):
     with pytest.raises(ValueError, match=named):
         make()
-
-
-def test_folding_scales_the_noise_with_the_weight():
-    conv, norm = NoisyConv2d(3, 4, 3, bias=False, weight_noise=ColouredNoise), torch.nn.BatchNorm2d(4).eval()
-    with torch.no_grad():
-        for value in (norm.weight, norm.bias, norm.running_mean):
-            value.normal_()
-        norm.running_var.uniform_(0.5, 2)
-    x, folded = torch.rand(2, 3, 8, 8), FoldedConv2d(conv, norm)
-    for i in range(3):
-        with seeded(i):
-            plain = norm(conv(x))
-        with seeded(i):
-            torch.testing.assert_close(folded(x), plain, rtol=1e-4, atol=1e-5)

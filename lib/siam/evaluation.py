@@ -11,25 +11,33 @@ from tqdm import tqdm
 from siam import models, runs
 from siam.attacks import error_of, pgd
 from siam.data import images, pixels
+from siam.folding import Folded
 from siam.paths import CHECKPOINTS, RESULTS
 from siam.seeding import seeded
 from siam.smoothing import RULES, tally, vote
 from siam.training import autocast, available, describe
 
 
-def requested(checkpoint, attacks, sigmas, seeds, device="cpu", checkpoints=CHECKPOINTS, **fields):
-    """The `runs.EvaluationRun`s of a notebook's parameters, all checked: each attack at each σ with each seed.
+def requested(checkpoint, attacks, sigmas, seeds, device="cpu", checkpoints=CHECKPOINTS, *, epsilons=(8.0,), samples=(8,),
+              source=None, **fields):  # fmt: skip
+    """The `runs.EvaluationRun`s of a notebook's parameters, all checked: each attack at each σ and ε with each seed.
 
-    `fields` are the run's other fields; `samples` is that of EPGD alone.
+    samples are those of EPGD alone. source: name of the checkpoint that a transferred attack is made on, None for
+    `checkpoint` itself. `fields` are the run's other fields.
     """
-    for name, values in (("attacks", attacks), ("sigmas", sigmas), ("seeds", seeds)):
+    several = dict(attacks=attacks, sigmas=sigmas, seeds=seeds, epsilons=epsilons, samples=samples)
+    for name, values in several.items():
         runs.several(name, values)
     available(device)
-    digest = models.about(Path(checkpoints) / f"{checkpoint}.safetensors")["digest"]
-    return [
-        runs.EvaluationRun(checkpoint, digest, attack=attack, sigma=sigma, seed=seed, **fields)
-        for seed, sigma, attack in product(seeds, sigmas, attacks)
-    ]
+    digest, origin = (
+        name and models.about(Path(checkpoints) / f"{name}.safetensors")["digest"] for name in (checkpoint, source)
+    )
+    asked = [
+        runs.EvaluationRun(checkpoint, digest, attack=attack, sigma=sigma, seed=seed, epsilon=epsilon, samples=draws,
+                           source=origin, **fields)
+        for seed, sigma, epsilon, draws, attack in product(seeds, sigmas, epsilons, samples, attacks)
+    ]  # fmt: skip
+    return list({run.id: run for run in asked}.values())  # clean images have no ε, PGD no samples: once is enough
 
 
 def attacked(run, model, x, y):
@@ -72,9 +80,9 @@ def evaluate(run, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, progre
     said = models.about(path)
     if said["digest"] != run.digest:
         raise ValueError(f"checkpoint {run.checkpoint} has the digest {said['digest']}, the run asks for {run.digest}")
-    model = source = models.fold(models.load(path, run.sigma, device))
+    model = source = Folded(models.load(path, run.sigma, device))
     if run.source is not None:
-        source = models.fold(models.load(models.find(run.source, checkpoints), run.source_sigma, device))
+        source = Folded(models.load(models.find(run.source, checkpoints), run.source_sigma, device))
     x, y = (part.split(run.batch_size) for part in images(run.split, run.images, device))
     partial = Path(results) / ".partial" / f"{run.id}.json"
     done = json.loads(partial.read_text()) if partial.exists() else []

@@ -4,7 +4,6 @@ There is one ResNet-20. Its convolution and its linear layer are parameters, and
 paper's variants differ. The authors' network: widths 16-32-64, three basic blocks each, projection shortcuts.
 """
 
-import copy
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from torch import nn
 from torch.nn.functional import relu
 
 from siam.cifar10 import CLASSES, MEAN, STD
-from siam.noise import ColouredNoise, FoldedConv2d, GaussianInput, NoisyConv2d, NoisyLinear, WhiteNoise
+from siam.noise import ColouredNoise, GaussianInput, NoisyConv2d, NoisyLinear, WhiteNoise
 from siam.runs import digest
 
 
@@ -107,24 +106,6 @@ def classifier(variant, rank=5, sigma=0.0, learnt_sigma=False):
     stem = partial(convolution, weight=weight or activation)
     linear = nn.Linear if variant == "plain" else partial(NoisyLinear, weight_noise=WhiteNoise)
     return Classifier(ResNet20(stem, conv, linear), GaussianInput(sigma, learnt_sigma))
-
-
-def fold(model):
-    """A copy of a classifier for inference and attacks: BatchNorm folded, no parameter takes gradients.
-
-    Computes what `model.eval()` computes from the same seed, up to rounding.
-    """
-    model = copy.deepcopy(model).eval().requires_grad_(False)
-    network = model.network
-    for holder, conv, norm in [(network, "conv", "norm")] + [
-        place for block in network.blocks for place in ((block, "conv1", "norm1"), (block, "conv2", "norm2"))
-    ]:
-        setattr(holder, conv, FoldedConv2d(getattr(holder, conv), getattr(holder, norm)))
-        setattr(holder, norm, nn.Identity())
-    for block in network.blocks:
-        if isinstance(block.shortcut, nn.Sequential):
-            block.shortcut = FoldedConv2d(*block.shortcut)
-    return model
 
 
 def save(model, path, **said):

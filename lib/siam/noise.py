@@ -107,32 +107,6 @@ class NoisyLinear(nn.Linear):
         return nn.functional.linear(x, self.weight_noise(self.weight), self.bias)
 
 
-class FoldedConv2d(nn.Module):
-    """A convolution with the BatchNorm behind it folded into weight, bias and noise factors; inference only.
-
-    BatchNorm in evaluation mode scales output channel o by s_o = γ_o / sqrt(var_o + eps), and a Gaussian stays one
-    under scaling: W, D and F are multiplied by s beforehand, and a draw costs what a draw of the plain weight costs.
-    """
-
-    def __init__(self, conv, norm):
-        super().__init__()
-        self.stride, self.padding = conv.stride, conv.padding
-        self.activation_noise = conv.activation_noise
-        scale = norm.weight / (norm.running_var + norm.eps).sqrt()
-        scale = scale.detach().view(-1, 1, 1, 1)
-        weight = conv.weight.detach()
-        D, F = conv.weight_noise.factors(weight) if hasattr(conv.weight_noise, "factors") else (None, None)
-        self.register_buffer("weight", weight * scale)
-        self.register_buffer("bias", (norm.bias - norm.running_mean * scale.flatten()).detach())
-        self.register_buffer("D", None if D is None else (D * scale).detach())
-        self.register_buffer("F", None if F is None else (F * scale.unsqueeze(-1)).detach())
-
-    def forward(self, x):
-        x = self.activation_noise(x)  # drawn before the weight, as in NoisyConv2d: equal seeds, equal noise
-        weight = self.weight if self.D is None else sample(self.weight, self.D, self.F)
-        return nn.functional.conv2d(x, weight, self.bias, self.stride, self.padding)
-
-
 class GaussianInput(nn.Module):
     """x + σ z for images x [N, 3, H, W] in NORMALISED units, a fresh z for every image and pass.
 

@@ -140,7 +140,7 @@ class EvaluationRun(_Run):
     """One evaluation of one checkpoint, as asked: attack, then smooth, then count.
 
     checkpoint, digest: name and content digest of the network. attack: one of ATTACKS.
-    epsilon, step_size: in 1/255 of the pixel range. steps: gradient steps. samples: noise draws per step.
+    epsilon, step_size: in 1/255 of the pixel range; a step is ε/4, the paper's, unless given. steps: gradient steps. samples: noise draws per step.
     sigma: input noise in normalised units, in the attack and in the vote. draws: largest M, a power of two.
     split: one of SPLITS. images: how many of it. batch_size: images that share one draw of the layers' noise.
     seed: fixes every draw. precision: one of PRECISIONS. source, source_sigma: digest of the network on which a
@@ -153,7 +153,7 @@ class EvaluationRun(_Run):
     digest: str
     attack: str = "pgd"
     epsilon: float = 8.0
-    step_size: float = 2.0
+    step_size: float | None = None
     steps: int = 7
     samples: int = 1
     sigma: float = 0.0
@@ -175,7 +175,8 @@ class EvaluationRun(_Run):
         _one_of("attack", self.attack, ATTACKS)
         _one_of("split", self.split, SPLITS)
         _one_of("precision", self.precision, PRECISIONS)
-        epsilon, step_size = _real("epsilon", self.epsilon), _real("step_size", self.step_size)
+        epsilon = _real("epsilon", self.epsilon)
+        step_size = _real("step_size", epsilon / 4 if self.step_size is None else self.step_size)
         steps, samples = _whole("steps", self.steps, 0), _whole("samples", self.samples, 0)
         if self.attack == "none":
             epsilon, step_size, steps, samples = 0.0, 0.0, 0, 0

@@ -10,7 +10,6 @@ import json
 import math
 import re
 import time
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -23,6 +22,8 @@ from tqdm import tqdm
 from siam import models, runs
 from siam.attacks import error_of, pgd
 from siam.data import crop_and_flip, images, pixels
+from siam.folding import Folded
+from siam.graphs import captured
 from siam.noise import soften
 from siam.paths import CHECKPOINTS, RESULTS
 from siam.seeding import seed, seeded
@@ -88,7 +89,8 @@ def schedule(tier, method, /, **changes):
     few_epochs = dict(mix="either", steps=1, step_size=10.0, shape="triangle", milestones=(), lr=0.05, noise_start=0.3,
                       noise_lr=0.01, precision="bf16")  # fmt: skip
     tiers = {
-        "paper": dict(),
+        "paper": dict(precision="bf16"),
+        "fast": dict(epochs=40, **few_epochs | dict(mix="both", steps=7, step_size=2.0, lr=0.1)),
         "cpu": dict(epochs=8, batch_size=128, **few_epochs),
         "smoke": dict(epochs=2, batch_size=50, split="sample-train", images=250, **few_epochs | dict(precision="fp32")),
     }
@@ -103,7 +105,7 @@ def schedule(tier, method, /, **changes):
         fields |= dict(samples=8)
     if method in ("gauss", "epgd"):
         # The paper says "up to 200 epochs" and not at what rate: a tenth of the base model's is our choice.
-        fields |= dict(lr=0.01, epochs={"paper": 200, "cpu": 3, "smoke": 1}[tier], milestones=())
+        fields |= dict(lr=0.01, epochs={"paper": 200, "fast": 20, "cpu": 3, "smoke": 1}[tier], milestones=())
     allowed = [name for name in Schedule.__dataclass_fields__ if name != "tier"]
     for name in changes:
         if name not in allowed:
@@ -135,36 +137,27 @@ def learning_rate(schedule, progress):
     return schedule.lr * (done / 0.25 if done < 0.25 else (1 - done) / 0.75)
 
 
-@contextmanager
-def under_attack(model):
-    """Evaluation mode (BatchNorm's statistics frozen, noise on), no gradients for parameters; undone afterwards."""
-    training, wanted = model.training, [p.requires_grad for p in model.parameters()]
-    model.eval().requires_grad_(False)
-    try:
-        yield model
-    finally:
-        model.train(training)
-        for parameter, want in zip(model.parameters(), wanted):
-            parameter.requires_grad_(want)
-
-
 def autocast(device, precision):
     """The context of forward passes at a precision, "fp32" or "bf16"."""
     return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")
 
 
-def attack_of(schedule):
-    """The schedule's attack on `model` at labels y: (model, x, y) -> adversarial pixels."""
+def attack_of(schedule, folded):
+    """The schedule's attack on the network that `folded` is the fast form of: (x, y) -> adversarial pixels.
+
+    BatchNorm's statistics are frozen and the noise is on, as in the authors' code.
+    """
     size = dict(epsilon=schedule.epsilon / 255, step_size=schedule.step_size / 255)
 
-    def attack(model, x, y):
-        with under_attack(model), autocast(x.device, schedule.precision):
-            return pgd(error_of(model, y), x, steps=schedule.steps, samples=schedule.samples, **size)
+    def attack(x, y):
+        folded.refresh()
+        with autocast(x.device, schedule.precision):
+            return pgd(error_of(folded, y), x, steps=schedule.steps, samples=schedule.samples, **size)
 
     return attack
 
 
-def batches(plan, model, x, y, attack):
+def batches(plan, x, y, attack):
     """What one update sees: (weight of its loss, pixels [N, 3, 32, 32], which of them are attacked [N]), pass by pass.
 
     The passes of "both" are separate, as in the authors' code: each sees its own BatchNorm statistics and noise.
@@ -172,12 +165,12 @@ def batches(plan, model, x, y, attack):
     if plan.mix == "either":
         attacked = torch.rand(len(y), device=x.device) < plan.weight
         if attacked.any():
-            x = x.index_put((attacked,), attack(model, x[attacked], y[attacked]))
+            x = x.index_put((attacked,), attack(x[attacked], y[attacked]))
         return [(1.0, x, attacked)]
     everywhere = torch.ones_like(y, dtype=torch.bool)
     passes = [(1 - plan.weight, x, ~everywhere)]
     if plan.weight > 0:
-        passes.append((plan.weight, attack(model, x, y), everywhere))
+        passes.append((plan.weight, attack(x, y), everywhere))
     return passes
 
 
@@ -188,25 +181,25 @@ def heldout_images(schedule, device):
     return [part[250:] for part in images("sample-train", device=device)]
 
 
-def heldout_counts(model, schedule, device, *key):
+def heldout_counts(folded, schedule, device, *key):
     """What one noisy pass gets right of the held-out images: {"n", "clean", "adversarial" (the paper's PGD-7)}.
 
     The smoke tier, which needs no download, holds out the last 50 training images of the shipped sample.
     """
-    attack = attack_of(replace(schedule, steps=7, step_size=2.0, samples=1))
+    attack = attack_of(replace(schedule, steps=7, step_size=2.0, samples=1), folded)
     counts = dict(n=0, clean=0, adversarial=0)
-    with seeded(*key, "heldout"), under_attack(model), autocast(device, schedule.precision):
-        for x, y in zip(*(part.split(250) for part in heldout_images(schedule, device))):
+    with seeded(*key, "heldout"):
+        for x, y in zip(*(part.split(500) for part in heldout_images(schedule, device))):
             x = pixels(x)
             counts["n"] += len(y)
-            for name, seen in (("clean", x), ("adversarial", attack(model, x, y))):
-                with torch.no_grad():
-                    counts[name] += int((model(seen).argmax(1) == y).sum())
+            for name, seen in (("adversarial", attack(x, y)), ("clean", x)):
+                with torch.no_grad(), autocast(device, schedule.precision):
+                    counts[name] += int((folded(seen).argmax(1) == y).sum())
     return counts
 
 
-# The running sums of an epoch: loss and correct images, and of how many.
-EMPTY = {"loss": 0.0, "seen": 0, "clean": 0, "clean seen": 0, "adversarial": 0, "adversarial seen": 0, "seconds": 0.0}
+# The running sums of an epoch: of the loss over images, and of right and of all images, clean and adversarial.
+SUMS = ("loss", "seen", "clean", "clean seen", "adversarial", "adversarial seen")
 
 
 class State:
@@ -214,12 +207,14 @@ class State:
 
     def __init__(self, model, optimiser, path):
         self.model, self.optimiser, self.path = model, optimiser, Path(path)
-        self.position = dict(epoch=0, step=0, history=[], **EMPTY)
+        self.position = dict(epoch=0, step=0, seconds=0.0, history=[])
+        self.sums = torch.zeros(len(SUMS), dtype=torch.float64, device=next(model.parameters()).device)
         self.kept = {}  # "best" and "worst": weights of the epochs chosen by clean held-out accuracy
+        self.saved = time.perf_counter()
 
     def means(self):
         """Mean loss and accuracies of the epoch so far; accuracies of kinds not seen are left out."""
-        at = self.position
+        at = dict(zip(SUMS, self.sums.tolist()))
         means = {"loss": at["loss"] / at["seen"]}
         means |= {name: at[name] / at[f"{name} seen"] for name in ("clean", "adversarial") if at[f"{name} seen"]}
         return {name: round(value, 6) for name, value in means.items()}
@@ -233,18 +228,21 @@ class State:
             self.position[name] = len(history)
             self.kept[name] = copy.deepcopy(self.model.state_dict())
 
-    def save(self):
+    def save(self, after=0.0):
+        """Write all of it, unless the last time was less than `after` seconds ago."""
+        if time.perf_counter() - self.saved < after:
+            return
         tensors = {f"model/{name}": value for name, value in self.model.state_dict().items()}
         for name, weights in self.kept.items():
             tensors |= {f"{name}/{key}": value for key, value in weights.items()}
         for name, parameter in self.model.named_parameters():
-            if parameter in self.optimiser.state:
-                tensors[f"momentum/{name}"] = self.optimiser.state[parameter]["momentum_buffer"]
+            tensors[f"momentum/{name}"] = self.optimiser.state[parameter]["momentum_buffer"]
         self.path.parent.mkdir(parents=True, exist_ok=True)
         part = self.path.with_suffix(".part")
         tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-        save_file(tensors, part, {"position": json.dumps(self.position)})
+        save_file(tensors, part, {"position": json.dumps(self.position | {"sums": self.sums.tolist()})})
         part.replace(self.path)
+        self.saved = time.perf_counter()
 
     def restore(self):
         """Go back to what was saved last; without a file, stay at the start."""
@@ -258,13 +256,13 @@ class State:
                     group, key = name.split("/", 1)
                     groups.setdefault(group, {})[key] = file.get_tensor(name)
                 self.position = json.loads(file.metadata()["position"])
+            self.sums.copy_(torch.tensor(self.position.pop("sums"), dtype=torch.float64))
             self.model.load_state_dict(groups.pop("model"))
-            momentum = groups.pop("momentum", {})
+            momentum = groups.pop("momentum")
+            for name, parameter in self.model.named_parameters():
+                self.optimiser.state[parameter]["momentum_buffer"].copy_(momentum[name])
         except Exception as error:
             raise ValueError(f"{self.path.name} is no training state of this package; delete it to start again") from error
-        for name, parameter in self.model.named_parameters():
-            if name in momentum:
-                self.optimiser.state[parameter] = {"momentum_buffer": momentum[name]}
         self.kept = groups
 
 
@@ -294,11 +292,53 @@ def refuse_to_overwrite(run, checkpoints):
             raise FileExistsError(f"{path.name} was made by another run; move it away to train {run.id}")
 
 
-def train(run, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, save_every=100, progress=True):
+def sgd(plan, model):
+    """The optimiser; its parameters' learning rates are tensors and its momentum is there from the start (zero, which
+    changes nothing), so that a captured step can use both."""
+    named, device = list(model.named_parameters()), next(model.parameters()).device
+    groups = [
+        dict(params=[p for name, p in named if ("noise." in name) == noise], factor=factor,
+             lr=torch.tensor(plan.lr, device=device))
+        for noise, factor in ((False, 1.0), (True, plan.noise_lr))
+    ]  # fmt: skip
+    optimiser = torch.optim.SGD([group for group in groups if group["params"]], momentum=plan.momentum,
+                                weight_decay=plan.weight_decay, nesterov=True, fused=True)  # fmt: skip
+    for _, parameter in named:
+        optimiser.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimiser
+
+
+def update_of(plan, model, optimiser, x_all, y_all, sums):
+    """One update of the weights: (indices of a batch) -> None, adds to the running `sums` (see SUMS).
+
+    Everything stays on the device, and nothing here waits for it.
+    """
+    attack = attack_of(plan, Folded(model))
+
+    def update(indices):
+        x, y = pixels(crop_and_flip(x_all[indices])), y_all[indices]
+        optimiser.zero_grad(set_to_none=True)
+        for weight, seen, attacked in batches(plan, x, y, attack):
+            with autocast(x.device, plan.precision):
+                logits = model(seen).float()
+            loss = weight * cross_entropy(logits, y)
+            loss.backward()
+            right, whole = logits.detach().argmax(1) == y, torch.ones_like(y)
+            counted = torch.stack([right & ~attacked, ~attacked, right & attacked, attacked]).sum(1)
+            sums[0] += loss.detach() * len(y)
+            sums[2:] += counted
+        sums[1] += whole.sum()
+        optimiser.step()
+
+    # Which images "either" attacks differs from step to step, and with it the shapes: no graph can hold that.
+    return captured(update) if plan.mix == "both" else update
+
+
+def train(run, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, save_after=10.0, progress=True):
     """Carry out a `runs.TrainingRun`: writes its checkpoints and its record, and returns the record.
 
-    A finished run is refused (FileExistsError), and one whose checkpoint's name is taken. A cut-off one goes on from its last saved step, at most `save_every`
-    steps back, to bit-equal weights on the same CPU.
+    A finished run is refused (FileExistsError), and one whose checkpoint's name is taken. A cut-off one goes on from its
+    last saved step, at most `save_after` seconds and a step back, to bit-equal weights on the same CPU.
     """
     if runs.finished(run, results):
         raise FileExistsError(f"training {run.id} is finished: {runs.record_path(run, results)}")
@@ -314,36 +354,12 @@ def train(run, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, save_ever
             soften(model, plan.noise_start)
     model.to(device)
     x_all, y_all = images(plan.split, plan.images, device)
-    named = list(model.named_parameters())
-    groups = [
-        dict(params=[p for name, p in named if "noise." not in name], factor=1.0),
-        dict(params=[p for name, p in named if "noise." in name], factor=plan.noise_lr),
-    ]
-    optimiser = torch.optim.SGD(groups, plan.lr, plan.momentum, weight_decay=plan.weight_decay, nesterov=True)
+    optimiser = sgd(plan, model)
     state = State(model, optimiser, checkpoints / ".partial" / f"{run.id}.safetensors")
     state.restore()
-    at, steps, attack = state.position, math.ceil(len(y_all) / plan.batch_size), attack_of(plan)
-
-    def one_step(indices, epoch, step):
-        seed(run.seed, "step", epoch, step)
-        for group in optimiser.param_groups:
-            group["lr"] = group["factor"] * learning_rate(plan, epoch + step / steps)
-        x, y = pixels(crop_and_flip(x_all[indices])), y_all[indices]
-        optimiser.zero_grad(set_to_none=True)
-        for weight, seen, attacked in batches(plan, model, x, y, attack):
-            with autocast(device, plan.precision):
-                logits = model(seen).float()
-            loss = weight * cross_entropy(logits, y)
-            loss.backward()
-            right = logits.detach().argmax(1) == y
-            for name, which in (("clean", ~attacked), ("adversarial", attacked)):
-                at[name] += int((right & which).sum())
-                at[f"{name} seen"] += int(which.sum())
-            at["loss"] += float(loss.detach()) * len(y)
-        optimiser.step()
-        at["seen"] += len(y)
-
-    title = f"{run.variant} {run.method} seed {run.seed}"
+    at, steps = state.position, math.ceil(len(y_all) / plan.batch_size)
+    update, folded = update_of(plan, model, optimiser, x_all, y_all, state.sums), Folded(model)
+    title, shown = f"{run.variant} {run.method} seed {run.seed}", time.perf_counter()
     with tqdm(total=plan.epochs * steps, initial=at["epoch"] * steps + at["step"], desc=title,
               disable=not progress, mininterval=5, smoothing=0.05) as bar:  # fmt: skip
         while at["epoch"] < plan.epochs:
@@ -352,23 +368,27 @@ def train(run, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, save_ever
             with seeded(run.seed, "order", epoch):
                 order = torch.randperm(len(y_all)).to(device)
             for step in range(at["step"], steps):
-                one_step(order[step * plan.batch_size :][: plan.batch_size], epoch, step)
+                seed(run.seed, "step", epoch, step)
+                for group in optimiser.param_groups:
+                    group["lr"].fill_(group["factor"] * learning_rate(plan, epoch + step / steps))
+                update(order[step * plan.batch_size :][: plan.batch_size])
                 at["step"] = step + 1
-                shares = {name: f"{value:.3f}" for name, value in state.means().items()}
-                bar.set_postfix(epoch=epoch + 1, **shares, refresh=False)
                 bar.update()
-                if at["step"] % save_every == 0:
-                    now = time.perf_counter()
-                    at["seconds"], began = at["seconds"] + now - began, now
-                    state.save()
-            counts = heldout_counts(model, plan, device, run.seed, epoch)
+                now = time.perf_counter()
+                at["seconds"], began = at["seconds"] + now - began, now
+                if now - shown > 5:  # reading the sums waits for the device
+                    shown = now
+                    bar.set_postfix(epoch=epoch + 1, **{k: f"{v:.3f}" for k, v in state.means().items()}, refresh=False)
+                state.save(save_after)
+            counts, means = heldout_counts(folded, plan, device, run.seed, epoch), state.means()
             at["seconds"] += time.perf_counter() - began
-            at["history"].append(dict(epoch=epoch + 1, lr=round(learning_rate(plan, epoch), 6), **state.means(),
+            at["history"].append(dict(epoch=epoch + 1, lr=round(learning_rate(plan, epoch), 6), **means,
                                       heldout=counts, seconds=round(at["seconds"], 1)))  # fmt: skip
-            at.update(epoch=epoch + 1, step=0, **EMPTY)
+            at.update(epoch=epoch + 1, step=0, seconds=0.0)
+            state.sums.zero_()
             state.keep("best", lambda now, kept: now > kept)
             state.keep("worst", lambda now, kept: now < kept)
-            state.save()
+            state.save(save_after)
 
     refuse_to_overwrite(run, checkpoints)  # again: hours have passed
     saved = []
@@ -384,7 +404,7 @@ def train(run, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, save_ever
     record = runs.record(run, tier=plan.tier, checkpoints=saved, history=at["history"], seconds=seconds,
                          **provenance)  # fmt: skip
     runs.write(record, results)
-    state.path.unlink()
+    state.path.unlink(missing_ok=True)
     return record
 
 
