@@ -13,6 +13,8 @@ COMPUTE := notebooks/train.ipynb notebooks/evaluate.ipynb
 # What a page is made from; the folders are there to notice a record that was taken away.
 SOURCES := $(wildcard lib/siam/*.* data/paper/* data/results/* data/results/*/*.json)
 RENDERED := $(PAGES:notebooks/%.ipynb=$(VENV)/rendered/%)
+# The status of the campaign needs torch: it is rendered where there is one.
+RENDERED += $(if $(wildcard $(VENV)/dev),$(VENV)/rendered/campaign)
 
 # Where the compute notebooks write when they are only tried: beside the data, not into it.
 TRIED := $(CURDIR)/$(VENV)/tried
@@ -21,11 +23,11 @@ SMOKE := rm -rf $(TRIED) && mkdir -p $(TRIED) && cp -r data/checkpoints $(TRIED)
 export MPLBACKEND := agg
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help book test try lab data env env-dev env-lab assets render html clean
+.PHONY: help book test try lab data campaign campaign-script env env-dev env-lab env-campaign assets render html clean
 .DELETE_ON_ERROR:
 
 help:  ## list what can be made
-	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 17
 
 book: render  ## install, re-render the pages from the records, build the book
 	@$(MAKE) html
@@ -48,6 +50,12 @@ data: env  ## fetch and verify CIFAR-10 (only training and new evaluations need 
 try: env-dev  ## run train and evaluate on the shipped sample and keep what they print
 	$(SMOKE) $(RUN) -m siam.book render $(COMPUTE)
 
+campaign: env-campaign  ## carry out what the campaign has left (TIER=cpu or TIER=fast,paper), then render
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(RUN) -m snakemake $(if $(TIER),--config tiers=$(TIER))
+
+campaign-script: env-dev  ## print its next MINUTES=25 as a bash script (TIER=… or, without, this machine's)
+	@$(RUN) -m siam.campaign script --minutes $(or $(MINUTES),25) $(if $(TIER),--tier $(TIER))
+
 render: $(RENDERED) $(VENV)/rendered/readme  ## re-render the notebooks whose records, code or text changed
 html: env assets  ## build the book as the notebooks stand
 	$(JUPYTER_BOOK) build book/ --all -W --keep-going
@@ -56,6 +64,7 @@ assets: book/assets/mathjax-tex-svg-full.js  ## fetch and verify MathJax
 env: $(VENV)/book  ## the book's environment, no torch
 env-dev: $(VENV)/dev  ## that, with torch and the tests
 env-lab: $(VENV)/lab  ## that, with JupyterLab
+env-campaign: $(VENV)/campaign  ## the tests' environment, with Snakemake
 
 clean:  ## remove the built book (the environment: rm -r .venv)
 	rm -rf book/_build
@@ -80,11 +89,20 @@ $(VENV)/lab: requirements-lab.txt $(VENV)/book
 	$(RUN) -m pip install -q -r requirements-lab.txt
 	touch $@
 
+$(VENV)/campaign: requirements-campaign.txt $(VENV)/dev
+	$(RUN) -m pip install -q --no-deps -r requirements-campaign.txt
+	touch $@
+
 book/assets/mathjax-tex-svg-full.js: | $(VENV)/book
 	$(RUN) -m siam.book mathjax
 
 $(VENV)/rendered/readme: README.md $(SOURCES) $(VENV)/book
 	$(RUN) -m siam.book readme
+	@mkdir -p $(@D)
+	@touch $@
+
+$(VENV)/rendered/campaign: workflow/README.md workflow/campaign.yaml $(COMPUTE) $(SOURCES) data/checkpoints
+	$(RUN) -m siam.campaign readme
 	@mkdir -p $(@D)
 	@touch $@
 

@@ -1,0 +1,252 @@
+"""The campaign: which steps make the measurements, in which order, what of it is done, and what it costs.
+
+A step is one papermill command on a compute notebook. `workflow/campaign.yaml` lists them, most valuable first; the
+records in `data/results` say which are done, and nothing else does. `workflow/README.md` explains both.
+"""
+
+import argparse
+import ast
+import json
+import os
+import shlex
+import sys
+from dataclasses import asdict, dataclass
+from itertools import product
+from pathlib import Path
+
+import torch
+import yaml
+
+from siam import evaluation, runs, training
+from siam.paths import CHECKPOINTS, RESULTS, ROOT
+
+CAMPAIGN = ROOT / "workflow" / "campaign.yaml"
+NOTEBOOKS = {"train": training, "evaluate": evaluation}  # and whose `requested` turns their parameters into runs
+GROUPS = ("a", "b", "c", "d", "e")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command. `entry`: its name as the file has it, {words} and all. `parameters`: those it gives the notebook.
+
+    minutes: of the tier's device, estimated where not `measured`. writes: names of checkpoints. needs: names of steps.
+    """
+
+    name: str
+    entry: str
+    group: str
+    tier: str
+    notebook: str
+    parameters: dict
+    minutes: float
+    measured: bool
+    writes: tuple
+    needs: tuple
+
+    @property
+    def device(self):
+        return self.parameters["device"]
+
+
+def _one_of(name, value, allowed):
+    if value not in allowed:
+        raise ValueError(f"{name} {value!r} is not one of {', '.join(allowed)}")
+
+
+def read(path=CAMPAIGN, checkpoints=CHECKPOINTS):
+    """The steps of a campaign's file, in its order.
+
+    Raises ValueError, one line that names the step and the value, for one that is not allowed. Every checkpoint that
+    a step uses is written by a step before it or lies in `checkpoints`.
+    """
+    try:
+        said = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except yaml.MarkedYAMLError as error:
+        raise ValueError(f"{Path(path).name}, line {error.problem_mark.line + 1}: {error.problem}") from None
+    there = {file.stem: None for file in Path(checkpoints).glob("*.safetensors")}
+    steps, writers = {}, {}
+    for entry in said["steps"]:
+        name, repeated = entry.get("name"), entry.get("for", {})
+        for values in product(*repeated.values()):
+            try:
+                step = _step(_filled(entry, dict(zip(repeated, values))), name, said["tiers"], there | writers)
+                for kind, new, old in (("name", [step.name], steps), ("checkpoint", step.writes, writers)):
+                    if twice := [one for one in new if one in old]:
+                        raise ValueError(f"another step has the {kind} {twice[0]!r} already")
+            except KeyError as missing:
+                raise ValueError(f"step {name}: {missing} is not given") from None
+            except ValueError as error:
+                raise ValueError(f"step {name}: {error}") from None
+            steps[step.name] = step
+            writers |= dict.fromkeys(step.writes, step.name)
+    return list(steps.values())
+
+
+def _filled(value, words):
+    """`value` with every {word} of its texts replaced; a text that is nothing but a word becomes the word's value."""
+    if isinstance(value, dict):
+        return {key: _filled(item, words) for key, item in value.items() if key != "for"}
+    if isinstance(value, list):
+        return [_filled(item, words) for item in value]
+    if isinstance(value, str):
+        return next((words[word] for word in words if value == f"{{{word}}}"), value.format_map(words))
+    return value
+
+
+def _step(said, entry, tiers, writers):
+    for key in said:
+        _one_of("key", key, ("name", "for", "group", "tier", "measured", "estimated", *NOTEBOOKS))
+    (notebook,), (known,) = _only(said, NOTEBOOKS), _only(said, ("measured", "estimated"))
+    _one_of("group", said["group"], GROUPS)
+    _one_of("tier", said["tier"], tiers)
+    if not isinstance(said[known], (int, float)) or not said[known] > 0:
+        raise ValueError(f"{known} {said[known]!r} is not a number of minutes")
+    tier, default = tiers[said["tier"]], defaults(notebook)
+    own = tier.get("evaluate", {}) if notebook == "evaluate" else {"tier": said["tier"]}
+    parameters = {"device": tier["device"]} | own | said[notebook]
+    for name in parameters:
+        _one_of(f"parameter of {notebook}.ipynb", name, default)
+    given = default | parameters
+    used = [given[name] for name in ("start", "checkpoint", "source") if given.get(name) is not None]
+    for name in used:
+        _one_of("checkpoint", name, writers)
+    needs = tuple(dict.fromkeys(writers[name] for name in used if writers[name]))
+    writes = _written(**given) if notebook == "train" else ()
+    return Step(said["name"], entry, said["group"], said["tier"], notebook, parameters, said[known],
+                known == "measured", writes, needs)  # fmt: skip
+
+
+def _only(said, keys):
+    if len(found := [key for key in keys if key in said]) != 1:
+        raise ValueError(f"give one of {', '.join(keys)}, not {' and '.join(found) or 'none'}")
+    return found
+
+
+def defaults(notebook):
+    """The parameters of a compute notebook and their defaults, from its cell of that tag."""
+    cells = json.loads((ROOT / "notebooks" / f"{notebook}.ipynb").read_text(encoding="utf-8"))["cells"]
+    (cell,) = (cell for cell in cells if "parameters" in cell["metadata"].get("tags", []))
+    return {line.targets[0].id: ast.literal_eval(line.value) for line in ast.parse("".join(cell["source"])).body}
+
+
+def _written(variant, method, tier, rank, start, sigma, seeds, changes, device):
+    """The names of the checkpoints that a training writes: they follow even before there is a `start`."""
+    plan, start = asdict(training.schedule(tier, method, **changes)), start and "0" * 16
+    asked = [runs.TrainingRun(variant, method, plan, rank, start, sigma, seed) for seed in seeds]
+    return tuple(name for run in asked for name, _ in training.checkpoints_of(run).values())
+
+
+def finished(step, checkpoints=CHECKPOINTS, results=RESULTS):
+    """Whether every run of the step has a record. A run whose checkpoint is not here has no identity, and none."""
+    given = defaults(step.notebook) | step.parameters | {"device": "cpu"}  # a run is the same on every device
+    try:
+        asked = NOTEBOOKS[step.notebook].requested(**given, checkpoints=checkpoints)
+    except FileNotFoundError:
+        return False
+    except ValueError as error:
+        raise ValueError(f"step {step.name}: {error}") from None
+    return all(runs.finished(run, results) for run in asked)
+
+
+def select(steps, tiers=(), device=None):
+    """The steps of some tiers, or of a device's tiers: without either, of the best device that torch finds here."""
+    for tier in tiers:
+        _one_of("tier", tier, sorted({step.tier for step in steps}, key=runs.TIERS.index))
+    if not tiers and device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return [step for step in steps if (not tiers or step.tier in tiers) and device in (None, step.device)]
+
+
+def following(steps, done, minutes):
+    """Of `steps`, in their order, those to do next: not in `done`, within the minutes, needs done or among them."""
+    chosen, ready = [], set(done)
+    for step in steps:
+        if step.name not in ready and step.minutes <= minutes and ready.issuperset(step.needs):
+            chosen.append(step)
+            ready.add(step.name)
+            minutes = round(minutes - step.minutes, 6)
+    return chosen
+
+
+def command(step):
+    """A step as one line for a shell: its log and the executed notebook lie below workflow/, the latter once it is whole."""
+    part = f"workflow/executed/{step.name}.part.ipynb"
+    words = ["papermill", f"notebooks/{step.notebook}.ipynb", part, "--no-progress-bar", "--log-output"]
+    for name, value in step.parameters.items():
+        if isinstance(value, (str, int, float)) and not isinstance(value, bool):
+            words += ["-p", name, str(value)]
+        else:
+            words += ["-y", f"{name}: {json.dumps(value)}"]  # JSON is YAML
+    return f"{shlex.join(words)} > workflow/logs/{step.name}.log 2>&1 && mv {part} workflow/executed/{step.name}.ipynb"
+
+
+def script(steps, minutes):
+    """A bash script that carries out `steps` and says what it was made for. One that fails does not stop the rest."""
+    lines = [
+        "#!/usr/bin/env bash",
+        f"# {len(steps)} steps, {sum(step.minutes for step in steps):g} of {minutes:g} minutes. Run it in the repository's root.",
+        'export PATH="$PWD/.venv/bin:$PATH" OMP_NUM_THREADS=1',
+        "mkdir -p workflow/executed workflow/logs",
+        "failed=0",
+    ]
+    for step in steps:
+        failed = f'echo "failed: {step.name}, see workflow/logs/{step.name}.log" >&2; failed=1;'
+        lines += [f'echo "$(date +%T) {step.name}"', f"{command(step)} || {{ {failed} }}"]
+    return "\n".join([*lines, "exit $failed", ""])
+
+
+def status(steps, done):
+    """A Markdown table, one line for each entry of the file: how much of it is in `done`, and what the rest costs."""
+    lines = ["| group | tier | step | done | minutes each | minutes left |", "|---|---|---|---|---|---|"]
+    for group, entry in dict.fromkeys((step.group, step.entry) for step in steps):
+        of = [step for step in steps if (step.group, step.entry) == (group, entry)]
+        left = sum(step.minutes for step in of if step.name not in done)
+        count = f"{sum(step.name in done for step in of)} of {len(of)}"
+        tiers = ", ".join(dict.fromkeys(step.tier for step in of))
+        each = f"{'' if of[0].measured else '~'}{of[0].minutes:g}"
+        lines.append(f"| {group} | {tiers} | `{entry}` | {count} | {each} | {f'~{left:g}' if left else ''} |")
+    for device, unit in (("cuda", "GPU"), ("cpu", "CPU")):
+        left = sum(step.minutes for step in steps if step.device == device and step.name not in done)
+        lines.append(f"| | | all, in {unit}-minutes | | | ~{left:g} |")
+    return "\n".join(lines)
+
+
+def write_readme(table, path=CAMPAIGN.with_name("README.md")):
+    """Put the table of `status` between its two marks. Raises ValueError where they are missing."""
+    before, start, rest = path.read_text(encoding="utf-8").partition("<!-- status, by make render -->\n")
+    _, end, after = rest.partition("<!-- end of status -->\n")
+    if not end:
+        raise ValueError(f"{path.name} lacks the marks around its table")
+    part = path.with_suffix(".part")
+    part.write_text(f"{before}{start}\n{table}\n\n{end}{after}", encoding="utf-8")
+    os.replace(part, path)
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(prog="python -m siam.campaign", description="What is measured, what is left, what comes next.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("status", help="print the table of what is done, what is left, and what it costs")
+    commands.add_parser("readme", help="write that table into workflow/README.md")
+    about = "print a bash script of the next unfinished steps that fit into the minutes, most valuable first"
+    making = commands.add_parser("script", help=about, description=f"{about.capitalize()}. Each has what it needs, or comes "
+                                 "after it. Without --tier and --device: the tiers of this machine's best device.")  # fmt: skip
+    making.add_argument("--minutes", type=float, default=25, help="GPU-minutes, or those of one CPU thread (default: %(default)g)")
+    making.add_argument("--tier", action="append", default=[], help="only this tier, or these: fast,paper; may be repeated")
+    making.add_argument("--device", choices=("cpu", "cuda"), help="only the tiers of this device")
+    chosen = parser.parse_args(arguments)
+    try:
+        steps = read()
+        done = {step.name for step in steps if finished(step)}
+        if chosen.command == "script":
+            wanted = select(steps, [tier for said in chosen.tier for tier in said.split(",")], chosen.device)
+            print(script(following(wanted, done, chosen.minutes), chosen.minutes), end="")
+        elif chosen.command == "readme":
+            write_readme(status(steps, done))
+        else:
+            print(status(steps, done))
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

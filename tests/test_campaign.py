@@ -1,0 +1,230 @@
+"""The campaign's file says what it means, finished steps are left out, and Snakemake carries out the others."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from importlib.util import find_spec
+
+import papermill.cli
+import pytest
+
+from siam import campaign, runs
+from siam.paths import ROOT
+
+# Seconds of work: a plain network sees 50 images once, and 20 images are looked at.
+MINI = """
+tiers:
+  smoke: {device: cpu, evaluate: {split: sample-test, images: 20, draws: 1}}
+steps:
+  - {name: train-it, group: a, tier: smoke, estimated: 2,
+     train: {variant: plain, changes: {epochs: 1, images: 50, batch_size: 25}}}
+  - {name: "look-{sigma}", for: {sigma: [0, 0.5]}, group: c, tier: smoke, measured: 1,
+     evaluate: {checkpoint: plain-adversarial-smoke-0, attacks: [none], sigmas: ["{sigma}"]}}
+"""
+
+
+@pytest.fixture
+def written(tmp_path):
+    """Reads a campaign's text, with `old` replaced by `new`, next to no checkpoint."""
+    def read(old="", new=""):
+        assert old in MINI
+        path = tmp_path / "campaign.yaml"
+        path.write_text(MINI.replace(old, new))
+        return campaign.read(path, tmp_path)
+
+    return read
+
+
+@pytest.fixture(scope="module")
+def real():
+    steps = campaign.read()
+    return steps, {step.name for step in steps if campaign.finished(step)}
+
+
+def test_needs_and_values_follow_from_what_a_step_uses(written):
+    train, *look = written()
+    assert train.writes == ("plain-adversarial-smoke-0",) and train.needs == () and not train.measured
+    assert [(step.name, step.needs, step.parameters["sigmas"]) for step in look] == [
+        ("look-0", ("train-it",), [0]), ("look-0.5", ("train-it",), [0.5])]  # fmt: skip
+    assert look[0].measured and look[0].parameters["draws"] == 1 and look[0].device == "cpu"
+
+
+@pytest.mark.parametrize("old, new, said", [
+    ("train: {variant", "fit: {variant", r"step train-it: key 'fit' is not one of name, .*train, evaluate"),
+    ("tier: smoke, estimated", "tier: big, estimated", "step train-it: tier 'big' is not one of smoke"),
+    ("group: c", "group: z", "step look-{sigma}: group 'z' is not one of a, b, c, d, e"),
+    ("plain-adversarial-smoke-0", "nowhere-0", "checkpoint 'nowhere-0' is not one of plain-adversarial-smoke-0"),
+    ("attacks: [none]", "attack: [none]", r"parameter of evaluate.ipynb 'attack' is not one of checkpoint, attacks, "),
+    ("epochs: 1", "epoch: 1", "step train-it: schedule field 'epoch' is not one of .*epochs"),
+    ("variant: plain", "variant: PNI", "step train-it: variant = 'PNI' is not allowed: give one of plain, PNI-W"),
+    ("estimated: 2", "estimated: soon", "step train-it: estimated 'soon' is not a number of minutes"),
+    ("estimated: 2", "estimated: 2, measured: 2", "give one of measured, estimated, not measured and estimated"),
+    ("look-{sigma}", "look", "step look: another step has the name 'look' already"),
+    ("look-{sigma}", "look-{sigmas}", "step look-{sigmas}: 'sigmas' is not given"),
+    ("group: a, ", "", "step train-it: 'group' is not given"),
+    ("estimated: 2,", "estimated: 2,,", r"campaign.yaml, line 5: "),
+])  # fmt: skip
+def test_a_wrong_value_is_named_in_one_line(written, old, new, said):
+    with pytest.raises(ValueError, match=said) as refused:
+        written(old, new)
+    assert "\n" not in str(refused.value)
+
+
+def test_two_steps_do_not_write_one_checkpoint(written):
+    again = "  - {name: again, group: a, tier: smoke, estimated: 2, train: {variant: plain}}"
+    with pytest.raises(ValueError, match="step again: another step has the checkpoint 'plain-adversarial-smoke-0' already"):
+        written('  - {name: "look', again + '\n  - {name: "look')
+
+
+def test_the_campaign_is_sound(real):
+    steps, _ = real
+    names = [step.name for step in steps]
+    assert len(set(names)) == len(names) and {step.group for step in steps} == set(campaign.GROUPS)
+    for place, step in enumerate(steps):
+        assert set(step.needs) <= set(names[:place])
+        assert (step.device == "cuda") == (step.tier in ("fast", "paper"))
+
+
+def test_papermill_reads_what_a_step_says(real, monkeypatch):
+    given = {}
+    monkeypatch.setattr(papermill.cli, "execute_notebook", lambda **called: given.update(called))
+    for step in real[0]:
+        words = campaign.shlex.split(campaign.command(step))
+        papermill.cli.papermill.main(words[1 : words.index(">")], standalone_mode=False)
+        assert given["input_path"] == f"notebooks/{step.notebook}.ipynb" and given["parameters"] == step.parameters
+
+
+def test_what_comes_next_keeps_to_order_needs_and_minutes(written):
+    train, zero, half = written()
+    chosen = lambda done, minutes: [step.name for step in campaign.following([train, zero, half], done, minutes)]  # noqa: E731
+    assert chosen((), 4) == ["train-it", "look-0", "look-0.5"]
+    assert chosen((), 3.5) == ["train-it", "look-0"]
+    assert chosen((), 1) == []  # there is time for a look, and nothing to look at
+    assert chosen({"train-it"}, 1) == ["look-0"]
+    assert chosen({"train-it", "look-0"}, 1) == ["look-0.5"]
+
+
+def test_the_next_script_of_the_campaign_can_be_carried_out(real):
+    steps, done = real
+    wanted = campaign.select(steps, ["fast", "paper"])
+    chosen = campaign.following(wanted, done, 25)
+    assert sum(step.minutes for step in chosen) <= 25 and not {step.name for step in chosen} & done
+    assert chosen == sorted(chosen, key=steps.index)
+    ready = set(done)
+    for step in chosen:
+        assert ready.issuperset(step.needs)
+        ready.add(step.name)
+
+
+def test_a_failing_step_does_not_stop_the_script(written, tmp_path):
+    fake = tmp_path / ".venv" / "bin" / "papermill"
+    fake.parent.mkdir(parents=True)
+    fake.write_text('#!/bin/sh\necho "$@"\ncase "$2" in *look-0.p*) exit 3;; esac\ntouch "$2"\n')
+    fake.chmod(0o755)
+    text = campaign.script(written(), 4)
+    ran = subprocess.run(["bash"], input=text, cwd=tmp_path, capture_output=True, text=True)
+    executed = sorted(path.name for path in (tmp_path / "workflow/executed").iterdir())
+    assert executed == ["look-0.5.ipynb", "train-it.ipynb"]
+    assert ran.returncode == 1 and ran.stderr == "failed: look-0, see workflow/logs/look-0.log\n"
+    assert "-y 'sigmas: [0.5]'" in text and "sigmas: [0.5]" in (tmp_path / "workflow/logs/look-0.5.log").read_text()
+
+
+def test_finished_is_what_has_all_its_records(written, tmp_path):
+    training, look = written()[:2]
+    finished = lambda step: campaign.finished(step, tmp_path, tmp_path)  # noqa: E731
+    assert not finished(training) and not finished(look)
+    given = campaign.defaults("train") | training.parameters | {"seeds": [0, 1]}
+    asked = campaign.training.requested(**given, checkpoints=tmp_path)
+    both = replace(training, parameters=training.parameters | {"seeds": [0, 1]})
+    runs.write(runs.record(asked[0], tier="smoke", checkpoints=[], history=[]), tmp_path)
+    assert finished(training) and not finished(both) and not finished(look)
+    runs.write(runs.record(asked[1], tier="smoke", checkpoints=[], history=[]), tmp_path)
+    assert finished(both)
+
+
+def test_the_committed_records_of_the_cpu_tier_are_recognised(real):
+    assert {"train-CPNI-W-cpu-0", "train-gauss-cpu-0", "train-plain-cpu-0", "evaluate-plain-cpu-0", "table3-cpni-w-cpu",
+            "heldout-gauss-cpu", "m512-cpni-w-cpu", "fp32-cpni-w-cpu", "sample-gauss-cpu-0"} <= real[1]  # fmt: skip
+
+
+def test_tiers_are_selected_by_name_or_device(real):
+    steps, _ = real
+    assert {step.tier for step in campaign.select(steps, ["cpu"])} == {"cpu"}
+    assert {step.tier for step in campaign.select(steps, device="cuda")} == {"fast", "paper"}
+    with pytest.raises(ValueError, match="tier 'slow' is not one of smoke, cpu, fast, paper"):
+        campaign.select(steps, ["slow"])
+
+
+def test_status_counts_and_adds_up(written):
+    steps = written()
+    assert campaign.status(steps, {"look-0.5"}).splitlines()[2:] == [
+        "| a | smoke | `train-it` | 0 of 1 | ~2 | ~2 |",
+        "| c | smoke | `look-{sigma}` | 1 of 2 | 1 | ~1 |",
+        "| | | all, in GPU-minutes | | | ~0 |",
+        "| | | all, in CPU-minutes | | | ~3 |",
+    ]
+
+
+def test_the_readme_is_up_to_date(real, tmp_path):
+    readme = ROOT / "workflow" / "README.md"
+    copy = tmp_path / "README.md"
+    copy.write_bytes(readme.read_bytes())
+    campaign.write_readme(campaign.status(*real), copy)
+    assert copy.read_text() == readme.read_text(), "stale: make render, where make env-dev has been run"
+    copy.write_text("no marks")
+    with pytest.raises(ValueError, match="README.md lacks the marks"):
+        campaign.write_readme("", copy)
+
+
+def test_commands(real, capsys):
+    campaign.main(["status"])
+    assert capsys.readouterr().out == campaign.status(*real) + "\n"
+    campaign.main(["script", "--tier", "paper", "--minutes", "8"])
+    assert "-p tier paper" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="error: tier 'slow' is not one of"):
+        campaign.main(["script", "--tier", "cpu,slow"])
+
+
+@pytest.fixture
+def snakemake(tmp_path):
+    """Runs Snakemake on the miniature campaign, in a folder where `make render` only says that it was asked for."""
+    if find_spec("snakemake") is None:
+        pytest.skip("Snakemake is not installed (make env-campaign)")
+    (tmp_path / "campaign.yaml").write_text(MINI)
+    (tmp_path / "notebooks").symlink_to(ROOT / "notebooks")
+    (tmp_path / "Makefile").write_text("render:\n\ttouch rendered\n")
+    workflow = ["-s", ROOT / "workflow/Snakefile", "--workflow-profile", ROOT / "workflow/profiles/default"]
+    there = {"SIAM_DATA": str(tmp_path / "data"), "PATH": f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}"}
+
+    def run(*options):
+        command = [sys.executable, "-m", "snakemake", *workflow, *options]
+        return subprocess.run(command, cwd=tmp_path, env=os.environ | there, stdout=-1, stderr=-2, text=True)
+
+    return run
+
+
+def test_snakemake_carries_out_what_is_not_finished(snakemake, tmp_path):
+    mini = ("--config", "campaign=campaign.yaml")
+    ran = snakemake(*mini)
+    assert ran.returncode == 0, ran.stdout
+    names = ["look-0", "look-0.5", "train-it"]
+    for folder in ("executed", "logs"):
+        assert sorted(path.stem for path in (tmp_path / "workflow" / folder).iterdir()) == names
+    assert (tmp_path / "rendered").exists()
+    again = snakemake("-n", *mini)
+    assert again.returncode == 0 and "rule pages" in again.stdout and "look-0" not in again.stdout, again.stdout
+    (gone,) = (path for path in (tmp_path / "data/results/evaluation").iterdir()
+               if json.loads(path.read_text())["run"]["sigma"] == 0.5)  # fmt: skip
+    gone.unlink()  # the executed notebook stays, and must not count
+    again = snakemake("-n", *mini)
+    assert "rule look-0.5" in again.stdout and "train-it" not in again.stdout, again.stdout
+
+
+def test_snakemake_plans_the_campaign_and_keeps_gpu_tiers_off_a_cpu(snakemake, monkeypatch):
+    planned = snakemake("-n", "--config", "tiers=smoke,cpu")
+    assert planned.returncode == 0 and "rule train-CPNI-W-cpu-0" in planned.stdout, planned.stdout
+    if not campaign.torch.cuda.is_available():
+        refused = snakemake("-n", "--config", "tiers=fast,paper")
+        assert refused.returncode == 1 and "device 'cuda' is not to be had here; there is: cpu" in refused.stdout
