@@ -109,10 +109,10 @@ def test_checkpoints_are_named_after_what_they_are():
         training.checkpoints_of(run)["best"][0]
         for run in (tiny(), tiny(rank=5), tiny("plain"), tiny("plain", "plain"), tiny("adversarial", "plain"),
                     tiny(variant="CPNI-W+A-a"), tiny(seed=1), tiny("epgd", start="0" * 16),
-                    tiny("epgd", start="0" * 16, rank=5))
+                    tiny("epgd", start="0" * 16, rank=5), tiny(rank=0))
     }  # fmt: skip
     assert names == {
-        "cpni-w-r-2-smoke-0", "cpni-w-smoke-0", "cpni-w-r-2-plain-smoke-0", "plain-smoke-0", "plain-adversarial-smoke-0",
+        "cpni-w-r-2-smoke-0", "cpni-w-r-0-smoke-0", "cpni-w-smoke-0", "cpni-w-r-2-plain-smoke-0", "plain-smoke-0", "plain-adversarial-smoke-0",
         "cpni-w-a-a-r-2-smoke-0", "cpni-w-r-2-smoke-1", "epgd-converged-of-cpni-w-r-2-smoke-0", "epgd-converged-smoke-0",
     }  # fmt: skip
 

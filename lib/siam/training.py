@@ -272,7 +272,8 @@ def checkpoints_of(run):
     Chosen by clean accuracy on the held-out images; the paper chose on the test images. EPGD fine-tuning leaves
     two: its best epoch, "converged", and its worst, "diverged".
     """
-    base = run.variant + (f" r={run.rank}" if run.rank not in (0, 5) else "")  # the paper's have rank 5
+    unlike = run.variant.startswith("CPNI") and run.rank != 5  # the paper's have rank 5
+    base = run.variant + (f" r={run.rank}" if unlike else "")
     of = "" if base == "CPNI-W" else f" of {base}"  # and its fine-tuned models start from CPNI-W
     labels = {
         "gauss": {"best": f"Gauss{of}"},
