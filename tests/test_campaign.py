@@ -193,6 +193,7 @@ def snakemake(tmp_path):
     if find_spec("snakemake") is None:
         pytest.skip("Snakemake is not installed (make env-campaign)")
     (tmp_path / "campaign.yaml").write_text(MINI)
+    (tmp_path / "data" / "checkpoints").mkdir(parents=True)  # as in a clone
     (tmp_path / "notebooks").symlink_to(ROOT / "notebooks")
     (tmp_path / "Makefile").write_text("render:\n\ttouch rendered\n")
     workflow = ["-s", ROOT / "workflow/Snakefile", "--workflow-profile", ROOT / "workflow/profiles/default"]
