@@ -56,7 +56,7 @@ def test_readme_is_rewritten_between_its_marks(tmp_path, monkeypatch):
     path = tmp_path / "README.md"
     marks = "<!-- results, by make render -->\n", "<!-- end of results -->\n"
     path.write_text(f"before\n{marks[0]}stale\n{marks[1]}after\n")
-    monkeypatch.setattr("siam.report.summary", lambda: "| fresh |")
+    monkeypatch.setattr("siam.tables.summary", lambda: "| fresh |")
     book.write_readme(path)
     assert path.read_text() == f"before\n{marks[0]}\n| fresh |\n\n{marks[1]}after\n"
     path.write_text("no marks")

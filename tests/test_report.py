@@ -7,7 +7,7 @@ import sys
 import pandas as pd
 import pytest
 
-from siam import paths, report, runs, style
+from siam import figures, paths, report, runs, style, tables
 
 DIGITS = {"CPNI-W": "a", "PNI-W": "b", "Gauss": "c", "EPGD-diverged": "d", "plain": "e"}
 
@@ -57,7 +57,7 @@ def line(table, **values):
 
 
 def test_imports_no_torch():
-    code = "import sys, siam.report; sys.exit('torch' in sys.modules)"
+    code = "import sys, siam.figures, siam.tables; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
@@ -84,7 +84,7 @@ def test_a_corrupt_record_is_named(folder):
 
 
 def test_difference_and_interval_of_a_table(folder):
-    row = line(report.table(1, folder), Method="CPNI-W", Attack="PGD")
+    row = line(tables.table(1, folder), Method="CPNI-W", Attack="PGD")
     assert row["Paper, %"] == "48.84 ± 0.55" and row["Ours, %"] == "40.00"
     assert row["Difference"] == "−8.84 (−16.1 std)"
     low, high = runs.clopper_pearson(400, 1000)
@@ -94,9 +94,9 @@ def test_difference_and_interval_of_a_table(folder):
 
 
 def test_what_is_not_measured_says_so_and_what_is_not_ours_is_a_dash(folder):
-    table = report.table(1, folder)
+    table = tables.table(1, folder)
     missing = table.frame[table.frame["Method"] == "CPNI-A-a"]
-    assert list(missing["Ours, %"]) == [report.NOT_YET] * 2 and set(missing["Records"]) == {()}
+    assert list(missing["Ours, %"]) == [style.NOT_YET] * 2 and set(missing["Records"]) == {()}
     theirs = table.frame[table.frame["Rows"] == "printed by He et al. [16], 5 runs"]
     assert set(theirs["Ours, %"]) == {"–"}
     assert "Measured: 2 of the 8 cells" in table.caption
@@ -105,7 +105,7 @@ def test_what_is_not_measured_says_so_and_what_is_not_ours_is_a_dash(folder):
 def test_two_runs_have_a_std_and_one_has_none(folder):
     train(folder, "CPNI-W", seed=1)
     evaluate(folder, "CPNI-W", "pgd", 420, training_seed=1)
-    table = report.table(1, folder)
+    table = tables.table(1, folder)
     row = line(table, Method="CPNI-W", Attack="PGD")
     assert row["Ours, %"] == "41.00 ± 1.41" and row["Runs"] == "2 (0/0, 1/0)" and len(row["Records"]) == 2
     assert "±" not in line(table, Method="CPNI-W", Attack="Clean")["Ours, %"]
@@ -115,18 +115,18 @@ def test_two_runs_have_a_std_and_one_has_none(folder):
 def test_best_tier_wins_then_most_images_and_tiers_are_not_averaged(folder):
     evaluate(folder, "CPNI-W", "pgd", 50, n=100, tier="smoke", split="sample-test")
     evaluate(folder, "CPNI-W", "pgd", 100, n=500)
-    row = line(report.table(1, folder), Method="CPNI-W", Attack="PGD")
+    row = line(tables.table(1, folder), Method="CPNI-W", Attack="PGD")
     assert (row["Ours, %"], row["Tier"], row["n"]) == ("40.00", "cpu", "1,000")
     evaluate(folder, "CPNI-W", "pgd", 4500, n=10_000, tier="fast")
-    row = line(report.table(1, folder), Method="CPNI-W", Attack="PGD")
+    row = line(tables.table(1, folder), Method="CPNI-W", Attack="PGD")
     assert (row["Ours, %"], row["Tier"], row["n"]) == ("45.00", "fast", "10,000")
-    assert "cpu" in report.table(1, folder).caption  # the clean cell is still cpu, and the caption says so
+    assert "cpu" in tables.table(1, folder).caption  # the clean cell is still cpu, and the caption says so
 
 
 def test_other_recipes_are_not_averaged(folder):
     train(folder, "CPNI-W", seed=1, epochs=9)
     evaluate(folder, "CPNI-W", "pgd", 900, training_seed=1)
-    row = line(report.table(1, folder), Method="CPNI-W", Attack="PGD")
+    row = line(tables.table(1, folder), Method="CPNI-W", Attack="PGD")
     assert (row["Ours, %"], row["Runs"]) == ("40.00", "1 (0/0)")  # the recipe with more cells, alone
 
 
@@ -136,7 +136,7 @@ def test_a_curve_has_one_recipe(folder):
         evaluate(folder, "CPNI-W", "pgd", 900, sigma=sigma, training_seed=1)
 
     def curve():
-        frame = report.figure1(folder).numbers.frame
+        frame = figures.figure1(folder).numbers.frame
         frame = frame[frame["Panel"] == "PGD"]
         return dict(zip(frame["σ (normalised units)"], (text[:4] for text in frame["M = 1"])))
 
@@ -145,7 +145,7 @@ def test_a_curve_has_one_recipe(folder):
     assert curve() == {"0.12": "90.0", "0.24": "90.0", "0.36": "90.0"}  # more images beat more cells
     evaluate(folder, "CPNI-W", "pgd", 7000, n=10_000, tier="fast", sigma=0.12)
     assert curve() == {"0.12": "70.0"}  # and a better tier beats both
-    assert {r["Ours, %"] for _, r in report.table(1, folder).frame.iterrows()} >= {"40.00", "70.00"}
+    assert {r["Ours, %"] for _, r in tables.table(1, folder).frame.iterrows()} >= {"40.00", "70.00"}
 
 
 def test_recipes_are_told_apart_to_the_network_that_was_fine_tuned(folder):
@@ -158,25 +158,25 @@ def test_recipes_are_told_apart_to_the_network_that_was_fine_tuned(folder):
 
 
 def test_a_normally_trained_noisy_network_stands_in_for_nothing(folder):
-    before = report.figure1(folder).numbers.frame, report.table(3, folder).frame, report.summary(folder)
+    before = figures.figure1(folder).numbers.frame, tables.table(3, folder).frame, tables.summary(folder)
     train(folder, "CPNI-W", seed=1, method="plain")
     for split in ("test", "heldout"):
         evaluate(folder, "CPNI-W", "pgd", 990, sigma=0.24, training_seed=1, split=split)
-    after = report.figure1(folder).numbers.frame, report.table(3, folder).frame, report.summary(folder)
+    after = figures.figure1(folder).numbers.frame, tables.table(3, folder).frame, tables.summary(folder)
     assert before[0].equals(after[0]) and before[1].equals(after[1]) and before[2] == after[2]
     assert 0.99 in set(report.evaluations(folder)["accuracy"])  # it is known, and left out
 
 
 def test_the_precision_is_said_and_a_curve_keeps_to_one(folder):
-    assert "precision fp32." in report.figure1(folder).caption
+    assert "precision fp32." in figures.figure1(folder).caption
     for sigma in (0.12, 0.24, 0.36):
         for attack, correct in (("none", 800), ("pgd", 500)):
             evaluate(folder, "CPNI-W", attack, correct, sigma=sigma, precision="bf16")
-    figure = report.figure1(folder)
+    figure = figures.figure1(folder)
     assert "precision bf16 and fp32." in figure.caption  # σ = 0 is there in fp32 only
     frame = figure.numbers.frame.set_index(["Panel", "σ (normalised units)"])
     assert frame.loc[("PGD", "0.24"), "M = 1"].startswith("50.0")  # not its fp32 twin amid the others' bf16
-    assert "precision fp32." in report.table(1, folder).caption
+    assert "precision fp32." in tables.table(1, folder).caption
 
 
 def transfer(folder, attack, correct, source_sigma, source=("CPNI-W", 1), **asked):
@@ -188,13 +188,13 @@ def test_table4_fills_from_transferred_attacks(folder):
     train(folder, "CPNI-W", seed=1)
     for attack, correct, source_sigma in (("pgd", 600, 0), ("pgd", 580, 0.02), ("epgd", 500, 0.02)):
         transfer(folder, attack, correct, source_sigma)
-    table = report.table(4, folder)
+    table = tables.table(4, folder)
     eight = table.frame[table.frame["M"] == "8"].set_index("Attack")["Ours, %"]
     assert list(eight.index) == ["transferred PGD", "transferred PGD-s", "transferred EPGD"]
     assert list(eight) == ["60.30", "58.30", "50.30"]
     assert "Measured: 6 of the 6 cells" in table.caption
-    assert report.contrasts(4, folder).count("+0.10 ±") == 3
-    assert "0.02" not in set(report.figure1(folder).numbers.frame["σ (normalised units)"])
+    assert tables.contrasts(4, folder).count("+0.10 ±") == 3
+    assert "0.02" not in set(figures.figure1(folder).numbers.frame["σ (normalised units)"])
 
 
 @pytest.mark.parametrize("asked", [
@@ -204,14 +204,14 @@ def test_table4_takes_the_papers_attack_on_a_second_network_only(folder, asked):
     train(folder, "CPNI-W", seed=1)
     train(folder, "PNI-W")
     transfer(folder, "pgd", 600, 0, **asked)
-    assert set(report.table(4, folder).frame["Ours, %"]) == {report.NOT_YET}
+    assert set(tables.table(4, folder).frame["Ours, %"]) == {style.NOT_YET}
 
 
 def test_two_sources_are_two_runs(folder):
     for seed in (1, 2):
         train(folder, "CPNI-W", seed=seed)
         transfer(folder, "pgd", 500 + 100 * seed, 0, source=("CPNI-W", seed))
-    row = line(report.table(4, folder), M="4", Attack="transferred PGD")
+    row = line(tables.table(4, folder), M="4", Attack="transferred PGD")
     assert row["Ours, %"].startswith("65.20 ±") and row["Runs"].startswith("2 ")
 
 
@@ -219,48 +219,48 @@ def test_weaker_attacks_do_not_stand_in_for_the_papers(folder):
     train(folder, "PNI-W")
     evaluate(folder, "PNI-W", "pgd", 900, steps=3)
     evaluate(folder, "PNI-W", "pgd", 900, epsilon=4.0, step_size=1.0)
-    row = line(report.table(1, folder), Method="PNI-W", Attack="PGD", Rows="printed by the paper, 10 runs")
-    assert row["Ours, %"] == report.NOT_YET
+    row = line(tables.table(1, folder), Method="PNI-W", Attack="PGD", Rows="printed by the paper, 10 runs")
+    assert row["Ours, %"] == style.NOT_YET
 
 
 def test_plain_rows_keep_normal_and_adversarial_training_apart(folder):
     train(folder, "plain", method="plain")
     evaluate(folder, "plain", "pgd", 3)
-    table = report.table(1, folder)
+    table = tables.table(1, folder)
     assert line(table, Method="no noise, normal training", Attack="PGD")["Ours, %"] == "0.30"
-    assert line(table, Method="no noise, adversarial training", Attack="PGD")["Ours, %"] == report.NOT_YET
+    assert line(table, Method="no noise, adversarial training", Attack="PGD")["Ours, %"] == style.NOT_YET
 
 
 def test_table3_names_its_choices_and_never_substitutes(folder):
-    frame = report.table(3, folder).frame
-    printed = frame[(frame["Base model"] == "CPNI-W") & (frame["Rows"] == report.PAPERS_CHOICE)]
-    assert set(printed["Ours, %"]) == {report.NOT_YET}  # the paper has M = 512, ours stops at 8
-    near = frame[frame["Rows"] == report.NEAREST]
+    frame = tables.table(3, folder).frame
+    printed = frame[(frame["Base model"] == "CPNI-W") & (frame["Rows"] == tables.PAPERS_CHOICE)]
+    assert set(printed["Ours, %"]) == {style.NOT_YET}  # the paper has M = 512, ours stops at 8
+    near = frame[frame["Rows"] == tables.NEAREST]
     assert set(near["Base model"]) == {"CPNI-W"}
     assert set(zip(near["M"], near["σ"])) == {("8", "0"), ("8", "0.24")}
     assert set(near["Paper, %"]) == {"–"} and set(near["Difference"]) == {""}
 
 
 def test_table3_chooses_on_heldout_and_reports_test(folder):
-    frame = report.table(3, folder).frame
-    chosen = frame[frame["Rows"] == report.CHOSEN + ", n = 500"]
+    frame = tables.table(3, folder).frame
+    chosen = frame[frame["Rows"] == tables.CHOSEN + ", n = 500"]
     row = chosen[(chosen["Rule"] == "prediction") & (chosen["Attack"] == "PGD")].iloc[0]
     assert (row["M"], row["σ"], row["Ours, %"], row["n"]) == ("8", "0.24", "43.30", "1,000")
 
 
 def test_exact_cell_of_table3_is_compared_and_then_needs_no_neighbour(folder):
     evaluate(folder, "CPNI-W", "pgd", 450, sigma=0.24, draws=512)
-    frame = report.table(3, folder).frame
+    frame = tables.table(3, folder).frame
     row = frame[(frame["M"] == "512") & (frame["σ"] == "0.24") & (frame["Attack"] == "PGD")].iloc[0]
     assert row["Ours, %"] == "45.90" and row["Difference"].startswith("−10.02 (−45.5")
-    near = frame[frame["Rows"] == report.NEAREST]
+    near = frame[frame["Rows"] == tables.NEAREST]
     assert set(near["σ"]) == {"0"}
 
 
 def test_table3_counts_the_authors_soft_rule_as_a_row_of_its_own(folder):
     train(folder, "EPGD-diverged", method="epgd")
     evaluate(folder, "EPGD-diverged", "pgd", 450, sigma=0.19, draws=512, rules=("soft-logits",))
-    table = report.table(3, folder)
+    table = tables.table(3, folder)
     row = table.frame[(table.frame["Rule"] == "soft-logits") & (table.frame["Attack"] == "PGD")].iloc[1]
     assert row["Paper, %"] == "58.32 ± 0.33" and row["Ours, %"] == "45.90"
     assert "Measured: 0 of the 30 cells" in table.caption
@@ -268,17 +268,17 @@ def test_table3_counts_the_authors_soft_rule_as_a_row_of_its_own(folder):
 
 @pytest.mark.parametrize("number", [1, 2, 3, 4])
 def test_tables_of_nothing_print_the_papers_numbers(tmp_path, number):
-    table = report.table(number, tmp_path)
-    printed = report.paper(number)
-    for column in report.TABLES[number][2]:
+    table = tables.table(number, tmp_path)
+    printed = tables.paper(number)
+    for column in tables.TABLES[number][2]:
         shown = [float(text.split()[0]) for text in table.frame["Paper, %"] if text != "–"]
         assert set(printed[column]) <= set(shown)
-    assert set(table.frame["Ours, %"]) <= {report.NOT_YET, "–"}
-    assert report.NOT_YET in repr(table) and "No record holds any" in table.caption
+    assert set(table.frame["Ours, %"]) <= {style.NOT_YET, "–"}
+    assert style.NOT_YET in repr(table) and "No record holds any" in table.caption
 
 
 def test_table_html_is_well_formed_and_links_records(folder):
-    text = report.table(3, folder)._repr_html_()
+    text = tables.table(3, folder)._repr_html_()
     assert text.count("<tr>") == text.count("</tr>") and '<div class="table-scroll"' in text
     for number, span in enumerate(re.findall(r'rowspan="(\d+)"', text)):
         assert int(span) >= 1
@@ -299,47 +299,47 @@ def test_table_html_is_well_formed_and_links_records(folder):
 
 @pytest.mark.parametrize("number", [1, 2, 3, 4])
 def test_contrasts_of_nothing_give_the_papers_side_only(tmp_path, number):
-    text = report.contrasts(number, tmp_path)
-    parts = len(report.CONTRASTS[number]) * len(report.TABLES[number][2])
-    assert text.count("in the paper") == text.count(report.NOT_YET) == parts
+    text = tables.contrasts(number, tmp_path)
+    parts = len(tables.CONTRASTS[number]) * len(tables.TABLES[number][2])
+    assert text.count("in the paper") == text.count(style.NOT_YET) == parts
 
 
 def test_contrasts_compare_like_with_like(folder):
     train(folder, "PNI-W")
     evaluate(folder, "PNI-W", "pgd", 380)
     evaluate(folder, "PNI-W", "none", 350, n=500)
-    first = report.contrasts(1, folder).splitlines()[0]
+    first = tables.contrasts(1, folder).splitlines()[0]
     assert "PGD +2.73 in the paper, +2.00 ± 4.34 (tier cpu, n = 1,000) by us" in first
-    assert f"Clean −4.36 in the paper, {report.NOT_YET} by us" in first  # other numbers of images
+    assert f"Clean −4.36 in the paper, {style.NOT_YET} by us" in first  # other numbers of images
 
 
 def test_unknown_table_is_refused():
     with pytest.raises(ValueError, match="table = 5 is not allowed: give one of 1, 2, 3, 4"):
-        report.table(5)
+        tables.table(5)
 
 
-FIGURES = [report.figure1, report.figure2, report.figure3, report.figure4]
+FIGURES = [figures.figure1, figures.figure2, figures.figure3, figures.figure4]
 
 
 @pytest.mark.parametrize("figure", FIGURES)
 def test_figures_of_nothing_say_so(tmp_path, figure):
     drawn = figure(tmp_path)
-    assert report.NOT_YET in drawn._repr_html_().lower() and "<svg" not in drawn._repr_html_()
-    assert report.NOT_YET in repr(drawn).lower()
+    assert style.NOT_YET in drawn._repr_html_().lower() and "<svg" not in drawn._repr_html_()
+    assert style.NOT_YET in repr(drawn).lower()
 
 
 def test_the_attack_check_pairs_clean_and_pgd_of_a_network(folder):
     train(folder, "plain", method="plain")
     evaluate(folder, "plain", "none", 800)
-    assert "plain" not in report.attack_check(folder)
+    assert "plain" not in tables.attack_check(folder)
     evaluate(folder, "plain", "pgd", 3)
-    assert report.attack_check(folder).splitlines()[0] == (
+    assert tables.attack_check(folder).splitlines()[0] == (
         "- plain, normal training: clean 80.00\u00a0% (tier cpu, n = 1,000),"
         " under PGD-7 0.30\u00a0% (tier cpu, n = 1,000).")
 
 
 def test_the_summary_has_one_pass_and_the_held_out_choice(folder):
-    lines = report.summary(folder).splitlines()
+    lines = tables.summary(folder).splitlines()
     assert lines[2:] == [
         "| CPNI-W | 0 | 1 | 70.0 (67.1–72.8) | 40.0 (36.9–43.1) | not yet measured | cpu | 1,000 |",
         "| CPNI-W | 0.24 | 8 | 65.3 (62.3–68.3) | 43.3 (40.2–46.4) | not yet measured | cpu | 1,000 |",
@@ -348,9 +348,9 @@ def test_the_summary_has_one_pass_and_the_held_out_choice(folder):
 
 def test_a_row_of_the_summary_has_one_tier_and_number_of_images(folder):
     evaluate(folder, "CPNI-W", "epgd", 200, n=500)
-    assert report.summary(folder).splitlines()[2].endswith("36.9–43.1) | not yet measured | cpu | 1,000 |")
+    assert tables.summary(folder).splitlines()[2].endswith("36.9–43.1) | not yet measured | cpu | 1,000 |")
     evaluate(folder, "CPNI-W", "epgd", 3000, n=10_000, tier="fast")
-    assert report.summary(folder).splitlines()[2] == (
+    assert tables.summary(folder).splitlines()[2] == (
         "| CPNI-W | 0 | 1 | not yet measured | not yet measured | 30.0 (29.1–30.9) | fast | 10,000 |")
 
 
@@ -359,17 +359,17 @@ def test_the_summary_tells_the_two_trainings_of_plain_apart(folder):
     train(folder, "plain", seed=1)
     evaluate(folder, "plain", "none", 800)
     evaluate(folder, "plain", "none", 600, training_seed=1)
-    assert [row[:44] for row in report.summary(folder).splitlines()[2:4]] == [
+    assert [row[:44] for row in tables.summary(folder).splitlines()[2:4]] == [
         "| plain, normal training | 0 | 1 | 80.0 (77.", "| plain, adversarial training | 0 | 1 | 60.0"]
 
 
 def test_the_readme_shows_what_the_records_say():
     """`make render` writes the table; what a reader sees first must not go stale."""
-    assert report.summary() in (paths.ROOT / "README.md").read_text(encoding="utf-8")
+    assert tables.summary() in (paths.ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_figure1_draws_a_curve_for_each_M_and_names_what_is_missing(folder):
-    figure = report.figure1(folder)
+    figure = figures.figure1(folder)
     assert list(figure.legend) == ["M = 1", "M = 2", "M = 4", "M = 8"]
     assert len(figure.panels) == 2 and "Not yet measured: EPGD" in figure.caption
     for words in ("Tier cpu", "n = 1,000", "nested", "not a reproduction"):
@@ -379,7 +379,7 @@ def test_figure1_draws_a_curve_for_each_M_and_names_what_is_missing(folder):
 
 
 def test_figures_are_deterministic_coloured_by_the_page_and_described(folder):
-    one, two = report.figure1(folder)._repr_html_(), report.figure1(folder)._repr_html_()
+    one, two = figures.figure1(folder)._repr_html_(), figures.figure1(folder)._repr_html_()
     assert one == two and style.INK not in one and "currentColor" in one
     assert one.count('role="img" aria-label="') == 2 and "40.0 to 43.0 %" in one
     ids = re.findall(r' id="([^"]+)"', one)
@@ -388,7 +388,7 @@ def test_figures_are_deterministic_coloured_by_the_page_and_described(folder):
 
 def test_a_curve_has_one_tier(folder):
     evaluate(folder, "CPNI-W", "pgd", 4500, n=10_000, tier="fast", sigma=0.24)
-    figure = report.figure1(folder)
+    figure = figures.figure1(folder)
     pgd = figure.numbers.frame[figure.numbers.frame["Panel"] == "PGD"]
     assert len(pgd) == 1 and pgd.iloc[0]["M = 1"].endswith("fast")
     assert "Clean, CPNI-W: tier cpu, n = 1,000" in figure.caption
@@ -398,9 +398,9 @@ def test_a_curve_has_one_tier(folder):
 def test_a_panel_has_one_tier_and_says_whom_it_leaves_out(folder):
     train(folder, "Gauss", method="gauss")
     evaluate(folder, "Gauss", "pgd", 4100, n=10_000, tier="fast")
-    figure = report.figure2(folder)
+    figure = figures.figure2(folder)
     pgd = figure.numbers.frame[figure.numbers.frame["Panel"] == "PGD"]
-    assert list(pgd["CPNI-W, prediction"]) == [report.NOT_YET]
+    assert list(pgd["CPNI-W, prediction"]) == [style.NOT_YET]
     assert pgd["Gauss, prediction"].iloc[0].endswith("fast")
     assert "Left out, as of a lower tier than the rest of the panel: CPNI-W (PGD)." in figure.caption
 
@@ -408,7 +408,7 @@ def test_a_panel_has_one_tier_and_says_whom_it_leaves_out(folder):
 def test_figure2_takes_M_8_and_the_papers_rules(folder):
     train(folder, "Gauss", method="gauss")
     evaluate(folder, "Gauss", "pgd", 410, sigma=0.24, rules=("prediction", "weighted", "second"))
-    figure = report.figure2(folder)
+    figure = figures.figure2(folder)
     assert list(figure.legend) == ["CPNI-W, prediction", "CPNI-W, soft",
                                    "Gauss, prediction", "Gauss, weighted"]
 
@@ -418,19 +418,19 @@ def test_figure3_has_its_four_panels(folder):
         train(folder, label, method=method)
         for attack in ("pgd", "epgd"):
             evaluate(folder, label, attack, 300)
-    assert len(report.figure3(folder).panels) == 4
+    assert len(figures.figure3(folder).panels) == 4
 
 
 def test_figure4_is_against_epsilon_at_the_papers_step(folder):
     evaluate(folder, "CPNI-W", "pgd", 550, epsilon=4.0, step_size=1.0)
     evaluate(folder, "CPNI-W", "pgd", 550, epsilon=2.0, step_size=2.0)
-    frame = report.figure4(folder).numbers.frame
+    frame = figures.figure4(folder).numbers.frame
     assert list(frame["ε (1/255 of the pixel range)"]) == ["4", "8"] and list(frame.columns[2:]) == ["σ = 0"]
 
 
 def test_printed_numbers_of_the_paper_add_up():
     """Table 2 repeats numbers of tables 1 and 3: a slip of the pen in one of the files shows here."""
-    one, two, three = report.paper(1), report.paper(2), report.paper(3)
+    one, two, three = tables.paper(1), tables.paper(2), tables.paper(3)
     numbers = ["clean", "clean_std", "pgd", "pgd_std"]
     smooth = two[two["method"] == "Smooth (our)"]
     assert len(smooth) == len(smooth.merge(three, on=["label", "rule", "M", "sigma", *numbers])) == 1

@@ -89,14 +89,14 @@ def fetch_mathjax(path=MATHJAX):
 
 def write_readme(path=ROOT / "README.md"):
     """Put the results of the records between the two marks in the README. Raises ValueError where they are missing."""
-    from siam import report
+    from siam import tables
 
     before, start, rest = path.read_text(encoding="utf-8").partition("<!-- results, by make render -->\n")
     _, end, after = rest.partition("<!-- end of results -->\n")
     if not end:
         raise ValueError(f"{path.name} lacks the marks around its results")
     part = path.with_suffix(".part")
-    part.write_text(f"{before}{start}\n{report.summary()}\n\n{end}{after}", encoding="utf-8")
+    part.write_text(f"{before}{start}\n{tables.summary()}\n\n{end}{after}", encoding="utf-8")
     os.replace(part, path)
 
 
