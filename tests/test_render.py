@@ -52,16 +52,15 @@ def test_a_notebook_that_fails_is_left_as_it_was(tmp_path):
     assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["x.ipynb"]
 
 
-def test_readme_is_rewritten_between_its_marks(tmp_path, monkeypatch):
+def test_readme_is_rewritten_between_its_marks(tmp_path):
     path = tmp_path / "README.md"
     marks = "<!-- results, by make render -->\n", "<!-- end of results -->\n"
     path.write_text(f"before\n{marks[0]}stale\n{marks[1]}after\n")
-    monkeypatch.setattr("siam.tables.summary", lambda: "| fresh |")
-    book.write_readme(path)
+    book.between(path, "| fresh |")
     assert path.read_text() == f"before\n{marks[0]}\n| fresh |\n\n{marks[1]}after\n"
     path.write_text("no marks")
     with pytest.raises(ValueError, match="README.md lacks the marks"):
-        book.write_readme(path)
+        book.between(path, "")
 
 
 def test_a_foreign_mathjax_is_refused_and_kept(tmp_path):

@@ -366,6 +366,21 @@ def test_the_summary_tells_the_two_trainings_of_plain_apart(folder):
 def test_the_readme_shows_what_the_records_say():
     """`make render` writes the table; what a reader sees first must not go stale."""
     assert tables.summary() in (paths.ROOT / "README.md").read_text(encoding="utf-8")
+    assert tables.cards() in (paths.ROOT / "data" / "checkpoints" / "README.md").read_text(encoding="utf-8")
+
+
+def test_every_checkpoint_has_a_card_that_says_what_it_is(folder):
+    train(folder, "PNI-W")
+    lines = tables.cards(folder).splitlines()[2:]
+    assert [line.split(" | ")[0] for line in lines] == ["| `cpni-w-0`", "| `pni-w-0`"]
+    assert "| CPNI-W, r = 5 | cpu, adversarial | 0 | 2 of 2 | 70.0 / 40.0 (n = 100) | 70.0 / 40.0 (n = 1,000) |" in lines[0]
+    assert lines[1].count(style.NOT_YET) == 2
+
+
+def test_every_checkpoint_that_ships_has_a_card():
+    there = {path.stem for path in (paths.ROOT / "data" / "checkpoints").glob("*.safetensors")}
+    assert there <= {line.split("`")[1] for line in tables.cards().splitlines()[2:]}
+    assert sum(path.stat().st_size for path in (paths.ROOT / "data" / "checkpoints").glob("*.safetensors")) < 60e6
 
 
 def test_figure1_draws_a_curve_for_each_M_and_names_what_is_missing(folder):

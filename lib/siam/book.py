@@ -87,17 +87,23 @@ def fetch_mathjax(path=MATHJAX):
     os.replace(part, path)
 
 
-def write_readme(path=ROOT / "README.md"):
-    """Put the results of the records between the two marks in the README. Raises ValueError where they are missing."""
-    from siam import tables
-
+def between(path, text):
+    """Put `text` between the two marks in the file at `path`. Raises ValueError where they are missing."""
     before, start, rest = path.read_text(encoding="utf-8").partition("<!-- results, by make render -->\n")
     _, end, after = rest.partition("<!-- end of results -->\n")
     if not end:
         raise ValueError(f"{path.name} lacks the marks around its results")
     part = path.with_suffix(".part")
-    part.write_text(f"{before}{start}\n{tables.summary()}\n\n{end}{after}", encoding="utf-8")
+    part.write_text(f"{before}{start}\n{text}\n\n{end}{after}", encoding="utf-8")
     os.replace(part, path)
+
+
+def write_readmes():
+    """Put what the records say into the README, and into that of the checkpoints."""
+    from siam import tables
+
+    between(ROOT / "README.md", tables.summary())
+    between(ROOT / "data" / "checkpoints" / "README.md", tables.cards())
 
 
 def _verify(script, origin):
@@ -110,7 +116,7 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m siam.book", description="Prepare the book's sources.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("mathjax", help="fetch and verify MathJax")
-    commands.add_parser("readme", help="write the results of the records into the README")
+    commands.add_parser("readme", help="write what the records say into the READMEs")
     rendering = commands.add_parser("render", help="execute notebooks in place")
     rendering.add_argument("notebooks", nargs="+", type=Path, metavar="NOTEBOOK")
     chosen = parser.parse_args(arguments)
@@ -118,7 +124,7 @@ def main(arguments=None):
         if chosen.command == "mathjax":
             fetch_mathjax()
         elif chosen.command == "readme":
-            write_readme()
+            write_readmes()
         else:
             for path in chosen.notebooks:
                 render(path)

@@ -35,12 +35,12 @@ def _records(folder, kind):
 def trainings(folder=RESULTS):
     """One row per trained checkpoint: training_id, the fields of its run, recipe (the run without its seed,
     as text; start is the recipe of what it fine-tunes), tier, name, label, digest, epoch, held-out counts
-    heldout_n, clean, adversarial; seconds.
+    heldout_n, clean, adversarial; seconds, device.
 
     Raises ValueError for a file in folder/training that is no record.
     """
     columns = ["training_id", *runs.TrainingRun.__dataclass_fields__, "recipe", "tier", "name", "label",
-               "digest", "epoch", "heldout_n", "clean", "adversarial", "seconds"]
+               "digest", "epoch", "heldout_n", "clean", "adversarial", "seconds", "device"]
     rows, records = [], _records(folder, "training")
     asked = {kept["digest"]: record["run"] for record in records for kept in record["checkpoints"]}
 
@@ -50,7 +50,8 @@ def trainings(folder=RESULTS):
 
     for record in records:
         shared = {**record["run"], "recipe": json.dumps(recipe(record["run"]), sort_keys=True),
-                  "training_id": record["id"], "tier": record["tier"], "seconds": record.get("seconds")}
+                  "training_id": record["id"], "tier": record["tier"], "seconds": record.get("seconds"),
+                  "device": record.get("device", "")}
         for checkpoint in record["checkpoints"]:
             heldout = checkpoint.get("heldout", {})
             rows.append({**shared, **checkpoint, **heldout, "heldout_n": heldout.get("n")})
@@ -147,6 +148,7 @@ def usual(folder):
 
 
 def select(frame, **values):
+    """The rows whose columns have these values (σ and ε: up to rounding)."""
     for column, value in values.items():
         close = np.isclose(frame[column], value) if column in ("sigma", "epsilon") else frame[column] == value
         frame = frame[close]
@@ -182,6 +184,7 @@ def find(ours, row, attack):
 
 
 def interval(cell):
+    """A cell's accuracy and its exact 95 % interval over images, in percent, as text."""
     return f"{100 * cell['accuracy']:.1f} ({100 * cell['low']:.1f}–{100 * cell['high']:.1f})"
 
 
@@ -205,6 +208,7 @@ def made_on(used):
 
 
 def warning(used):
+    """What a caption says where cells of a weak tier are used, else nothing."""
     weak = " and ".join(tier for tier in ("cpu", "smoke") if tier in set(used["tier"]))
     return f" Tier {weak}: a small model of the experiment, not a reproduction." if weak else ""
 
@@ -214,6 +218,7 @@ def _range(values):
 
 
 def signed(value, digits):
+    """A number with its sign, as text."""
     return f"{value:+.{digits}f}".replace("-", "−")
 
 

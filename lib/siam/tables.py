@@ -7,7 +7,8 @@ import pandas as pd
 
 from siam import runs
 from siam.paths import PAPER, RESULTS
-from siam.report import ATTACKS, BASES, CHOSEN, cells_of, chosen, find, interval, made_on, measured_on, select, signed, warning
+from siam.report import (ATTACKS, BASES, CHOSEN, as_in_paper, cells_of, chosen, evaluations, find, interval, made_on,
+                         measured_on, select, signed, trainings, warning)
 from siam.style import NOT_YET, Table
 
 # Attacks made on another network than the one they meet; PGD-s: on a source with input noise.
@@ -117,6 +118,34 @@ def summary(folder=RESULTS):
                 numbers = " | ".join(interval(cell) if ok else NOT_YET for ok, cell in zip(same, found))
                 last = f"{runs.TIERS[made[0]]} | {made[1]:,}"
                 lines.append(f"| {name} | {_name(row['sigma'])} | {_name(row['M'])} | {numbers} | {last} |")
+    return "\n".join(lines)
+
+
+def cards(folder=RESULTS):
+    """What is known of each trained network, as a Markdown table: one line per checkpoint, best tier first.
+
+    Accuracies in percent of one noisy pass without input noise, clean / PGD: on the held-out images that chose the
+    epoch, and on the test images of the largest evaluation there is.
+    """
+    lines = ["| checkpoint | network | training | seed | epoch kept | held-out | test | minutes | made by |",
+             "|---|---|---|---|---|---|---|---|---|"]  # fmt: skip
+    tested = select(as_in_paper(evaluations(folder)), rule="prediction", M=1, sigma=0, split="test")
+    trained = trainings(folder)
+    trained = trained.assign(order=-trained["tier"].map(runs.TIERS.index)).sort_values(["order", "name"])
+    for kept in trained.itertuples():
+        ours = tested[tested["digest"] == kept.digest].sort_values("n", ascending=False)
+        test = []
+        for attack in ("none", "pgd"):
+            rows = select(ours, attack=attack, epsilon=0 if attack == "none" else 8)
+            test.append(NOT_YET if rows.empty else f"{100 * rows['accuracy'].iloc[0]:.1f}")
+        n = "" if ours.empty else f" (n = {ours['n'].iloc[0]:,})"
+        heldout = " / ".join(f"{100 * right / kept.heldout_n:.1f}" for right in (kept.clean, kept.adversarial))
+        rank = f", r = {kept.rank}" if kept.rank else ""
+        noise = f", σ = {kept.sigma:g}" if kept.sigma else ""
+        device = "GPU" if kept.device.startswith("cuda") else "CPU"
+        lines.append(f"| `{kept.name}` | {kept.variant}{rank} | {kept.tier}, {kept.method}{noise} | {kept.seed} | {kept.epoch} of "
+                     f"{kept.schedule['epochs']} | {heldout} (n = {kept.heldout_n:,}) | {' / '.join(test)}{n} | "
+                     f"{kept.seconds / 60:.0f} {device} | `{kept.training_id}` |")  # fmt: skip
     return "\n".join(lines)
 
 

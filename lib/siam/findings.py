@@ -1,0 +1,102 @@
+"""Where our numbers differ from the paper's: experiments that change one thing, read from the records.
+
+Each function returns what a page shows, and says "not yet measured" where the records do not hold the experiment.
+"""
+
+import json
+
+import pandas as pd
+
+from siam import runs
+from siam.paths import RESULTS
+from siam.report import (ATTACKS, BASES, as_in_paper, cells, cells_of, chosen, evaluations, find, interval, made_on,
+                         one_tier, select, signed, warning)
+from siam.style import NOT_YET, Table
+
+NAMES = {"rank": "r", "epochs": "Epochs"}
+
+
+def varied(name, folder=RESULTS):
+    """CPNI-W after trainings that differ in one thing alone, "rank" or "epochs": a Table, one noisy pass, σ = 0.
+
+    Of several such families of trainings the one with the most members is shown. Raises ValueError for another name.
+    """
+    if name not in NAMES:
+        raise ValueError(f"name = {name!r} is not allowed: give one of {', '.join(NAMES)}")
+    frame = as_in_paper(evaluations(folder))
+    frame = select(frame, variant="CPNI-W", method="adversarial", rule="prediction", M=1, sigma=0)
+    frame = frame[frame["attack"].isin(ATTACKS) & (frame["split"] == "test")]
+    recipes = frame["recipe"].map(json.loads)
+    values = [recipe["rank"] if name == "rank" else recipe["schedule"]["epochs"] for recipe in recipes]
+    family = [json.dumps({**recipe, "rank": None} if name == "rank" else
+                         {**recipe, "schedule": {**recipe["schedule"], "epochs": None}}, sort_keys=True)
+              for recipe in recipes]  # fmt: skip
+    frame = one_tier(frame.assign(value=values, family=family))
+    sizes = frame.groupby("family")["value"].nunique().sort_values()
+    caption = f"CPNI-W by {'the rank of its noise' if name == 'rank' else 'epochs of training'}, one noisy pass, σ = 0."
+    columns = ["Rows", NAMES[name], *ATTACKS.values(), "Tier", "n", "Runs", "Records"]
+    if sizes.empty or sizes.iloc[-1] < 2:
+        return Table(pd.DataFrame([["all else equal", NOT_YET] + [""] * (len(columns) - 2)], columns=columns), caption, 1)
+    frame = frame[frame["family"] == sizes.index[-1]]
+    value_of = frame.drop_duplicates("recipe").set_index("recipe")["value"]
+    found = cells(frame[(frame["attack"] == "none") | (frame["epsilon"] == 8)])
+    found["value"] = found["recipe"].map(value_of)
+    lines = []
+    for value, of in found.groupby("value"):
+        shown = {text: select(of, attack=attack) for attack, text in ATTACKS.items()}
+        shown = {text: NOT_YET if cell.empty else interval(cell.iloc[0]) for text, cell in shown.items()}
+        seeds = f"{of['runs'].min()} ({', '.join(of['seeds'].iloc[0])})"
+        lines.append({"Rows": "all else equal", NAMES[name]: f"{value:g}", **shown, "Tier": of["tier"].iloc[0],
+                      "n": f"{of['n'].iloc[0]:,}", "Runs": seeds, "Records": tuple(sorted(of["ids"].sum()))})  # fmt: skip
+    return Table(pd.DataFrame(lines, columns=columns), f"{caption} {made_on(found)}.{warning(found)}", 1)
+
+
+def selection(folder=RESULTS):
+    """What choosing σ and M on the test images adds to PGD accuracy, prediction smoothing: a Markdown list.
+
+    The best of all our cells on the test images, less the cell that held-out training images choose.
+    """
+    ours, heldout = cells_of(folder, False), cells_of(folder, True)
+    lines = []
+    for label in BASES:
+        row = chosen(heldout, label, "prediction")
+        honest = find(ours, row, "pgd")
+        if honest is not None:
+            grid = select(heldout, label=label, rule="prediction", attack="pgd")[["M", "sigma"]]
+            there = select(ours, label=label, rule="prediction", attack="pgd", epsilon=8, n=honest["n"]).merge(grid)
+            best = there.loc[there["accuracy"].idxmax()]
+            gain = signed(100 * (best["accuracy"] - honest["accuracy"]), 1)
+            lines.append(f"- {label}: held-out images choose σ = {row['sigma']:g}, M = {row['M']} "
+                         f"({100 * honest['accuracy']:.1f} % under PGD on test images), test images "
+                         f"σ = {best['sigma']:g}, M = {best['M']} ({100 * best['accuracy']:.1f} %): "
+                         f"{gain} points (tier {best['tier']}, n = {best['n']:,}).")  # fmt: skip
+    return "\n".join(lines) or f"{NOT_YET.capitalize()}."
+
+
+def twins(folder=RESULTS):
+    """Evaluations asked for in fp32 and in bf16, all else equal, prediction smoothing: a Markdown list.
+
+    The two share their random numbers, so the difference is rounding, and what it tips over.
+    """
+    frame = select(evaluations(folder), rule="prediction")
+    frame = frame[(frame["M"] == frame["draws"]) & (frame["split"] == "test")]
+    same = [name for name in runs.EvaluationRun.__dataclass_fields__ if name not in ("precision", "source", "source_sigma")]
+    pairs = frame[frame["precision"] == "fp32"].merge(frame[frame["precision"] == "bf16"], on=same)
+    lines = [f"- {pair.label_x}, {ATTACKS.get(pair.attack, pair.attack)}, σ = {pair.sigma:g}, M = {pair.M_x}: fp32 "
+             f"{100 * pair.accuracy_x:.1f} %, bf16 {100 * pair.accuracy_y:.1f} % (n = {pair.n_x:,})."
+             for pair in pairs.sort_values(["label_x", "attack"]).itertuples()]  # fmt: skip
+    return "\n".join(lines) or f"{NOT_YET.capitalize()}."
+
+
+def units(folder=RESULTS):
+    """CPNI-W, prediction smoothing, M = 64: σ = 0.24 taken as normalised units and as pixel units, a Markdown list.
+
+    σ = 0.24 of the pixel range is 0.24 / 0.247 = 0.97 in normalised units.
+    """
+    ours, lines = cells_of(folder, False), []
+    for text, sigma in (("σ = 0.24 in normalised units", 0.24), ("σ = 0.24 of the pixel range, 0.97 normalised", 0.97)):
+        row = {"label": "CPNI-W", "rule": "prediction", "M": 64, "sigma": sigma}
+        found = {name: find(ours, row, attack) for attack, name in ATTACKS.items()}
+        said = ", ".join(f"{name} {NOT_YET if cell is None else interval(cell)}" for name, cell in found.items())
+        lines.append(f"- {text}: {said}.")
+    return "\n".join(lines)

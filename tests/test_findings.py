@@ -1,0 +1,50 @@
+"""Experiments that change one thing: the right records side by side, and nothing where there are none."""
+
+import pytest
+
+from siam import findings, runs, style
+from test_report import digest, evaluate, train
+
+
+def test_nothing_is_claimed_without_records(tmp_path):
+    for name in findings.NAMES:
+        assert list(findings.varied(name, tmp_path).frame[findings.NAMES[name]]) == [style.NOT_YET]
+    assert findings.selection(tmp_path) == findings.twins(tmp_path) == "Not yet measured."
+    assert findings.units(tmp_path).count(style.NOT_YET) == 6
+
+
+def trained(folder, seed, rank=5, epochs=8, lr=0.05):
+    run = runs.TrainingRun("CPNI-W", "adversarial", dict(tier="cpu", epochs=epochs, lr=lr), rank=rank, seed=seed)
+    kept = dict(name=f"cpni-w-{seed}", label="CPNI-W", digest=digest("CPNI-W", seed), epoch=1, heldout={"n": 10})
+    runs.write(runs.record(run, tier="cpu", checkpoints=[kept], history=[]), folder)
+
+
+def test_varied_compares_trainings_that_differ_in_one_thing(tmp_path):
+    for seed, (changes, correct) in enumerate([({}, 500), (dict(rank=1), 470), (dict(epochs=4), 450),
+                                               (dict(rank=2, lr=0.1), 900)]):  # fmt: skip
+        trained(tmp_path, seed, **changes)
+        evaluate(tmp_path, "CPNI-W", "pgd", correct, training_seed=seed)
+    ranks, epochs = findings.varied("rank", tmp_path), findings.varied("epochs", tmp_path)
+    assert list(ranks.frame["r"]) == ["1", "5"] and list(epochs.frame["Epochs"]) == ["4", "8"]
+    assert [text.split()[0] for text in ranks.frame["PGD"]] == ["47.0", "50.0"]
+    assert set(ranks.frame["Clean"]) == {style.NOT_YET} and "tier cpu" in ranks.caption.lower()
+    assert [text.split()[0] for text in epochs.frame["PGD"]] == ["45.0", "50.0"]
+    with pytest.raises(ValueError, match="name = 'lr' is not allowed: give one of rank, epochs"):
+        findings.varied("lr", tmp_path)
+
+
+def test_selection_says_what_the_test_images_add(tmp_path):
+    train(tmp_path, "CPNI-W")
+    for sigma, heldout, test in ((0.0, 300, 400), (0.24, 200, 430)):
+        evaluate(tmp_path, "CPNI-W", "pgd", heldout, sigma=sigma, draws=1, split="heldout")
+        evaluate(tmp_path, "CPNI-W", "pgd", test, sigma=sigma, draws=1)
+    assert "choose σ = 0, M = 1 (40.0 %" in findings.selection(tmp_path)
+    assert "σ = 0.24, M = 1 (43.0 %): +3.0 points (tier cpu, n = 1,000)" in findings.selection(tmp_path)
+
+
+def test_twins_differ_in_precision_alone(tmp_path):
+    train(tmp_path, "CPNI-W")
+    evaluate(tmp_path, "CPNI-W", "pgd", 400, draws=1)
+    evaluate(tmp_path, "CPNI-W", "pgd", 405, draws=1, precision="bf16")
+    evaluate(tmp_path, "CPNI-W", "pgd", 500, draws=1, precision="bf16", seed=1)
+    assert findings.twins(tmp_path) == "- CPNI-W, PGD, σ = 0, M = 1: fp32 40.0 %, bf16 40.5 % (n = 1,000)."
