@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import asdict, replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -174,7 +176,7 @@ def test_the_paper_tier_is_the_authors_schedule():
     assert (plan.epochs, plan.batch_size, plan.momentum, plan.weight_decay) == (400, 256, 0.9, 1e-4)
     assert (plan.weight, plan.mix, plan.steps, plan.samples) == (0.5, "both", 7, 1)
     assert (plan.epsilon, plan.step_size, plan.noise_start, plan.noise_lr) == (8.0, 2.0, 1.0, 1.0)
-    assert training.schedule("paper", "epgd").samples == 8
+    assert training.schedule("paper", "epgd").samples == 8 and plan.precision == "bf16"
 
 
 def test_triangle_rises_and_falls():
@@ -201,6 +203,51 @@ def test_either_attacks_each_image_with_probability_w():
     assert weight == 1 and torch.equal(attacked[:, None, None, None], seen == 0.5)
     assert torch.equal(seen[~attacked], x[~attacked])
     assert abs(float(attacked.float().mean()) - 0.3) < 6 * (0.21 / 4000) ** 0.5
+
+
+def on_no_device(monkeypatch, method="adversarial", **changes):
+    """An update on tensors that have a shape and no numbers: reading one, as `.item()` does, raises."""
+    monkeypatch.setattr(training, "autocast", lambda device, precision: nullcontext())
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda device: False)
+    plan = replace(training.schedule("paper", method), **changes)
+    model = models.classifier("CPNI-W+A-a").to("meta").train()
+    optimiser = SimpleNamespace(zero_grad=model.zero_grad, step=lambda: None)  # the fused one knows no such device
+    x, y = torch.zeros(32, 3, 32, 32, dtype=torch.uint8, device="meta"), torch.zeros(32, dtype=torch.int64, device="meta")
+    sums = torch.zeros(len(training.SUMS), dtype=torch.float64, device="meta")
+    training.update_of(plan, model, optimiser, x, y, sums)(torch.arange(16, device="meta"))
+    return model
+
+
+def test_an_update_waits_for_nothing_so_that_a_graph_can_hold_it(monkeypatch):
+    for method in ("plain", "adversarial", "epgd"):
+        model = on_no_device(monkeypatch, method)
+        assert all(parameter.grad is not None for parameter in model.parameters())
+    with pytest.raises(RuntimeError, match="meta tensors"):  # which images "either" attacks has to be read
+        on_no_device(monkeypatch, mix="either")
+
+
+def test_learning_rates_and_momentum_are_tensors_that_a_graph_can_read():
+    model = models.classifier("CPNI-W", rank=1)
+    optimiser = training.sgd(training.schedule("cpu", "adversarial"), model)
+    quiet = {name for name, p in model.named_parameters() if p in set(optimiser.param_groups[1]["params"])}
+    assert quiet == {name for name, _ in model.named_parameters() if "noise." in name} != set()
+    assert [group["factor"] for group in optimiser.param_groups] == [1.0, 0.01]
+    assert all(torch.is_tensor(group["lr"]) for group in optimiser.param_groups)
+    assert len(optimiser.state) == len(list(model.parameters()))
+
+
+def test_the_optimiser_is_sgd_with_nesterov_momentum():
+    """Against its equations: v ← m v + g, w ← w − lr (g + m v), g with weight decay."""
+    plan = training.Schedule(lr=0.3, momentum=0.9, weight_decay=0.01)
+    model = torch.nn.Linear(3, 2, bias=False)
+    w, v, optimiser = model.weight.detach().clone(), 0, training.sgd(plan, model)
+    for _ in range(4):
+        model.weight.grad = torch.randn(2, 3)
+        g = model.weight.grad + 0.01 * w
+        v = 0.9 * v + g
+        w = w - 0.3 * (g + 0.9 * v)
+        optimiser.step()
+    torch.testing.assert_close(model.weight.detach(), w)
 
 
 def test_bf16_stays_close_to_fp32():

@@ -35,7 +35,7 @@ MIXES = ("both", "either")
 
 @dataclass(frozen=True)
 class Schedule:
-    """How to train. ε and step_size in 1/255 of the pixel range; the defaults are the authors' (the paper tier).
+    """How to train. ε and step_size in 1/255 of the pixel range; the defaults are the authors'.
 
     shape: "steps" divides lr by 10 at each milestone (an epoch); "triangle" rises to lr over a quarter of the steps and
     falls to zero. weight: of the adversarial loss, w in eq. (6). mix: "both" trains on every image clean and attacked
@@ -82,9 +82,10 @@ class Schedule:
 def schedule(tier, method, /, **changes):
     """The schedule of a tier for a training method; `changes` replace single fields, by name.
 
-    On two cores adversarial examples are single steps of 1.25 ε from a random start (Wong et al., 2020). The authors'
-    coloured noise starts about as strong as the weights, and trials with it got little beyond guessing in a few epochs.
-    Here it starts softly, D about as strong as PNI's, and learns a hundred times slower than the weights.
+    The paper tier is the authors' schedule, in bf16. With few epochs the noise starts softly, D about as strong as PNI's,
+    and learns a hundred times slower than the weights: the authors' coloured noise starts about as strong as the
+    weights, and trials with it got little beyond guessing. On two cores adversarial examples are single steps of
+    1.25 ε from a random start (Wong et al., 2020).
     """
     few_epochs = dict(mix="either", steps=1, step_size=10.0, shape="triangle", milestones=(), lr=0.05, noise_start=0.3,
                       noise_lr=0.01, precision="bf16")  # fmt: skip
