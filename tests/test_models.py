@@ -1,7 +1,11 @@
 """The network is the textbook's, its variants differ in noise alone, and checkpoints say what they are."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
+from safetensors import safe_open
 from torch.nn import functional as F
 
 from conftest import restless
@@ -83,6 +87,23 @@ def test_checkpoint_round_trip(tmp_path):
     assert loaded.input_noise.sigma == 0.1 and models.load(path, sigma=0.3).input_noise.sigma == 0.3
     assert models.find(models.about(path)["digest"], tmp_path) == path
     assert [p.name for p in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+def test_equal_weights_give_equal_files(tmp_path):
+    """In processes of their own: within one, the library happens to repeat itself."""
+    code = """
+import sys, torch
+from siam import models
+torch.manual_seed(0)
+said = {f"key{i}": i for i in range(12)} | dict(label="CPNI-W: σ")
+models.save(models.classifier("plain"), sys.argv[1], **said)
+"""
+    for name in "ab":
+        subprocess.run([sys.executable, "-c", code, tmp_path / f"{name}.safetensors"], check=True)
+    one, two = (path.read_bytes() for path in sorted(tmp_path.iterdir()))
+    assert one == two
+    with safe_open(tmp_path / "a.safetensors", "pt") as file:
+        assert file.metadata()["label"] == "CPNI-W: σ" and file.get_tensor("network.conv.weight").shape == (16, 3, 3, 3)
 
 
 def test_learnt_sigma_comes_back_unless_replaced(tmp_path):

@@ -140,7 +140,8 @@ def finished(step, checkpoints=CHECKPOINTS, results=RESULTS):
     """Whether every run of the step has a record. A run whose checkpoint is not here has no identity, and none."""
     given = defaults(step.notebook) | step.parameters | {"device": "cpu"}  # a run is the same on every device
     try:
-        asked = NOTEBOOKS[step.notebook].requested(**given, checkpoints=checkpoints)
+        folders = dict(checkpoints=checkpoints) | (dict(results=results) if step.notebook == "evaluate" else {})
+        asked = NOTEBOOKS[step.notebook].requested(**given, **folders)
     except FileNotFoundError:
         return False
     except ValueError as error:

@@ -18,8 +18,22 @@ from siam.smoothing import RULES, tally, vote
 from siam.training import autocast, available, describe
 
 
-def requested(checkpoint, attacks, sigmas, seeds, device="cpu", checkpoints=CHECKPOINTS, *, epsilons=(8.0,), samples=(8,),
-              source=None, **fields):  # fmt: skip
+def digest_of(name, checkpoints=CHECKPOINTS, results=RESULTS):
+    """The digest of a checkpoint: of its file, or, where only its records are here, as its training's record has it.
+
+    Raises FileNotFoundError, naming the checkpoints there are, where there is neither.
+    """
+    path = Path(checkpoints) / f"{name}.safetensors"
+    if not path.exists():
+        for record in map(runs.read, sorted((Path(results) / "training").glob("*.json"))):
+            for kept in record["checkpoints"]:
+                if kept["name"] == name:
+                    return kept["digest"]
+    return models.about(path)["digest"]
+
+
+def requested(checkpoint, attacks, sigmas, seeds, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, *,
+              epsilons=(8.0,), samples=(8,), source=None, **fields):  # fmt: skip
     """The `runs.EvaluationRun`s of a notebook's parameters, all checked: each attack at each σ and ε with each seed.
 
     samples are those of EPGD alone. source: name of the checkpoint that a transferred attack is made on, None for
@@ -29,9 +43,7 @@ def requested(checkpoint, attacks, sigmas, seeds, device="cpu", checkpoints=CHEC
     for name, values in several.items():
         runs.several(name, values)
     available(device)
-    digest, origin = (
-        name and models.about(Path(checkpoints) / f"{name}.safetensors")["digest"] for name in (checkpoint, source)
-    )
+    digest, origin = (name and digest_of(name, checkpoints, results) for name in (checkpoint, source))
     asked = [
         runs.EvaluationRun(checkpoint, digest, attack=attack, sigma=sigma, seed=seed, epsilon=epsilon, samples=draws,
                            source=origin, **fields)

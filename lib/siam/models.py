@@ -4,12 +4,14 @@ There is one ResNet-20. Its convolution and its linear layer are parameters, and
 paper's variants differ. The authors' network: widths 16-32-64, three basic blocks each, projection shortcuts.
 """
 
+import json
 from functools import partial
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialised
 from torch import nn
 from torch.nn.functional import relu
 
@@ -109,12 +111,22 @@ def classifier(variant, rank=5, sigma=0.0, learnt_sigma=False):
 
 
 def save(model, path, **said):
-    """Write a classifier's weights and what is needed to rebuild it (`said`, as strings) as safetensors."""
+    """Write a classifier's weights and what is needed to rebuild it (`said`, as strings) as safetensors.
+
+    Equal weights and `said` give equal bytes, and with them an equal digest.
+    """
     path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    save_file(tensors, part, {key: str(value) for key, value in sorted(said.items())})
-    part.chmod(0o644)  # safetensors makes files private; a checkpoint is meant to be read
+    content = serialised(tensors, {key: str(value) for key, value in said.items()})
+    # The library writes `said` in an order that differs from process to process. The header's length, eight bytes,
+    # comes first; the header is JSON, padded with spaces.
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(length)
+    part.write_bytes(content[:8] + text + content[8 + length :])
     part.replace(path)
 
 

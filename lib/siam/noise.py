@@ -18,13 +18,20 @@ GRANULARITIES = ("layer", "channel", "element")
 def sample(t, D, F=None):
     """t + D ⊙ z₁ + F z₂ with standard normal z₁ (shaped like D) and z₂ [rank]; D [*shape], F [*shape, rank].
 
-    t is shaped [*shape] or [N, *shape]; in the second case all N share the draw.
+    t is shaped [*shape] or [N, *shape]; in the second case all N share the draw. The result has the type of t.
     """
-    t = t + D * torch.randn_like(D)
+    noise = D * torch.randn_like(D)
     if F is not None:
         # A product and a sum, not F @ z: under autocast a matrix product would round the noise to bf16.
-        t = t + (F * torch.randn(F.shape[-1], device=F.device)).sum(-1)
-    return t
+        noise = noise + (F * torch.randn(F.shape[-1], device=F.device)).sum(-1)
+    if t.dim() == 4 and D.dim() == 3:  # activations: laid out as they are, or the sum takes 15 times as long
+        noise = noise.unsqueeze(0).to(t.dtype, memory_format=torch.channels_last)
+    return t + noise
+
+
+def std(t):
+    """The standard deviation over all elements, in 32 bits whatever the type of t (in bf16 it is slow as well)."""
+    return t.float().std()
 
 
 class WhiteNoise(nn.Module):
@@ -44,7 +51,7 @@ class WhiteNoise(nn.Module):
 
     def factors(self, t):
         """D [*shape] and F = None for a tensor t; gradients reach t through its standard deviation."""
-        return (self.alpha * t.std()).expand(self.shape), None
+        return (self.alpha * std(t)).expand(self.shape), None
 
     def forward(self, t):
         return sample(t, *self.factors(t))
@@ -63,7 +70,7 @@ class ColouredNoise(nn.Module):
     def factors(self, t):
         """D = sqrt|std(t)·d| [*shape] and F [*shape, rank]."""
         # The clamp leaves every value that matters alone and keeps the gradient finite where d is exactly zero.
-        return (t.std() * self.d).abs().clamp_min(1e-20).sqrt(), self.F
+        return (std(t) * self.d).abs().clamp_min(1e-20).sqrt(), self.F
 
     def forward(self, t):
         return sample(t, *self.factors(t))
