@@ -102,6 +102,19 @@ def test_a_checkpoint_that_changed_is_refused(checkpoints, tmp_path):
         run_it(replace(run, digest="0" * 16), checkpoints, tmp_path)
 
 
+def test_where_only_records_are_a_run_is_known_by_them(checkpoints, tmp_path):
+    """What ships is less than what was trained, and a finished evaluation stays finished."""
+    digest = "0123456789abcdef"
+    trained = runs.TrainingRun("plain", "plain", dict(tier="cpu", epochs=1))
+    runs.write(runs.record(trained, tier="cpu", checkpoints=[dict(name="left", digest=digest)], history=[]), tmp_path)
+    assert evaluation.digest_of("left", checkpoints, tmp_path) == digest
+    assert evaluation.digest_of("a", checkpoints, tmp_path) == models.about(checkpoints / "a.safetensors")["digest"]
+    (run,) = evaluation.requested("left", ["none"], [0], [0], checkpoints=checkpoints, results=tmp_path)
+    assert run.digest == digest
+    with pytest.raises(FileNotFoundError, match="no checkpoint 'left'"):
+        run_it(run, checkpoints, tmp_path)
+
+
 def test_requested_makes_the_grid(checkpoints):
     grid = asked(checkpoints, attacks=["none", "pgd", "epgd"], sigmas=[0, 0.1], seeds=[0, 1], samples=[4, 8],
                  epsilons=[4, 8])  # fmt: skip

@@ -135,3 +135,16 @@ def test_learnt_input_noise_stays_positive_and_gets_a_gradient():
 def test_a_bad_value_is_named(make, named):
     with pytest.raises(ValueError, match=named):
         make()
+
+
+def test_noise_keeps_the_type_and_the_layout_of_activations():
+    noise, t = ColouredNoise((4, 6, 6), 2), torch.rand(3, 4, 6, 6).contiguous(memory_format=torch.channels_last)
+    with torch.no_grad(), seeded("layout"):
+        exact = noise(t)
+    rounded = t.bfloat16()
+    with torch.no_grad(), seeded("layout"):
+        ours = noise(rounded)
+    assert ours.dtype == torch.bfloat16 and ours.is_contiguous(memory_format=torch.channels_last)
+    assert exact.dtype == torch.float32 and exact.is_contiguous(memory_format=torch.channels_last)
+    # t, the noise and their sum are rounded once each, to 8 bits.
+    torch.testing.assert_close(ours.float(), exact, rtol=0, atol=3 * 2**-8 * float(exact.abs().max()))

@@ -141,6 +141,15 @@ def test_a_network_learns(tmp_path):
     assert "adversarial" not in history[-1]  # not trained on, so no accuracy is claimed
 
 
+def test_both_losses_of_every_image_are_counted(tmp_path):
+    """As on the fast and paper tiers, with fewer steps of the attack."""
+    run = tiny(mix="both", steps=2, step_size=2.0, epochs=1)
+    (epoch,) = training.train(run, checkpoints=tmp_path, results=tmp_path, progress=False)["history"]
+    assert epoch["loss"] > 0 and {"clean", "adversarial"} <= set(epoch)
+    right = [60 * epoch[name] for name in ("clean", "adversarial")]
+    assert right == pytest.approx([round(count) for count in right], abs=1e-3)  # each of the 60 images once
+
+
 def test_epgd_fine_tuning_starts_from_its_checkpoint_and_leaves_its_best_and_worst_epoch(done, tmp_path):
     folder, record = done
     start = record["checkpoints"][0]["digest"]
