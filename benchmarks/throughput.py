@@ -4,7 +4,8 @@
     python benchmarks/throughput.py --device cuda --rounds 25
 
 Each rung of a ladder adds one thing to those above it. In a round every rung and every yardstick is timed once, in
-random order; ratios are taken within rounds, so that what else the machine does falls on all alike.
+random order; ratios are taken within rounds, so that what else the machine does falls on all alike. A single CPU
+thread is timed by the processor time it had, everything else by the wall.
 """
 
 import argparse
@@ -275,14 +276,20 @@ def yardsticks(device, side):
 # --- measuring ----------------------------------------------------------------------------------------------
 
 
+def clock_of(device):
+    """The clock of a device, "wall" or "process": a single thread's own time leaves out when others had the core."""
+    return "process" if device.type == "cpu" and torch.get_num_threads() == 1 else "wall"
+
+
 def timed(function, device):
     """Seconds of one call, until the device has done all of it."""
+    now = time.process_time if clock_of(device) == "process" else time.perf_counter
     wait = torch.cuda.synchronize if device.type == "cuda" else lambda device: None
     wait(device)
-    began = time.perf_counter()
+    began = now()
     function()
     wait(device)
-    return time.perf_counter() - began
+    return now() - began
 
 
 def spread(values):
@@ -324,10 +331,11 @@ def measure(device, rounds, sizes):
                 _, units, aim = speed.AIMS[key]
                 rung["whole"] = dict(seconds=rung["seconds"]["median"] * units / work["units"], aim=aim)
         about = {name: work[name] for name in ("title", "units", "passes")}
-        lines.append(dict(key=key, **about, floor=spread(floors), rungs=rungs))
+        beside = {name: took[key][name] for name in sticks}  # seconds of the yardsticks in each round
+        lines.append(dict(key=key, **about, floor=spread(floors), yardsticks=beside, rungs=rungs))
     return dict(rounds=rounds, works=lines, rates={name: spread(found) for name, found in rates.items()}, sizes=sizes,
-                load=dict(before=before, after=os.getloadavg()), cores=os.cpu_count(), threads=torch.get_num_threads(),
-                multiply_adds=multiply_adds, moved=moved)  # fmt: skip
+                clock=clock_of(device), load=dict(before=before, after=os.getloadavg()), cores=os.cpu_count(),
+                threads=torch.get_num_threads(), multiply_adds=multiply_adds, moved=moved)  # fmt: skip
 
 
 def main(arguments=None):

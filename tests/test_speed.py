@@ -5,6 +5,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -31,7 +32,7 @@ def measured(tmp_path_factory):
 
 def test_the_record_holds_every_rung_and_its_ratios(measured):
     _, record = measured
-    assert record["device"].startswith("cpu") and {"commit", "versions", "date", "load", "threads"} <= set(record)
+    assert record["device"].startswith("cpu") and {"commit", "versions", "date", "load", "clock"} <= set(record)
     assert [work["key"] for work in record["works"]] == ["training", "step", "tally", "epgd"]
     for work in record["works"]:
         first = work["rungs"][0]
@@ -52,7 +53,7 @@ def test_a_record_is_overwritten_only_when_asked(measured, capsys, monkeypatch):
     assert "\n" not in stopped.value.code and json.loads(path.read_text()) == record
     monkeypatch.setattr(throughput, "measure", lambda *_: {**record, "rounds": 7})
     throughput.main(["--quick", "--replace", "--results", str(folder)])
-    assert speed.read(path)["rounds"] == 7 and "7 rounds" in capsys.readouterr().out
+    assert speed.read(path)["rounds"] == 7 and "7 rounds of " in capsys.readouterr().out
     path.write_text(json.dumps(record))
 
 
@@ -103,6 +104,15 @@ def test_a_rung_that_does_other_work_is_refused():
              for name, value in (("plain eager", 1.0), ("shortcut", 1.2))}
     with pytest.raises(ValueError, match="training: the rung 'shortcut' is 20.0% away from plain eager code"):
         throughput.differences(prototype, "training", rungs, torch.device("cpu"))
+
+
+def test_one_thread_is_timed_by_the_processor_time_it_had(monkeypatch):
+    cpu, idle = torch.device("cpu"), lambda: time.sleep(0.3)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    assert throughput.clock_of(cpu) == "process" and throughput.timed(idle, cpu) < 0.2
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert throughput.clock_of(cpu) == "wall" and throughput.timed(idle, cpu) >= 0.3
+    assert throughput.clock_of(torch.device("cuda")) == "wall"
 
 
 def test_help_reads_well(capsys):

@@ -17,7 +17,7 @@ AIMS = {
     "training": ("an epoch of PGD-7 adversarial training, 49,000 images", 49_000, 1.0),
     "tally": ("a tally of 10,000 images and 512 noisy passes", 10_000 * 512, 6.0),
 }
-FIELDS = ("device", "versions", "date", "rounds", "threads", "cores", "load", "rates", "multiply_adds", "works")
+FIELDS = ("device", "versions", "date", "rounds", "threads", "cores", "clock", "load", "rates", "multiply_adds", "works")
 
 
 def read(path):
@@ -74,9 +74,10 @@ def _measured_on(record):
     rates = ", ".join(f"{rate['median'] / 1e9:,.0f} GFLOP/s in {name}"
                       for name, rate in record["rates"].items() if name != "copy")  # fmt: skip
     copied = f", copies {record['rates']['copy']['median'] / 1e9:,.0f} GB/s" if "copy" in record["rates"] else ""
+    clock = {"process": "processor time", "wall": "wall-clock time"}[record["clock"]]
     return (
-        f"{record['device'][:1].upper() + record['device'][1:]}, torch {record['versions'].get('torch', 'unknown')},"
-        f" {record['rounds']} rounds on {record['date']}, load average {record['load']['before'][0]:.1f} on"
+        f"Measured on {record['device']}, torch {record['versions'].get('torch', 'unknown')},"
+        f" {record['rounds']} rounds of {clock} on {record['date']}, load average {record['load']['before'][0]:.1f} on"
         f" {record['cores']} cores before and {record['load']['after'][0]:.1f} after; matrix products {rates}{copied}."
     )
 
