@@ -1,5 +1,7 @@
 """Tables and figures on synthetic records: the right cell, the best tier, nothing invented."""
 
+import base64
+import io
 import re
 import subprocess
 import sys
@@ -452,3 +454,19 @@ def test_printed_numbers_of_the_paper_add_up():
     pni = two[two["label"] == "PNI-W"][numbers].to_numpy()
     assert (pni == one[one["label"] == "PNI-W"][numbers].to_numpy()).all() and pni.size == 4
     assert pd.concat([one, two])["clean"].between(75, 92).all() and len(three) == 10
+
+
+def test_a_figures_numbers_can_be_downloaded_and_the_papers_choice_is_marked(folder):
+    figure = figures.figure1(folder)
+    html = figure._repr_html_()
+    name, data = re.search('download="([^"]*)" href="data:text/csv;base64,([^"]*)"', html).groups()
+    assert name == "figure-1.csv"
+    read = pd.read_csv(io.StringIO(base64.b64decode(data).decode()), dtype=str)
+    assert list(read.columns) == list(figure.numbers.frame.columns) and len(read) == len(figure.numbers.frame)
+    assert "Dotted lines at 0.24" in html and "Dotted: σ of the best cell" in figure.caption
+
+
+def test_spread_over_runs_is_drawn_apart_from_the_interval(folder):
+    assert "Bars: standard deviation over runs" not in figures.figure1(folder).caption
+    evaluate(folder, "CPNI-W", "pgd", 420, seed=1)
+    assert "Bars: standard deviation over runs" in figures.figure1(folder).caption

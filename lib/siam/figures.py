@@ -2,9 +2,10 @@
 
 import pandas as pd
 
+from siam import tables
 from siam.paths import RESULTS
 from siam.report import ATTACKS, BASES, cells, interval, made_on, one_tier, select, usual, warning
-from siam.style import NOT_YET, Figure, Table, fading, panel
+from siam.style import INK, NOT_YET, Figure, Table, fading, panel
 
 COLOURS = dict(zip(BASES, ["#0072B2", "#009E73", "#CC79A7", "#D55E00"]))
 RULES = {"prediction": "-", "soft": "--", "weighted": ":"}  # the paper's three; the records hold two more
@@ -12,7 +13,8 @@ RULES = {"prediction": "-", "soft": "--", "weighted": ":"}  # the paper's three;
 
 def _draw(number, title, frame, panels, hue, look, x="sigma", xlabel="σ (normalised units)"):
     """A Figure of rows of `_usual`. panels: {title: selection of cells}; hue: cells -> the names of their
-    curves; look: names of the curves -> {name: (colour, dashes)}, in the order of the legend.
+    curves; look: names of the curves -> {name: (colour, dashes)}, in the order of the legend. Dotted lines mark the σ of
+    the best cell that the paper prints for a base model.
     """
     title = f"Figure {number}: {title}."
     frame = cells(frame[frame["split"] != "heldout"])
@@ -25,11 +27,13 @@ def _draw(number, title, frame, panels, hue, look, x="sigma", xlabel="σ (normal
         return Figure([], {}, f"{title} {NOT_YET.capitalize()}: no record holds any of it.", None)
     everything = pd.concat([part.assign(part=name + ", " + part["label"]) for name, part in ours.items()])
     look = look(everything.sort_values(["M", "sigma"])["curve"].unique())
-    drawn, numbers = [], []
+    drawn, numbers, marked = [], [], False
     for name, part in ours.items():
         curves = {curve: part[part["curve"] == curve].sort_values(x) for curve in look}
         curves = {curve: points for curve, points in curves.items() if len(points)}
-        drawn.append(panel(curves, look, x, xlabel, name, f"figure{number} {name}"))
+        marks = _printed(part) if x == "sigma" else {}
+        marked = marked or len(marks) > 0
+        drawn.append(panel(curves, look, x, xlabel, name, f"figure{number} {name}", marks))
         wide = part.assign(text=part.apply(_point, axis=1)).pivot(index=x, columns="curve", values="text")
         wide = wide.reindex(columns=list(look)).astype(object).fillna(NOT_YET).rename(index="{:g}".format)
         numbers.append(wide.reset_index(names=xlabel).assign(Panel=name))
@@ -38,11 +42,21 @@ def _draw(number, title, frame, panels, hue, look, x="sigma", xlabel="σ (normal
     left = f" Left out, as of a lower tier than the rest of the panel: {', '.join(left)}." if left else ""
     one_M = everything["M"].nunique() == 1
     nested = "" if one_M else " Points along M are nested: they share their forward passes."
+    several = " Bars: standard deviation over runs." if everything["std"].notna().any() else ""
+    dotted = " Dotted: σ of the best cell under PGD that the paper prints." if marked else ""
     caption = (f"{title} {made_on(everything)}. Bands: exact 95\u00a0% interval over images."
-               f"{nested}{missing}{left}{warning(everything)}")
+               f"{several}{dotted}{nested}{missing}{left}{warning(everything)}")
     numbers = pd.concat(numbers)[["Panel", xlabel, *look]]
     table = Table(numbers, "Accuracy in percent (95 % interval), tier", 1)
     return Figure(drawn, look, caption, table)
+
+
+def _printed(part):
+    """The σ of the best cells under PGD that the paper's Table 3 prints of a panel's base models, and their colours."""
+    printed = tables.paper(3)
+    best = printed.sort_values("pgd").drop_duplicates("label", keep="last").set_index("label")["sigma"]
+    labels = [label for label in BASES if label in set(part["label"])]
+    return {best[label]: INK if len(labels) == 1 else COLOURS[label] for label in labels}
 
 
 def _point(cell):

@@ -3,6 +3,7 @@
 Nothing here knows of records: it is given frames and curves. No torch.
 """
 
+import base64
 import io
 import re
 from html import escape
@@ -98,7 +99,12 @@ class Figure:
                           for name, line in self.legend.items())
         return (f'<figure class="panels"><div style="{grid}">{"".join(self.panels)}</div>'
                 f'<p class="legend">{legend}</p>{caption}</figure>'
-                f"<details><summary>The numbers</summary>{self.numbers._repr_html_()}</details>")
+                f"<details><summary>The numbers</summary>{self.numbers._repr_html_()}{self._download()}</details>")
+
+    def _download(self):
+        data = base64.b64encode(self.numbers.frame.to_csv(index=False).encode()).decode()
+        name = re.sub("[^a-z0-9]+", "-", self.caption.split(":")[0].lower())
+        return f'<p><a download="{name}.csv" href="data:text/csv;base64,{data}">These numbers as CSV</a></p>'
 
 
 def _key(colour, dashes):
@@ -107,11 +113,12 @@ def _key(colour, dashes):
             f'stroke-width="2.5" stroke-dasharray="{dash}"/></svg>')
 
 
-def panel(curves, look, x, xlabel, title, salt):
+def panel(curves, look, x, xlabel, title, salt, marks):
     """One panel as SVG text, the same text every time.
 
-    curves: {name: frame with the columns x, accuracy, low, high, sorted by x}; look: {name: (colour,
-    dashes)}; salt: keeps the ids of one panel apart from those of another on the same page.
+    curves: {name: frame with the columns x, accuracy, std, low, high, sorted by x}; std: over runs, drawn as bars where
+    there are several; look: {name: (colour, dashes)}; salt: keeps the ids of one panel apart from those of another on
+    the same page; marks: {x: colour} of dotted lines.
     """
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": salt}):
         canvas = Canvas(figsize=(2.8, 2.6), layout="constrained")
@@ -121,6 +128,11 @@ def panel(curves, look, x, xlabel, title, salt):
             low, high = 100 * curve["low"], 100 * curve["high"]
             axes.fill_between(curve[x], low, high, color=colour, alpha=0.25 / len(curves) ** 0.7, lw=0)
             axes.plot(curve[x], 100 * curve["accuracy"], dashes, color=colour, marker="o")
+            several = curve[curve["std"].notna()]
+            if len(several):
+                axes.errorbar(several[x], 100 * several["accuracy"], 100 * several["std"], fmt="none", ecolor=colour, capsize=2)
+        for mark, colour in marks.items():
+            axes.axvline(mark, color=colour, ls=":", lw=1.2)
         axes.set(title=title, xlabel=xlabel, ylabel="accuracy, %")
         file = io.StringIO()
         canvas.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
@@ -129,7 +141,8 @@ def panel(curves, look, x, xlabel, title, salt):
     svg = re.sub("<metadata>.*?</metadata>", "", re.sub('<g id="[^"]*"', "<g", svg), flags=re.DOTALL)
     ends = ", ".join(f"{name}: {100 * curve['accuracy'].min():.1f} to {100 * curve['accuracy'].max():.1f} %"
                      for name, curve in curves.items())
-    alt = escape(f"{title}: accuracy against {xlabel}. {ends}", quote=True)
+    dotted = f". Dotted lines at {', '.join(f'{mark:g}' for mark in marks)}" if marks else ""
+    alt = escape(f"{title}: accuracy against {xlabel}. {ends}{dotted}", quote=True)
     size = "width:100%;max-width:26rem;height:auto"
     return svg.replace("<svg", f'<svg role="img" aria-label="{alt}" style="{size}"', 1)
 
