@@ -307,19 +307,21 @@ def measure(device, rounds, sizes):
     differs = {key: differences(prototype, key, work["ladder"], device) for key, work in works.items()}
     for function, _ in sticks.values():
         function()
-    took = {key: {name: [] for name in [*sticks, *work["ladder"]]} for key, work in works.items()}
+    # A rung and a yardstick may share a name ("bf16"): two tables.
+    took = {key: {name: [] for name in work["ladder"]} for key, work in works.items()}
+    beside = {key: {name: [] for name in sticks} for key in works}
     order, before = random.Random(0), os.getloadavg()
     for _ in tqdm(range(rounds), desc="rounds"):
         for key in order.sample([*works], len(works)):
-            calls = {name: call for name, (call, _) in sticks.items()}
-            calls |= {name: call for name, (_, call) in works[key]["ladder"].items()}
-            for name in order.sample([*calls], len(calls)):
-                took[key][name].append(timed(calls[name], device))
+            calls = [(beside[key][name], call) for name, (call, _) in sticks.items()]
+            calls += [(took[key][name], call) for name, (_, call) in works[key]["ladder"].items()]
+            for seconds, call in order.sample(calls, len(calls)):
+                seconds.append(timed(call, device))
     multiply_adds, moved = cost(prototype)
     lines, rates = [], {name: [] for name in sticks}
     for key, work in works.items():
         seconds = {name: np.array(values) for name, values in took[key].items()}
-        here = [{name: size / seconds[name][i] for name, (_, size) in sticks.items()} for i in range(rounds)]
+        here = [{name: size / beside[key][name][i] for name, (_, size) in sticks.items()} for i in range(rounds)]
         floors = np.array([floor(work, now, multiply_adds, moved) for now in here])
         for name in rates:
             rates[name] += [now[name] for now in here]
@@ -331,8 +333,7 @@ def measure(device, rounds, sizes):
                 _, units, aim = speed.AIMS[key]
                 rung["whole"] = dict(seconds=rung["seconds"]["median"] * units / work["units"], aim=aim)
         about = {name: work[name] for name in ("title", "units", "passes")}
-        beside = {name: took[key][name] for name in sticks}  # seconds of the yardsticks in each round
-        lines.append(dict(key=key, **about, floor=spread(floors), yardsticks=beside, rungs=rungs))
+        lines.append(dict(key=key, **about, floor=spread(floors), yardsticks=beside[key], rungs=rungs))
     return dict(rounds=rounds, works=lines, rates={name: spread(found) for name, found in rates.items()}, sizes=sizes,
                 clock=clock_of(device), load=dict(before=before, after=os.getloadavg()), cores=os.cpu_count(),
                 threads=torch.get_num_threads(), multiply_adds=multiply_adds, moved=moved)  # fmt: skip

@@ -38,6 +38,9 @@ def test_the_record_holds_every_rung_and_its_ratios(measured):
         first = work["rungs"][0]
         assert first["name"] == "plain eager" and first["faster"]["median"] == 1 and first["differs"] == 0
         assert [rung["name"] for rung in work["rungs"]][-1] == "bf16"  # and no CUDA graph on a CPU
+        rates = {name: 2 * 128**3 * times / work["yardsticks"][name][0] for name, times in (("fp32", 1), ("bf16", 8))}
+        assert work["floor"]["median"] == pytest.approx(throughput.floor(work, rates, record["multiply_adds"], 0))
+        assert work["yardsticks"]["bf16"] != work["rungs"][-1]["rounds"]  # of one name, and not the same
         for rung in work["rungs"]:
             (took,) = rung["rounds"]
             assert rung["faster"]["median"] == pytest.approx(first["rounds"][0] / took)

@@ -54,7 +54,7 @@ def throughput(folder=RESULTS):
     caption = (
         "Speed: how many times as fast as plain eager code each rung is, which keeps what the rungs above it have."
         " Medians, and quartiles, over rounds of the ratio of neighbours in time; the floor was measured beside them."
-        f" {' '.join(map(_measured_on, found))}"
+        f"{''.join(map(_measured_on, found))}"
         " Seconds are given for GPUs only: those of a shared CPU mean little."
     )
     return Table(frame, caption, 1)
@@ -76,7 +76,7 @@ def _measured_on(record):
     copied = f", copies {record['rates']['copy']['median'] / 1e9:,.0f} GB/s" if "copy" in record["rates"] else ""
     clock = {"process": "processor time", "wall": "wall-clock time"}[record["clock"]]
     return (
-        f"Measured on {record['device']}, torch {record['versions'].get('torch', 'unknown')},"
+        f" Measured on {record['device']}, torch {record['versions'].get('torch', 'unknown')},"
         f" {record['rounds']} rounds of {clock} on {record['date']}, load average {record['load']['before'][0]:.1f} on"
         f" {record['cores']} cores before and {record['load']['after'][0]:.1f} after; matrix products {rates}{copied}."
     )
