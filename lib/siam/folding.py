@@ -53,14 +53,15 @@ def folded_factors(layer, norm):
     if norm is not None:
         scale = norm.weight / (norm.running_var + norm.eps).sqrt()
         bias = norm.bias - norm.running_mean * scale
-    scale = scale.view(-1, *[1] * (weight.dim() - 1))
 
     def flat(t):
-        t = t * scale
-        return (t.movedim(1, -1) if t.dim() == 4 else t).flatten()
+        """t [outputs, inputs, *kernel] or, F alone, [outputs, inputs, *kernel, rank]"""
+        t = t * scale.view(-1, *[1] * (t.dim() - 1))
+        return (t.movedim(1, 3) if weight.dim() == 4 else t).flatten(0, weight.dim() - 1)
 
-    columns = [] if F is None else [flat(column) for column in F.unbind(-1)]
-    return flat(weight), None if D is None else flat(D), torch.stack(columns) if columns else None, bias
+    D = None if D is None else flat(D)
+    F = None if F is None or F.shape[-1] == 0 else flat(F).T.contiguous()
+    return flat(weight), D, F, bias
 
 
 class Folded(nn.Module):
