@@ -1,0 +1,250 @@
+"""The page on perceptually aligned gradients: grids of pictures and tables, from what `siam.gradients` wrote. No torch."""
+
+import base64
+import io
+import json
+from html import escape
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from siam.paths import RESULTS
+from siam.style import NOT_YET, Table
+
+AMPLIFIED = 3  # how many times a perturbation is drawn stronger than it is
+FIELDS = ("arms", "rows", "differences", "shown", "settings", "n", "tier", "judged_right")
+
+
+def read(folder=RESULTS):
+    """(record, {name: pictures uint8 [rows, 32, 32, 3]}) of folder/gradients; (None, {}) where nothing was measured.
+
+    Raises ValueError, one line, for a file that is no such record.
+    """
+    path = Path(folder) / "gradients" / "cpu.json"
+    if not path.exists():
+        return None, {}
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: not a record: not valid JSON ({error})") from None
+    if not isinstance(record, dict) or record.get("kind") != "gradients":
+        raise ValueError(f"{path}: not a record: its kind must be gradients")
+    missing = [name for name in FIELDS if name not in record]
+    if missing:
+        raise ValueError(f"{path}: not a record: it has no {', '.join(missing)}")
+    with np.load(path.with_suffix(".npz")) as pictures:
+        return record, {name: pictures[name] for name in pictures.files}
+
+
+# ------------------------------------------------------------------------------------------------ pictures
+
+
+class Grid:
+    """A grid of small pictures for the page (HTML) and its caption for the console.
+
+    rows: a name for each; columns: {(name, second line): pictures uint8 [len(rows), H, W, 3]}; the first column and
+    the names of the rows stay in place while a narrow screen scrolls through the others.
+    """
+
+    def __init__(self, caption, rows, columns):
+        self.caption, self.rows, self.columns = caption, rows, columns
+
+    def __repr__(self):
+        return self.caption
+
+    def _repr_html_(self):
+        caption = f"<figcaption>{escape(self.caption)}</figcaption>"
+        if not self.columns:
+            return f'<figure class="panels missing">{caption}</figure>'
+        # A heading may be two pictures wide: neighbours that only differ in the second line share it.
+        names = [name for name, _ in self.columns]
+        first = "".join(_heading(name, names.count(name), i == 0) for i, name in enumerate(dict.fromkeys(names)))
+        second = "".join(f'<th scope="col" style="{CELL}{STICKY if i == 0 else ""}">{escape(text)}</th>'
+                         for i, (_, text) in enumerate(self.columns))
+        body = "\n".join(f"<tr>{self._row(k)}</tr>" for k in range(len(self.rows)))
+        name = escape(self.caption.split(".")[0], quote=True)
+        return (f'<figure class="numbers">{caption}\n'
+                f'<div class="table-scroll" tabindex="0" role="region" aria-label="{name}">\n'
+                f'<table style="border-collapse:collapse;font-size:.72rem;min-width:0">\n<thead><tr>{first}</tr>'
+                f"<tr>{second}</tr></thead>\n<tbody>{body}</tbody>\n</table></div></figure>")
+
+    def _row(self, k):
+        cells = []
+        for i, ((name, text), pictures) in enumerate(self.columns.items()):
+            alt = f"{self.rows[k]}, {name}" + (f", {text}" if text else "")
+            picture = _img(pictures[k], alt)
+            if i == 0:  # a row is named under its source image, where there is room on a phone
+                cells.append(f'<th scope="row" style="{CELL}{STICKY}">{picture}'
+                             f'<span style="display:block;{NARROW}">{escape(self.rows[k])}</span></th>')
+            else:
+                cells.append(f'<td style="{CELL}">{picture}</td>')
+        return "".join(cells)
+
+
+NARROW = "max-width:4.6rem;white-space:normal;font-weight:400;line-height:1.15;overflow-wrap:normal"
+CELL = "padding:2px;border:0;vertical-align:top;text-align:left;"
+STICKY = "position:sticky;left:0;z-index:1;background:var(--pst-color-background,Canvas);padding-right:8px;"
+
+
+def _heading(name, columns, first):
+    style = f"{CELL}{STICKY if first else ''}line-height:1.2"
+    width = f"max-width:{4.6 * columns}rem;white-space:normal;display:block"
+    return f'<th scope="colgroup" colspan="{columns}" style="{style}"><span style="{width}">{escape(name)}</span></th>'
+
+
+def _img(pixels, alt):
+    """A picture uint8 [H, W, 3] as an <img> that shows its pixels as squares."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG", optimize=True)
+    data = base64.b64encode(file.getvalue()).decode()
+    style = "image-rendering:pixelated;width:4.4rem;max-width:none;height:auto;display:block"
+    return f'<img src="data:image/png;base64,{data}" width="32" height="32" alt="{escape(alt, quote=True)}" style="{style}">'
+
+
+def _grid(title, said, folder, columns):
+    """A Grid of the shown images. columns: record, pictures -> the columns after the source."""
+    record, pictures = read(folder)
+    if record is None:
+        return Grid(f"{title}. {NOT_YET.capitalize()}.", [], {})
+    rows = [f"{of['class']} → {of['target']}" if "untargeted" not in title.lower() else of["class"] for of in record["shown"]]
+    columns = {("image", ""): pictures["source"], **columns(record, pictures)}
+    return Grid(f"{title}. {said} Tier {record['tier']}.", rows, columns)
+
+
+def _of_arms(record, pictures, key, change=lambda picture, source: picture):
+    """{(network, draws): pictures} of all arms."""
+    return {(arm["name"], _draws(arm, arm["samples"])): change(pictures[f"{arm['arm']}/{key}"], pictures["source"])
+            for arm in record["arms"]}
+
+
+def _draws(arm, m):
+    return f"m = {m}" if arm["noisy"] else "no noise"
+
+
+def _amplified(picture, source):
+    difference = picture.astype(int) - source.astype(int)
+    return np.clip(128 + AMPLIFIED * difference, 0, 255).astype(np.uint8)
+
+
+def attacked(variant="targeted", folder=RESULTS):
+    """The attacked images, rows by classes, columns by networks; variant: "targeted" or "untargeted"."""
+    said = ("Each row is one image and the class it is attacked towards." if variant == "targeted" else
+            "Each attack only leads away from the image's own class.")
+    return _grid(f"Images after the {variant} attack", f"{said} m: noise draws whose gradients are averaged in each step.",
+                 folder, lambda record, pictures: _of_arms(record, pictures, variant))
+
+
+def perturbations(variant="targeted", folder=RESULTS):
+    """What the attacks added, amplified, on grey."""
+    return _grid(f"What the {variant} attack added, {AMPLIFIED} times amplified", "Grey is no change; what leaves the range"
+                 " is cut.", folder, lambda record, pictures: _of_arms(record, pictures, variant, _amplified))
+
+
+def input_gradients(folder=RESULTS):
+    """Gradients at the unchanged images, averaged over more and more draws."""
+    def columns(record, pictures):
+        return {(arm["name"], _draws(arm, m)): pictures[f"{arm['arm']}/gradient-{m}"] for arm in record["arms"]
+                for m in record["settings"]["draws"] if f"{arm['arm']}/gradient-{m}" in pictures}
+
+    return _grid("Input gradients of the target's log-probability", "Taken at the unchanged image, averaged over m noise draws."
+                 " Grey is zero; each picture is scaled for itself, 1 % of its values are cut.", folder, columns)
+
+
+# ------------------------------------------------------------------------------------------------ numbers
+
+
+def _percent(share, digits=1):
+    return f"{100 * share['share']:.{digits}f} ({100 * share['low']:.{digits}f}–{100 * share['high']:.{digits}f})"
+
+
+def _number(average):
+    return f"{average['mean']:.3f} ({average['low']:.3f}–{average['high']:.3f})".replace("-", "−")
+
+
+def _signed(average):
+    return f"{average['mean']:+.3f} ({average['low']:+.3f} to {average['high']:+.3f})".replace("-", "−")
+
+
+def _missing(caption, columns):
+    return Table(pd.DataFrame([["all", NOT_YET] + [""] * (len(columns) - 2)], columns=columns), caption, 1)
+
+
+def looks(folder=RESULTS):
+    """How often networks that were not attacked name the class aimed at: a Table, targeted and untargeted."""
+    record, _ = read(folder)
+    columns = ["Attack", "Attacked network", "m", "Itself", "PNI-W", "PNI-W before", "Plain", "Plain before"]
+    caption = "Who names the class that the attack leads to, percent (95 % interval)."
+    if record is None:
+        return _missing(caption, columns)
+    arms = {arm["arm"]: arm for arm in record["arms"]}
+    lines = []
+    for row in (row for variant in ("targeted", "untargeted") for row in record["rows"] if row["attack"] == variant):
+        arm = arms[row["arm"]]
+        itself = arm["checkpoint"] == record["judges"]["plain"]
+        cells = [row["attack"], arm["name"], str(row_draws(arm)), _percent(row["fooled"]), _percent(row["robust"]),
+                 f"{100 * row['robust_before']['share']:.1f}", "itself" if itself else _percent(row["plain"]),
+                 "" if itself else f"{100 * row['plain_before']['share']:.1f}"]  # fmt: skip
+        lines.append(dict(zip(columns, cells)))
+    right = {name: f"{100 * of['share']:.1f} %" for name, of in record["judged_right"].items()}
+    caption += (f" First {record['n']:,} test images, the same for all; exact intervals. Before: the same question about the"
+                f" images as they were, of which PNI-W gets {right['robust']} right and Plain {right['plain']}."
+                f" Tier {record['tier']}.")
+    return Table(pd.DataFrame(lines), caption, 1)
+
+
+def row_draws(arm):
+    return arm["samples"] if arm["noisy"] else "–"
+
+
+def cosines(folder=RESULTS):
+    """How well perturbations point to the mean image of the class aimed at, and how long they are: a Table."""
+    record, _ = read(folder)
+    columns = ["Attack", "Network", "m", "To the class", "To other classes", "Difference", "Length"]
+    caption = "Cosine between what the attack added and the way from the image to a class's mean image."
+    if record is None:
+        return _missing(caption, columns)
+    return Table(_cosine_rows(record, ("targeted", "untargeted"), columns), caption + _over_images(record)
+                 + " Length: mean L2 norm of what was added, in pixel units.", 1)
+
+
+def gradient_cosines(folder=RESULTS):
+    """The same of the input gradients, by the number of draws they are averaged over: a Table."""
+    record, _ = read(folder)
+    columns = ["Attack", "Network", "m", "To the class", "To other classes", "Difference"]
+    caption = "Cosine between the input gradient and the way from the image to a class's mean image."
+    if record is None:
+        return _missing(caption, columns)
+    return Table(_cosine_rows(record, ("gradient",), columns), caption + _over_images(record), 1)
+
+
+def _over_images(record):
+    return f" First {record['n']:,} test images; bootstrapped 95 % intervals over images. Tier {record['tier']}."
+
+
+def _cosine_rows(record, attacks, columns):
+    arms = {arm["arm"]: arm for arm in record["arms"]}
+    lines = []
+    for row in (row for attack in attacks for row in record["rows"] if row["attack"] == attack):
+        arm = arms[row["arm"]]
+        m = (row["draws"] if "draws" in row else arm["samples"]) if arm["noisy"] else "–"
+        part = "input gradient" if row["attack"] == "gradient" else row["attack"]
+        cells = [part, arm["name"], str(m), _number(row["cosine"]), _number(row["others"]), _signed(row["excess"])]
+        cells += [f"{row['length']['mean']:.2f}"] if "Length" in columns else []
+        lines.append(dict(zip(columns, cells)))
+    return pd.DataFrame(lines)
+
+
+def averaging(folder=RESULTS):
+    """What averaging over draws changes, image by image: a Table of paired differences."""
+    record, _ = read(folder)
+    columns = ["What", "Network", "Draws", "Cosine", "Cosine less that to other classes"]
+    caption = "What averaging adds to the cosine, the same images and targets."
+    if record is None:
+        return _missing(caption, columns)
+    names = {arm["arm"]: arm["name"] for arm in record["arms"]}
+    whats = {"gradient": "input gradient", "targeted": "targeted attack", "untargeted": "untargeted attack"}
+    lines = [dict(zip(columns, [whats[of["what"]], names[of["arm"]], f"1 → {of['draws']}", _signed(of["cosine"]), _signed(of["excess"])]))
+             for of in record["differences"]]  # fmt: skip
+    return Table(pd.DataFrame(lines), caption + _over_images(record), 1)

@@ -1,0 +1,309 @@
+"""Do a network's gradients look like something? Large targeted attacks, judged by class means and by other networks.
+
+    python -m siam.gradients --images 500
+
+Section 4.2 of the paper, after Kaur et al. (2019): if gradients are perceptually aligned, a strong attack towards a
+class makes the image look like that class. "Looks like" is measured twice: by the cosine between what the attack added
+and the way to the mean image of the class, and by how often a network that was not attacked names the class. What it
+writes, `results/gradients/cpu.json` and `cpu.npz`, is read by `siam.alignment`, which draws the page.
+"""
+
+import argparse
+import hashlib
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn.functional import cosine_similarity, one_hot
+from tqdm import tqdm
+
+from siam import models, runs
+from siam.attacks import error_of, gradient, towards
+from siam.cifar10 import CLASSES
+from siam.data import images, pixels
+from siam.folding import Folded
+from siam.paths import CHECKPOINTS, RESULTS
+from siam.seeding import seeded
+from siam.smoothing import RULES, tally
+from siam.training import autocast, describe
+
+# Who is attacked, in the order of the page: name, checkpoint, σ in normalised units, noise draws per gradient.
+ARMS = {
+    "plain": ("plain", "plain-cpu-0", 0.0, 1),
+    "plain-noise-1": ("plain, σ = 0.24", "plain-cpu-0", 0.24, 1),
+    "plain-noise-8": ("plain, σ = 0.24", "plain-cpu-0", 0.24, 8),
+    "adversarial": ("plain adversarial", "plain-adversarial-cpu-0", 0.0, 1),
+    "cpni-1": ("CPNI-W", "cpni-w-cpu-0", 0.0, 1),
+    "cpni-8": ("CPNI-W", "cpni-w-cpu-0", 0.0, 8),
+    "gauss-1": ("Gauss, σ = 0.24", "gauss-cpu-0", 0.24, 1),
+    "gauss-8": ("Gauss, σ = 0.24", "gauss-cpu-0", 0.24, 8),
+}
+VARIANTS = ("targeted", "untargeted")
+JUDGES = {"robust": "pni-w-cpu-0", "plain": "plain-cpu-0"}  # never attacked, but for the plain one, in its own columns
+EPSILON = 6.0  # radius of the L2 ball in pixel units (pixels in [0, 1]): on average 28/255 per pixel and channel
+STEPS, STEP = 16, EPSILON / 8
+VOTES = 8  # passes of every noisy network that is asked for a class, soft smoothing
+DRAWS = (1, 8, 32)  # over how many draws the input gradients are averaged; nested
+BATCH = 100  # images that share a draw of the layers' noise; a multiple of 10, so that batches are balanced
+SHOWN = (0, 2, 4, 6, 8)  # the grids show the first test image of every second class
+SEED, PRECISION = 0, "bf16"
+SETTINGS = dict(norm="L2", epsilon=EPSILON, steps=STEPS, step=STEP, votes=VOTES, batch=BATCH, shown=list(SHOWN),
+                draws=list(DRAWS), seed=SEED, precision=PRECISION)  # fmt: skip
+
+
+def norm(d):
+    """The L2 norm of each image of d [N, C, H, W], shaped [N, 1, 1, 1] to divide by."""
+    return d.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+
+
+def unit(g):
+    """Each image of g [N, C, H, W] scaled to L2 norm 1; all zeros stay zeros.
+
+    Divided by its largest value first: the gradient of a network that is sure of itself is so small (1e-20 and less)
+    that its square is no number in 32 bits.
+    """
+    g = g / g.abs().amax((1, 2, 3), keepdim=True).clamp_min(torch.finfo(g.dtype).tiny)
+    return g / norm(g).clamp_min(1e-12)
+
+
+def l2_pgd(objective, x, *, epsilon, step, steps, samples=1):
+    """Steps of length `step` along the gradient from x [N, 3, H, W], each brought back to the L2 ball and to [0, 1].
+
+    All lengths are L2 norms in pixel units. Unlike the sign in `siam.attacks.pgd`, the length of a step keeps large
+    entries of the gradient large, so that a picture of the perturbation shows what the gradient points at.
+    """
+    adversarial = x
+    for _ in range(steps):
+        d = adversarial + step * unit(gradient(objective, adversarial, samples)) - x
+        d = d * (epsilon / norm(d).clamp_min(1e-12)).clamp_max(1)
+        adversarial = (x + d).clamp(0, 1)  # x lies in the cube, so the clamp takes no pixel further from it
+    return adversarial
+
+
+def wanted(y, classes=len(CLASSES)):
+    """The target [N] of each image: its class y [N] plus 1, 2, … 9, 1, … in the order of the images of that class.
+
+    Every class is aimed at from every other one, equally often where a class has a multiple of nine images.
+    """
+    rank = (one_hot(y, classes).cumsum(0) - 1).gather(1, y[:, None])[:, 0]
+    return (y + 1 + rank % (classes - 1)) % classes
+
+
+def class_means(x, y, classes=len(CLASSES)):
+    """The mean image of each class [classes, 3, H, W], pixels in [0, 1], of bytes x [N, 3, H, W] with labels y [N]."""
+    return torch.stack([pixels(x[y == c]).mean(0) for c in range(classes)])
+
+
+def alignment(d, x, means, towards, y):
+    """How well d [N, 3, H, W] points from x to the mean image of class `towards` [N], and to others: two cosines [N].
+
+    The second is the mean over the classes that are neither `towards` nor the image's own class y: what any blurred
+    picture would get. means [classes, 3, H, W] and x are in pixel units, d in any.
+    """
+    ways = (means[None] - x[:, None]).flatten(2)
+    cosines = cosine_similarity(d.flatten(1)[:, None], ways, dim=2)
+    aimed, own = (one_hot(c, len(means)).bool() for c in (towards, y))
+    others = ~(aimed | own)
+    return cosines[aimed], (cosines * others).sum(1) / others.sum(1)
+
+
+def scores(model, x, key):
+    """The summed class probabilities [N, classes] of VOTES passes of `model` at x (pixels), noise seeded from `key`."""
+    return RULES["soft"](tally(model, x, VOTES, key))[-1]
+
+
+def network(name, sigma=0.0, checkpoints=CHECKPOINTS):
+    """The fast form of a checkpoint with input noise σ (normalised units)."""
+    return Folded(models.load(Path(checkpoints) / f"{name}.safetensors", sigma))
+
+
+def attack(arm, variant, x, y, target, means, batch, judges, victim):
+    """Attack the images x [N, 3, 32, 32] (pixels) of one batch; {name: values [N]}, and the attacked images.
+
+    aim: the class whose looks are asked about: the target, or, untargeted, the wrong class that the attacked network
+    itself now finds most likely. own, robust, plain: the class each network names.
+    """
+    samples = ARMS[arm][3]
+    objective = towards(victim, target) if variant == "targeted" else error_of(victim, y)
+    with autocast("cpu", PRECISION):
+        with seeded(SEED, batch, variant, "attack"):
+            attacked = l2_pgd(objective, x, epsilon=EPSILON, step=STEP, steps=STEPS, samples=samples)
+        said = scores(victim, attacked, (SEED, batch, "own"))
+        judged = {name: scores(judge, attacked, (SEED, batch, name)).argmax(1) for name, judge in judges.items()}
+    aim = target if variant == "targeted" else said.masked_fill(one_hot(y, said.shape[1]).bool(), -1).argmax(1)
+    cosine, others = alignment(attacked - x, x, means, aim, y)
+    values = dict(aim=aim, own=said.argmax(1), **judged, cosine=cosine, others=others, length=norm(attacked - x).flatten())
+    return values, attacked
+
+
+def slopes(arm, x, y, target, means, batch, victim):
+    """The input gradient of the targeted objective at x, averaged over 1, 8, 32 draws: {draws: (values, gradient)}."""
+    kept, total = {}, 0
+    for i in range(max(DRAWS) if noisy(arm) else 1):
+        with autocast("cpu", PRECISION), seeded(SEED, batch, "gradient", i):
+            total = total + gradient(towards(victim, target), x)
+        if i + 1 in DRAWS:
+            cosine, others = alignment(total, x, means, target, y)
+            kept[i + 1] = dict(cosine=cosine, others=others), total / (i + 1)
+    return kept
+
+
+def noisy(arm):
+    """Whether a network draws noise at all."""
+    return not (ARMS[arm][2] == 0 and ARMS[arm][1].startswith("plain"))
+
+
+def as_bytes(x):
+    """Pixels [N, 3, H, W] in [0, 1] as uint8 [N, H, W, 3]."""
+    return (255 * x).round().byte().permute(0, 2, 3, 1).numpy()
+
+
+def signed_bytes(g):
+    """Gradients [N, 3, H, W] as uint8 [N, H, W, 3]: 128 is zero; the 99th percentile of |g| of an image is 127 away."""
+    scale = g.abs().flatten(1).quantile(0.99, dim=1).view(-1, 1, 1, 1).clamp_min(torch.finfo(g.dtype).tiny)
+    return (128 + 127 * (g / scale).clamp(-1, 1)).round().byte().permute(0, 2, 3, 1).numpy()
+
+
+def job(arm, batch, x, y, target, means, judges, checkpoints=CHECKPOINTS):
+    """All there is to measure of one arm on one batch, as {name: array}: what a partial result holds."""
+    name, checkpoint, sigma, samples = ARMS[arm]
+    victim = network(checkpoint, sigma, checkpoints)
+    rows = [int((y == c).nonzero()[0]) for c in SHOWN]
+    out = {}
+    for variant in VARIANTS:
+        values, attacked = attack(arm, variant, x, y, target, means, batch, judges, victim)
+        out |= {f"{variant}/{key}": value.numpy() for key, value in values.items()}
+        out[f"{variant}/shown"] = as_bytes(attacked[rows])
+    if samples == 1:  # an arm that averages is the same network as the one before it
+        for draws, (values, g) in slopes(arm, x, y, target, means, batch, victim).items():
+            out |= {f"gradient-{draws}/{key}": value.numpy() for key, value in values.items()}
+            out[f"gradient-{draws}/shown"] = signed_bytes(g[rows])
+    return out
+
+
+# ------------------------------------------------------------------------------------------------ the record
+
+
+def share(hits):
+    """How many of hits [N] (booleans) are true, and the exact 95 % interval of their share."""
+    count, n = int(hits.sum()), len(hits)
+    low, high = runs.clopper_pearson(count, n)
+    return {"count": count, "share": round(count / n, 4), "low": round(low, 4), "high": round(high, 4)}
+
+
+def average(values, resamples=2000):
+    """The mean of values [N] and its 95 % bootstrap interval over images (percentiles, always the same resamples)."""
+    values = np.asarray(values, dtype=np.float64)
+    chosen = np.random.default_rng(SEED).integers(len(values), size=(resamples, len(values)))
+    low, high = np.quantile(values[chosen].mean(1), [0.025, 0.975])
+    return {"mean": round(values.mean(), 4), "low": round(low, 4), "high": round(high, 4)}
+
+
+def rows(arm, found, y, clean):
+    """The rows of the record of one arm. found: {name: array [N]}; clean: {judge: class it names before the attack}."""
+    out = []
+    for variant in VARIANTS:
+        of = {key.removeprefix(f"{variant}/"): value for key, value in found.items() if key.startswith(f"{variant}/")}
+        hit = of["own"] == of["aim"]
+        row = dict(arm=arm, attack=variant, n=len(y), fooled=share(hit), length=average(of["length"]))
+        for judge in JUDGES:
+            row[judge] = share(of[judge] == of["aim"])
+            row[f"{judge}_before"] = share(clean[judge] == of["aim"])
+        excess = of["cosine"] - of["others"]
+        out.append(row | dict(cosine=average(of["cosine"]), others=average(of["others"]), excess=average(excess)))
+    for draws in DRAWS:
+        if f"gradient-{draws}/cosine" in found:
+            cosine, others = (found[f"gradient-{draws}/{key}"] for key in ("cosine", "others"))
+            row = dict(arm=arm, attack="gradient", n=len(y), draws=draws, cosine=average(cosine), others=average(others))
+            out.append(row | dict(excess=average(cosine - others)))
+    return out
+
+
+def differences(found):
+    """What averaging changes, image by image. found: {arm: {name: array [N]}}; an arm "…-8" averages, "…-1" does not."""
+    out = []
+    for arm in (arm.removesuffix("-1") for arm in found if arm.endswith("-1")):
+        one, eight = found[f"{arm}-1"], found[f"{arm}-8"]
+        pairs = [("gradient", draws, one, one, "gradient-1", f"gradient-{draws}") for draws in DRAWS[1:]]
+        pairs += [(variant, 8, one, eight, variant, variant) for variant in VARIANTS]
+        for what, draws, before, after, old, new in pairs:
+            cosine, others = (after[f"{new}/{key}"] - before[f"{old}/{key}"] for key in ("cosine", "others"))
+            out.append(dict(arm=f"{arm}-1", what=what, draws=draws, cosine=average(cosine), excess=average(cosine - others)))
+    return out
+
+
+def identity(checkpoints=CHECKPOINTS):
+    """{checkpoint: digest} of all networks, and a short digest of those and the settings, to know partial results by."""
+    names = sorted({arm[1] for arm in ARMS.values()} | set(JUDGES.values()))
+    digests = {name: models.about(Path(checkpoints) / f"{name}.safetensors")["digest"] for name in names}
+    text = json.dumps([digests, SETTINGS, ARMS, JUDGES])
+    return digests, hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def measure(n, results=RESULTS, checkpoints=CHECKPOINTS, means=None, progress=True):
+    """Carry out all jobs of the first n test images that are not done yet, write the record, and return it.
+
+    Cut off, it goes on after its last finished job; more images later keep what fewer found. Raises ValueError for an
+    n that is no multiple of BATCH, FileNotFoundError where the training images are missing, whose class means it needs.
+    """
+    if n < BATCH or n % BATCH:
+        raise ValueError(f"images = {n}: give a multiple of {BATCH}")
+    digests, name = identity(checkpoints)
+    partial = Path(results) / ".partial" / "gradients"
+    partial.mkdir(parents=True, exist_ok=True)
+    x, y = images("sample-test", n)  # which are the first n of the split test
+    x, target = pixels(x), wanted(y)
+    means = class_means(*images("train")) if means is None else means
+    judges = {judge: network(checkpoint, 0.0, checkpoints) for judge, checkpoint in JUDGES.items()}
+    jobs = [(batch, arm) for batch in range(n // BATCH) for arm in ARMS]
+    for batch, arm in tqdm(jobs, desc="gradients", mininterval=5, disable=not progress):
+        path = partial / f"{name}-{batch}-{arm}.npz"
+        if not path.exists():
+            part = slice(batch * BATCH, (batch + 1) * BATCH)
+            result = job(arm, batch, x[part], y[part], target[part], means, judges, checkpoints)
+            np.savez(path.with_suffix(".part.npz"), **result)
+            path.with_suffix(".part.npz").replace(path)
+    clean = {judge: [] for judge in JUDGES}
+    with autocast("cpu", PRECISION):
+        for batch, part in enumerate(x.split(BATCH)):
+            for judge, net in judges.items():
+                clean[judge].append(scores(net, part, (SEED, batch, judge)).argmax(1).numpy())
+    clean = {judge: np.concatenate(classes) for judge, classes in clean.items()}
+    lines, pictures, values = [], {}, {}
+    for arm in ARMS:
+        parts = [dict(np.load(partial / f"{name}-{batch}-{arm}.npz")) for batch in range(n // BATCH)]
+        pictures |= {f"{arm}/{key.removesuffix('/shown')}": parts[0][key] for key in parts[0] if key.endswith("/shown")}
+        values[arm] = {key: np.concatenate([part[key] for part in parts]) for key in parts[0] if not key.endswith("/shown")}
+        lines += rows(arm, values[arm], y.numpy(), clean)
+    first = [int((y == c).nonzero()[0]) for c in SHOWN]
+    pictures["source"] = as_bytes(x[first])
+    shown = [{"class": CLASSES[y[i]], "target": CLASSES[target[i]], "position": i} for i in first]
+    arms = [dict(arm=arm, name=of[0], checkpoint=of[1], sigma=of[2], samples=of[3], noisy=noisy(arm)) for arm, of in ARMS.items()]
+    device = describe("cpu")
+    record = dict(kind="gradients", tier=runs.tier("cpu", "test", n, device), split="test", n=n, settings=SETTINGS,
+                  arms=arms, judges=JUDGES, checkpoints=digests, shown=shown, rows=lines, means="train", differences=differences(values),
+                  judged_right={judge: share(classes == y.numpy()) for judge, classes in clean.items()},
+                  **runs.provenance(device))  # fmt: skip
+    folder = Path(results) / "gradients"
+    folder.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(folder / "cpu.part.npz", **pictures)
+    (folder / "cpu.part.npz").replace(folder / "cpu.npz")
+    runs.write_json(folder / "cpu.json", record)
+    return record
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(prog="python -m siam.gradients", description=__doc__.split("\n")[0])
+    parser.add_argument("--images", type=int, default=500, metavar="N", help=f"the first N test images, a multiple of {BATCH}, at most 500")
+    chosen = parser.parse_args(arguments)
+    try:
+        record = measure(chosen.images)
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
+    print(f"{RESULTS / 'gradients' / 'cpu.json'}: n = {record['n']}")
+
+
+if __name__ == "__main__":
+    main()
