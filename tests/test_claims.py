@@ -1,0 +1,224 @@
+"""Verdicts on synthetic records: each kind of them, the rules that hold one back, and evidence that names its records."""
+
+import re
+import subprocess
+import sys
+from math import nan
+
+import pytest
+
+from siam import claims, runs, style
+from test_report import DIGITS, digest, evaluate, train
+
+ALL = claims.listed()
+
+
+def decide(name, folder, number=nan):
+    said = ALL.set_index("decided_by").loc[name, "number"]
+    return claims.CLAIMS[name](claims.read(folder), said if number != number else number)
+
+
+def pair(folder, first, second, **asked):
+    """One pass of CPNI-W and PNI-W under PGD."""
+    for label, correct in (("CPNI-W", first), ("PNI-W", second)):
+        train(folder, label, tier=asked.get("tier", "cpu"))
+        evaluate(folder, label, "pgd", correct, **asked)
+
+
+def test_every_claim_has_a_function_and_every_function_a_claim():
+    assert sorted(ALL["decided_by"]) == sorted(claims.CLAIMS) and ALL["id"].is_unique and len(ALL) > 20
+    assert not ALL.drop(columns="number").isna().any(axis=None)
+    assert set(ALL["section"].str[0]) == set(claims.SECTIONS)
+
+
+def test_imports_no_torch():
+    code = "import sys, siam.claims; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_nothing_is_decided_without_records_and_all_say_what_is_lacking(tmp_path):
+    rows = claims.verdicts(tmp_path)
+    assert set(rows["verdict"]) == {style.NOT_YET} and set(rows["tier"]) == {""} and set(rows["ids"]) == {()}
+    assert rows["evidence"].str.contains("Lacking: ").all()
+    assert list(claims.count(rows).frame["Claims"]) == ["0", "0", "0", "0", str(len(ALL))]
+
+
+@pytest.mark.parametrize("first, second, verdict", [
+    (520, 400, claims.HOLDS), (400, 520, claims.FAILS), (405, 400, claims.OPEN), (400, 450, claims.FAILS),
+])  # fmt: skip
+def test_a_size_holds_fails_or_stays_open(tmp_path, first, second, verdict):
+    pair(tmp_path, first, second)
+    found = decide("rank_five", tmp_path)
+    assert (found.verdict, found.tier, len(found.ids)) == (verdict, "cpu", 2)
+    points, half = map(float, re.search(r"([+-][\d.]+) ± ([\d.]+)", found.evidence.replace("−", "-")).groups())
+    assert points == pytest.approx((first - second) / 10)
+    assert half == pytest.approx(100 * sum(((high - low) / 2) ** 2 for low, high in (
+        runs.clopper_pearson(correct, 1000) for correct in (first, second))) ** 0.5, abs=0.06)  # fmt: skip
+    assert "(tier cpu, n = 1,000, 1 run)" in found.evidence
+
+
+def test_a_gain_below_the_size_that_is_said_holds_in_part(tmp_path):
+    pair(tmp_path, 520, 400)
+    assert decide("rank_five", tmp_path, number=20).verdict == claims.PART
+
+
+@pytest.mark.parametrize("n, verdict", [(999, style.NOT_YET), (1000, claims.HOLDS)])
+def test_no_verdict_on_fewer_than_1000_images(tmp_path, n, verdict):
+    pair(tmp_path, round(0.52 * n), round(0.4 * n), n=n)
+    assert decide("rank_five", tmp_path).verdict == verdict
+
+
+def test_cells_of_two_tiers_or_numbers_of_images_are_not_compared(tmp_path):
+    pair(tmp_path, 520, 400)
+    evaluate(tmp_path, "CPNI-W", "pgd", 1100, n=2000)
+    assert decide("rank_five", tmp_path).verdict == style.NOT_YET
+
+
+def test_some_of_many_holds_in_part_and_what_is_missing_is_named(tmp_path):
+    for label, correct in (("CPNI-W", 300), ("EPGD-diverged", 300)):
+        train(tmp_path, label, method="epgd" if "EPGD" in label else "adversarial")
+        evaluate(tmp_path, label, "pgd", correct, draws=1)
+        evaluate(tmp_path, label, "epgd", correct - (150 if label == "CPNI-W" else 0), draws=1)
+    found = decide("epgd_beats_base", tmp_path)
+    assert found.verdict == claims.PART and "CPNI-W: +15.0" in found.evidence
+    assert f"{style.NOT_YET}: PNI-W, EPGD-converged, Gauss" in found.evidence
+
+
+def test_one_of_many_counts_on_wider_intervals():
+    def one(points):
+        return claims.Difference(points, 4.0, "cpu", 1000, 1, ("0" * 16,))
+
+    assert claims._judge({"a": one(4.5)}, "").verdict == claims.HOLDS
+    assert claims._judge({"a": one(4.5), "b": one(4.5)}, "").verdict == claims.HOLDS
+    assert claims._judge({"a": one(4.5), "b": one(0.0)}, "").verdict == claims.OPEN
+    assert claims._judge({"a": one(9.0), "b": one(0.0)}, "").verdict == claims.PART
+    assert claims._judge({"a": one(-9.0), "b": one(0.0)}, "").verdict == claims.FAILS
+    assert claims._judge({"a": one(9.0), "b": one(-9.0)}, "").verdict == claims.PART
+
+
+def test_agreement_must_be_shown(tmp_path):
+    train(tmp_path, "CPNI-W", tier="fast")
+    evaluate(tmp_path, "CPNI-W", "pgd", 4000, n=10_000, tier="fast", draws=1)
+    evaluate(tmp_path, "CPNI-W", "epgd", 3990, n=10_000, tier="fast", draws=1)
+    assert decide("pgd_becomes_epgd", tmp_path).verdict == claims.HOLDS  # surely less than two points
+
+
+def test_disagreement_too(tmp_path):
+    train(tmp_path, "CPNI-W", tier="fast")
+    for attack, correct in (("pgd", 4000), ("epgd", 3500)):
+        evaluate(tmp_path, "CPNI-W", attack, correct, n=10_000, tier="fast", draws=1)
+    assert decide("pgd_becomes_epgd", tmp_path).verdict == claims.FAILS
+
+
+def seeded(folder, seeds, gap):
+    """CPNI-W under PGD at M = 1 … 512, seeds one point apart; at M = 512 `gap` images more are right."""
+    train(folder, "CPNI-W")
+    for seed in range(seeds):
+        run = runs.EvaluationRun("cpni-w-0", digest("CPNI-W", 0), "pgd", sigma=0.24, draws=512, seed=seed)
+        rows = [runs.row("prediction", 2**k, 400 + 10 * seed + gap * (k == 9), 1000) for k in range(10)]
+        runs.write(runs.record(run, tier="cpu", n=1000, result=rows), folder)
+
+
+@pytest.mark.parametrize("seeds, gap, verdict", [(2, 0, style.NOT_YET), (3, 0, claims.HOLDS), (3, 50, claims.FAILS)])
+def test_no_verdict_about_spread_on_fewer_than_three_seeds(tmp_path, seeds, gap, verdict):
+    seeded(tmp_path, seeds, gap)
+    found = decide("sixteen_is_enough", tmp_path)
+    assert found.verdict == verdict
+    assert ("there are 2" in found.evidence) == (seeds == 2)
+
+
+@pytest.mark.parametrize("tier, n, correct, verdict", [
+    ("cpu", 1000, 590, style.NOT_YET), ("fast", 10_000, 5900, claims.HOLDS), ("fast", 10_000, 5000, claims.FAILS),
+])  # fmt: skip
+def test_a_level_is_judged_from_tier_fast_on(tmp_path, tier, n, correct, verdict):
+    train(tmp_path, "EPGD-diverged", method="epgd", tier=tier)
+    evaluate(tmp_path, "EPGD-diverged", "pgd", correct, n=n, tier=tier, sigma=0.18, draws=256)
+    found = decide("reaches_printed", tmp_path)
+    assert found.verdict == verdict and found.tier == tier and len(found.ids) == 1
+    assert ("Lacking: " in found.evidence) == (tier == "cpu")
+
+
+def peaked(folder, top, attack="pgd"):
+    for sigma in (0.0, 0.12, 0.24, 0.36, 0.48):
+        evaluate(folder, "CPNI-W", attack, 500 if sigma == top else 300, sigma=sigma)
+
+
+@pytest.mark.parametrize("top, verdict", [(0.24, claims.HOLDS), (0.48, claims.FAILS), (None, claims.OPEN)])
+def test_an_optimum_is_where_the_accuracy_is_surely_highest(tmp_path, top, verdict):
+    train(tmp_path, "CPNI-W")
+    peaked(tmp_path, top)
+    found = decide("cpni_optimum", tmp_path)
+    assert found.verdict == verdict and len(found.ids) == 5
+
+
+def test_optima_of_rules_agree_or_not(tmp_path):
+    train(tmp_path, "CPNI-W")
+    peaked(tmp_path, 0.24)
+    assert decide("one_optimum", tmp_path).verdict == claims.PART  # the other base models are not there
+    peaked(tmp_path, 0.48, attack="epgd")
+    assert decide("one_optimum_attacks", tmp_path).verdict == claims.FAILS
+
+
+def timed(folder, ratio):
+    train(folder, "CPNI-W")
+    for sigma in (0.0, 0.12, 0.24, 0.36, 0.48):
+        for attack, seconds in (("pgd", 10.0), ("epgd", 80.0 * ratio)):
+            run = evaluate(folder, "CPNI-W", attack, 400, sigma=sigma, draws=1)
+            path = runs.record_path(run, folder)
+            runs.write_json(path, {**runs.read(path), "seconds": {"attack": seconds, "smoothing": 1.0}})
+
+
+@pytest.mark.parametrize("ratio, verdict", [(1.1, claims.HOLDS), (3.0, claims.FAILS)])
+def test_costs_are_compared_per_gradient(tmp_path, ratio, verdict):
+    timed(tmp_path, ratio)
+    found = decide("epgd_cost", tmp_path)
+    assert found.verdict == verdict and f"{ratio:.2f} times" in found.evidence and len(found.ids) == 10
+
+
+def ranks(folder, five, none):
+    for seed, (rank, correct) in enumerate(((5, five), (0, none))):
+        run = runs.TrainingRun("CPNI-W", "adversarial", dict(tier="cpu", epochs=2), rank=rank, seed=seed)
+        kept = dict(name=f"cpni-w-{seed}", label="CPNI-W", digest=digest("CPNI-W", seed), epoch=1, heldout={"n": 10})
+        runs.write(runs.record(run, tier="cpu", checkpoints=[kept], history=[]), folder)
+        evaluate(folder, "CPNI-W", "pgd", correct, training_seed=seed)
+
+
+def test_the_rank_alone_is_varied(tmp_path):
+    ranks(tmp_path, 520, 400)
+    found = decide("correlation_helps", tmp_path)
+    assert found.verdict == claims.HOLDS and "r = 5 less r = 0: +12.0" in found.evidence
+
+
+def test_more_than_is_said_holds_in_part(tmp_path):
+    for label in claims.BASES:
+        if label in DIGITS:
+            train(tmp_path, label, method=claims.METHODS.get(label, "adversarial"))
+            run = runs.EvaluationRun(f"{label.lower()}-0", digest(label, 0), "none", draws=8)
+            rows = [runs.row("prediction", M, 500 + 100 * (M == 8), 1000) for M in (1, 2, 4, 8)]
+            runs.write(runs.record(run, tier="cpu", n=1000, result=rows), tmp_path)
+    found = decide("votes_without_noise", tmp_path)
+    assert found.verdict == claims.PART and found.evidence.count(": +10.0") == 3
+
+
+@pytest.fixture(scope="module")
+def committed():
+    return claims.verdicts()
+
+
+def test_evidence_names_records_that_exist(committed):
+    there = {path.stem for path in (claims.RESULTS / "evaluation").glob("*.json")}
+    for row in committed.itertuples():
+        assert set(row.ids) <= there and row.verdict in claims.VERDICTS and row.evidence.endswith(".")
+        assert bool(row.ids) or row.verdict == style.NOT_YET
+
+
+def test_the_page_shows_every_verdict_as_text(committed):
+    table = claims.table(committed)
+    html = table._repr_html_()
+    assert html.count("<tr>") == html.count("</tr>") == 1 + len(ALL) + len(claims.SECTIONS)
+    for row in committed.itertuples():
+        assert row.verdict == style.NOT_YET or f", at tier {row.tier}</td>" in html
+    counts = [html.count(f'data-verdict="{verdict}"') for verdict in claims.VERDICTS]
+    assert sum(counts) == len(ALL)
+    assert list(map(int, claims.count(committed).frame["Claims"])) == counts
+    assert "The paper's claims" in repr(table)
