@@ -186,7 +186,7 @@ def ranks(folder, five, none):
 def test_the_rank_alone_is_varied(tmp_path):
     ranks(tmp_path, 520, 400)
     found = decide("correlation_helps", tmp_path)
-    assert found.verdict == claims.HOLDS and "r = 5 less r = 0: +12.0" in found.evidence
+    assert found.verdict == claims.HOLDS and "r = 5 less r = 0, 2 epochs: +12.0" in found.evidence
 
 
 def test_more_than_is_said_holds_in_part(tmp_path):
@@ -222,3 +222,13 @@ def test_the_page_shows_every_verdict_as_text(committed):
     assert sum(counts) == len(ALL)
     assert list(map(int, claims.count(committed).frame["Claims"])) == counts
     assert "The paper's claims" in repr(table)
+
+
+def test_held_out_images_choose_among_what_test_images_have(tmp_path):
+    train(tmp_path, "CPNI-W")
+    for sigma, heldout in ((0.0, 300), (0.24, 310), (0.36, 400)):
+        evaluate(tmp_path, "CPNI-W", "pgd", heldout, sigma=sigma, split="heldout")
+        if sigma < 0.3:
+            evaluate(tmp_path, "CPNI-W", "pgd", 300 if sigma == 0 else 450, sigma=sigma)
+    found = decide("input_noise_helps", tmp_path)
+    assert found.verdict == claims.PART and "CPNI-W: +15.0" in found.evidence
