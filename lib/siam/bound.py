@@ -124,7 +124,7 @@ def measure(path=RECORD, cells=CELLS, checkpoints=CHECKPOINTS, **fields):
         counts[name_of(checkpoint, attack, sigma)] = votes
         about["cells"].append(dict(
             cell=[checkpoint, attack, sigma], digest=run.digest, epsilon=run.epsilon, steps=run.steps,
-            step_size=run.step_size, tier=tier,
+            step_size=run.step_size, tier=tier, commit=shared["commit"],
         ))  # fmt: skip
         about |= dict(kind="votes", draws=run.draws, batch_size=run.batch_size, seed=run.seed, split=run.split,
                       images=run.images, precision=run.precision, **shared)  # fmt: skip
@@ -161,7 +161,7 @@ CLAIMS = {
     "wrong ≤ 2 base": ("wrong", "twice", True),
 }
 LOOK = {
-    "wrong, smoothed (18)": (INK, "-"), "surrogate (19)": (BLUE, "-"), "base (21)": (VERMILLION, "-"),
+    "wrong, smoothed (18)": ("currentColor", "-"), "surrogate (19)": (BLUE, "-"), "base (21)": (VERMILLION, "-"),
     "twice base": (GREEN, "--"),
 }  # fmt: skip
 COLUMNS = dict(zip(LOOK, ("wrong", "surrogate", "base", "twice")))
@@ -208,8 +208,8 @@ def probabilities(path=RECORD, sigma=0.24):
         right = frame["wrong"] == 0
 
         def draw(axes, frame=frame, right=right):
-            # With C classes, q lies between (1 - p) / (C - 1) and 1 - p (and 1): the images lie between two lines.
-            axes.fill([-1, 1, 0], [0, 1, 0], color=INK, alpha=0.07, lw=0)
+            # q lies between (1 - p) / 9 and 1 - p: above the upper line there is no room for q, below the lower p is missing.
+            axes.fill([-1, 1, 0, -1 / 9], [0, 1, 0.1, 0], color=INK, alpha=0.07, lw=0)
             axes.axvline(0, color=INK, lw=0.8)
             axes.axhline(0.5, color=INK, lw=0.8, ls=":")
             for rows, colour in ((right, BLUE), (~right, VERMILLION)):
@@ -229,8 +229,8 @@ def probabilities(path=RECORD, sigma=0.24):
         panels.append(drawing(draw, f"{NETWORKS[cell[0]]}, {ATTACKS[cell[1]]}", "margin p − q", "p, share of the true class",
                               alt, f"bound p {name_of(*cell)}"))  # fmt: skip
     legend = {"vote right": (BLUE, "-"), "vote wrong": (VERMILLION, "-")}
-    caption = (f"Share of the true class and margin: every dot is an image, σ = {sigma:g}. Shaded: where dots can lie at"
-               f" all, up to ten classes. {_measured(about)}")  # fmt: skip
+    caption = (f"Share of the true class and margin: every dot is an image, σ = {sigma:g}. Shaded: where dots of ten"
+               f" classes can lie. {_measured(about)}")  # fmt: skip
     return Figure(panels, legend, caption, Table(pd.DataFrame(rows), "Images by vote and share", 2))
 
 
@@ -292,12 +292,13 @@ def sides(path=RECORD):
             for name, (colour, dashes) in LOOK.items():
                 mean, low, high = (100 * np.array(column) for column in zip(*(sides[cell][name] for cell in cells)))
                 sigmas = [cell[2] for cell in cells]
+                colour = INK if colour == "currentColor" else colour
                 axes.fill_between(sigmas, low, high, color=colour, alpha=0.12, lw=0)
                 axes.plot(sigmas, mean, dashes, color=colour, marker="o")
             axes.set(xticks=[cell[2] for cell in cells], ylim=(30, 150))
 
         title = f"{NETWORKS[checkpoint]}, {ATTACKS[attack]}"
-        alt = "; ".join(f"{name} {100 * sides[cells[0]][name][0]:.0f} to {100 * sides[cells[-1]][name][0]:.0f} %" for name in LOOK)
+        alt = "mean losses against σ, first to last: " + "; ".join(f"{name} {100 * sides[cells[0]][name][0]:.0f} to {100 * sides[cells[-1]][name][0]:.0f} %" for name in LOOK)
         panels.append(drawing(draw, title, "σ (normalised units)", "mean loss, %", alt, f"bound sides {checkpoint} {attack}"))
         for cell in cells:
             change = mean_interval(found[cell]["base"] - found[cell]["wrong"])
