@@ -116,7 +116,7 @@ def _grid(title, said, folder, columns):
 def _of_arms(record, pictures, key, change=lambda picture, source: picture):
     """{(network, draws): pictures} of all arms."""
     return {(arm["name"], _draws(arm, arm["samples"])): change(pictures[f"{arm['arm']}/{key}"], pictures["source"])
-            for arm in record["arms"]}
+            for arm in record["arms"] if f"{arm['arm']}/{key}" in pictures}
 
 
 def _draws(arm, m):
@@ -160,7 +160,7 @@ def _percent(share, digits=1):
 
 
 def _number(average):
-    return f"{average['mean']:.3f} ({average['low']:.3f}–{average['high']:.3f})".replace("-", "−")
+    return f"{average['mean']:.3f} ({average['low']:.3f} to {average['high']:.3f})".replace("-", "−")
 
 
 def _signed(average):

@@ -39,17 +39,20 @@ ARMS = {
     "cpni-8": ("CPNI-W", "cpni-w-cpu-0", 0.0, 8),
     "gauss-1": ("Gauss, σ = 0.24", "gauss-cpu-0", 0.24, 1),
     "gauss-8": ("Gauss, σ = 0.24", "gauss-cpu-0", 0.24, 8),
+    # The control, not drawn: a plain network's perturbations stay shorter than they may be; would these be, in a robust one?
+    "short": ("plain adversarial, radius 3", "plain-adversarial-cpu-0", 0.0, 1),
 }
 VARIANTS = ("targeted", "untargeted")
 JUDGES = {"robust": "pni-w-cpu-0", "plain": "plain-cpu-0"}  # never attacked, but for the plain one, in its own columns
 EPSILON = 6.0  # radius of the L2 ball in pixel units (pixels in [0, 1]): on average 28/255 per pixel and channel
-STEPS, STEP = 16, EPSILON / 8
+SHORT = 3.0  # the radius of the control
+STEPS, STEP = 16, 1 / 8  # the length of a step as a share of the radius
 VOTES = 8  # passes of every noisy network that is asked for a class, soft smoothing
 DRAWS = (1, 8, 32)  # over how many draws the input gradients are averaged; nested
 BATCH = 100  # images that share a draw of the layers' noise; a multiple of 10, so that batches are balanced
 SHOWN = (0, 2, 4, 6, 8)  # the grids show the first test image of every second class
 SEED, PRECISION = 0, "bf16"
-SETTINGS = dict(norm="L2", epsilon=EPSILON, steps=STEPS, step=STEP, votes=VOTES, batch=BATCH, shown=list(SHOWN),
+SETTINGS = dict(norm="L2", epsilon=EPSILON, short=SHORT, steps=STEPS, step=STEP, votes=VOTES, batch=BATCH, shown=list(SHOWN),
                 draws=list(DRAWS), seed=SEED, precision=PRECISION)  # fmt: skip
 
 
@@ -125,11 +128,11 @@ def attack(arm, variant, x, y, target, means, batch, judges, victim):
     aim: the class whose looks are asked about: the target, or, untargeted, the wrong class that the attacked network
     itself now finds most likely. own, robust, plain: the class each network names.
     """
-    samples = ARMS[arm][3]
+    samples, epsilon = ARMS[arm][3], SHORT if arm == "short" else EPSILON
     objective = towards(victim, target) if variant == "targeted" else error_of(victim, y)
     with autocast("cpu", PRECISION):
         with seeded(SEED, batch, variant, "attack"):
-            attacked = l2_pgd(objective, x, epsilon=EPSILON, step=STEP, steps=STEPS, samples=samples)
+            attacked = l2_pgd(objective, x, epsilon=epsilon, step=STEP * epsilon, steps=STEPS, samples=samples)
         said = scores(victim, attacked, (SEED, batch, "own"))
         judged = {name: scores(judge, attacked, (SEED, batch, name)).argmax(1) for name, judge in judges.items()}
     aim = target if variant == "targeted" else said.masked_fill(one_hot(y, said.shape[1]).bool(), -1).argmax(1)
@@ -176,10 +179,11 @@ def job(arm, batch, x, y, target, means, judges, checkpoints=CHECKPOINTS):
         values, attacked = attack(arm, variant, x, y, target, means, batch, judges, victim)
         out |= {f"{variant}/{key}": value.numpy() for key, value in values.items()}
         out[f"{variant}/shown"] = as_bytes(attacked[rows])
-    if samples == 1:  # an arm that averages is the same network as the one before it
+    if samples == 1 and arm != "short":  # those are the same networks as other arms
         for draws, (values, g) in slopes(arm, x, y, target, means, batch, victim).items():
             out |= {f"gradient-{draws}/{key}": value.numpy() for key, value in values.items()}
-            out[f"gradient-{draws}/shown"] = signed_bytes(g[rows])
+            if draws in (1, max(DRAWS)):  # the pictures in between show nothing more
+                out[f"gradient-{draws}/shown"] = signed_bytes(g[rows])
     return out
 
 
@@ -250,7 +254,7 @@ def measure(n, results=RESULTS, checkpoints=CHECKPOINTS, means=None, progress=Tr
     """
     if n < BATCH or n % BATCH:
         raise ValueError(f"images = {n}: give a multiple of {BATCH}")
-    digests, name = identity(checkpoints)
+    digests, known_by = identity(checkpoints)
     partial = Path(results) / ".partial" / "gradients"
     partial.mkdir(parents=True, exist_ok=True)
     x, y = images("sample-test", n)  # which are the first n of the split test
@@ -259,7 +263,7 @@ def measure(n, results=RESULTS, checkpoints=CHECKPOINTS, means=None, progress=Tr
     judges = {judge: network(checkpoint, 0.0, checkpoints) for judge, checkpoint in JUDGES.items()}
     jobs = [(batch, arm) for batch in range(n // BATCH) for arm in ARMS]
     for batch, arm in tqdm(jobs, desc="gradients", mininterval=5, disable=not progress):
-        path = partial / f"{name}-{batch}-{arm}.npz"
+        path = partial / f"{known_by}-{batch}-{arm}.npz"
         if not path.exists():
             part = slice(batch * BATCH, (batch + 1) * BATCH)
             result = job(arm, batch, x[part], y[part], target[part], means, judges, checkpoints)
@@ -273,7 +277,9 @@ def measure(n, results=RESULTS, checkpoints=CHECKPOINTS, means=None, progress=Tr
     clean = {judge: np.concatenate(classes) for judge, classes in clean.items()}
     lines, pictures, values = [], {}, {}
     for arm in ARMS:
-        parts = [dict(np.load(partial / f"{name}-{batch}-{arm}.npz")) for batch in range(n // BATCH)]
+        parts = [dict(np.load(partial / f"{known_by}-{batch}-{arm}.npz")) for batch in range(n // BATCH)]
+        if arm == "short":
+            parts = [{key: part[key] for key in part if not key.endswith("/shown")} for part in parts]
         pictures |= {f"{arm}/{key.removesuffix('/shown')}": parts[0][key] for key in parts[0] if key.endswith("/shown")}
         values[arm] = {key: np.concatenate([part[key] for part in parts]) for key in parts[0] if not key.endswith("/shown")}
         lines += rows(arm, values[arm], y.numpy(), clean)
