@@ -89,7 +89,7 @@ STICKY = "position:sticky;left:0;z-index:1;background:var(--pst-color-background
 
 
 def _heading(name, columns, first):
-    style = f"{CELL}{STICKY if first else ''}line-height:1.2"
+    style = f"{CELL}{STICKY if first else ''}line-height:1.2;font-size:.68rem"
     width = f"max-width:{4.6 * columns}rem;white-space:normal;display:block"
     return f'<th scope="colgroup" colspan="{columns}" style="{style}"><span style="{width}">{escape(name)}</span></th>'
 

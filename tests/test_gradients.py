@@ -1,0 +1,198 @@
+"""Perceptually aligned gradients: the attack's bounds, the alignment of a network whose answer is known, the page."""
+
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from siam import alignment, gradients
+from siam.attacks import gradient, towards
+from siam.paths import RESULTS
+
+
+@pytest.fixture
+def x():
+    return torch.rand(12, 3, 8, 8)
+
+
+@pytest.fixture
+def y():
+    return torch.arange(12) % 10
+
+
+class Linear(torch.nn.Module):
+    """Logits that grow towards the mean image of each class: softmax of w_c · x, with w_c the mean image [C, 3, H, W]."""
+
+    def __init__(self, means):
+        super().__init__()
+        self.means = means
+
+    def forward(self, x):
+        return x.flatten(1) @ self.means.flatten(1).T
+
+
+@pytest.mark.parametrize("epsilon", [0.1, 2.0, 50.0])
+def test_attack_stays_in_the_ball_and_among_pixels(x, y, epsilon):
+    objective = towards(Linear(torch.randn(10, 3, 8, 8)), y)
+    attacked = gradients.l2_pgd(objective, x, epsilon=epsilon, step=epsilon / 4, steps=9)
+    assert attacked.min() >= 0 and attacked.max() <= 1
+    length = (attacked - x).flatten(1).norm(dim=1)
+    assert (length <= epsilon * (1 + 1e-5)).all() and (length > 0).all()
+    assert (objective(attacked) > objective(x)).all()
+    if epsilon == 0.1:  # too small to reach the faces of the cube everywhere, so the attack spends what it has
+        assert (length > 0.05).all()
+
+
+def test_tiny_gradients_keep_their_direction(x):
+    g = x - 0.5
+    assert torch.allclose(gradients.unit(1e-30 * g), gradients.unit(g), atol=1e-5)
+    assert torch.allclose(gradients.norm(gradients.unit(g)), torch.ones(12, 1, 1, 1))
+    assert (gradients.unit(0 * g) == 0).all()
+
+
+def test_targets_cover_all_other_classes_equally():
+    y = torch.arange(90).remainder(10)[torch.randperm(90)]
+    target = gradients.wanted(y)
+    assert (target != y).all()
+    pairs = torch.zeros(10, 10, dtype=torch.int64).index_put((y, target), torch.tensor(1), accumulate=True)
+    assert (pairs + torch.eye(10, dtype=torch.int64) == 1).all()
+    first = torch.stack([(y == c).nonzero()[0, 0] for c in range(10)])
+    assert target[first].tolist() == [(c + 1) % 10 for c in range(10)]
+
+
+def test_class_means():
+    x = torch.tensor([0, 255, 51, 51], dtype=torch.uint8).view(4, 1, 1, 1).expand(4, 3, 2, 2)
+    means = gradients.class_means(x, torch.tensor([0, 0, 1, 1]), classes=2)
+    assert torch.allclose(means[:, 0, 0, 0], torch.tensor([0.5, 0.2]))
+
+
+def test_alignment_with_known_answers(y):
+    means = torch.zeros(10, 3, 8, 8).flatten(1)
+    means[torch.arange(10), torch.arange(10)] = 1  # ten directions at right angles
+    means, x, target = means.view(10, 3, 8, 8), torch.zeros(12, 3, 8, 8), (y + 3) % 10
+    cosine, others = gradients.alignment(means[target], x, means, target, y)
+    assert torch.allclose(cosine, torch.ones(12)) and torch.allclose(others, torch.zeros(12))
+    cosine, others = gradients.alignment(means.sum(0).expand(12, -1, -1, -1), x, means, target, y)
+    assert torch.allclose(cosine, torch.full((12,), 10**-0.5)) and torch.allclose(others, cosine)
+    # The gradient of log softmax at 0 is μ_t less the mean of all μ_c: cosine sqrt(1 - 1/10), to others -1/sqrt(90).
+    g = gradient(towards(Linear(means), target), x)
+    cosine, others = gradients.alignment(g, x, means, target, y)
+    assert torch.allclose(cosine, torch.full((12,), 0.9**0.5)) and torch.allclose(others, torch.full((12,), -(90**-0.5)))
+
+
+def test_averages_and_shares():
+    assert gradients.average(np.ones(50)) == {"mean": 1.0, "low": 1.0, "high": 1.0}
+    values = np.random.default_rng(1).normal(0.2, 1, 400)
+    found = gradients.average(values)
+    assert found == gradients.average(values) and found["low"] < found["mean"] < found["high"]
+    assert found["high"] - found["low"] == pytest.approx(4 * 0.05, rel=0.15)
+    assert gradients.share(np.array([True, False, False, False]))["count"] == 1
+
+
+def test_bytes(x):
+    assert gradients.as_bytes(x).shape == (12, 8, 8, 3) and gradients.as_bytes(x).dtype == np.uint8
+    signed = gradients.signed_bytes(torch.cat([x[:1] - 0.5, torch.zeros(1, 3, 8, 8)]))
+    assert signed[0].max() == 255 and signed[0].min() == 1 and (signed[1] == 128).all()
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A folder of results with the record of four arms and ten images, one step each."""
+    folder = tmp_path_factory.mktemp("results")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gradients, "ARMS", {arm: gradients.ARMS[arm] for arm in ("plain", "gauss-1", "gauss-8", "short")})
+        patch.setattr(gradients, "BATCH", 10)
+        patch.setattr(gradients, "STEPS", 1)
+        patch.setattr(gradients, "VOTES", 2)
+        patch.setattr(gradients, "DRAWS", (1, 2))
+        patch.setattr(gradients, "SETTINGS", gradients.SETTINGS | {"draws": [1, 2]})
+        means = torch.rand(10, 3, 32, 32)
+        record = gradients.measure(10, folder, means=means, progress=False)
+        patch.setattr(gradients, "job", lambda *_: pytest.fail("it was done"))
+        assert {**gradients.measure(10, folder, means=means, progress=False), "date": 0} == {**record, "date": 0}
+    return folder
+
+
+def shape_of(record, pictures):
+    arms = [arm["arm"] for arm in record["arms"]]
+    for variant in gradients.VARIANTS:
+        assert [row["arm"] for row in record["rows"] if row["attack"] == variant] == arms
+        assert all(pictures[f"{arm}/{variant}"].shape == (len(record["shown"]), 32, 32, 3) for arm in arms if arm != "short")
+    for row in record["rows"]:
+        assert row["n"] == record["n"] and -1 <= row["cosine"]["low"] <= row["cosine"]["high"] <= 1
+        assert row["attack"] == "gradient" or row["length"]["high"] <= 1.001 * (gradients.SHORT if row["arm"] == "short" else gradients.EPSILON)
+    assert all(picture.dtype == np.uint8 for picture in pictures.values())
+    assert all(of["class"] != of["target"] for of in record["shown"])
+
+
+def test_record_of_a_small_run(small):
+    shape_of(*alignment.read(small))
+
+
+def test_committed_record():
+    record, pictures = alignment.read()
+    shape_of(record, pictures)
+    assert record["tier"] == "cpu" and record["n"] >= 200
+    assert sum(path.stat().st_size for path in (RESULTS / "gradients").iterdir() if path.is_file()) < 400_000
+
+
+@pytest.mark.parametrize("n", [0, 7, -100])
+def test_numbers_of_images_that_are_refused(n, tmp_path):
+    with pytest.raises(ValueError, match=f"images = {n}: give a multiple of 100"):
+        gradients.measure(n, tmp_path)
+
+
+def test_command_says_what_is_wrong():
+    with pytest.raises(SystemExit, match="error: images = 7"):
+        gradients.main(["--images", "7"])
+
+
+GRIDS = [alignment.attacked, alignment.perturbations, alignment.input_gradients]
+TABLES = [alignment.looks, alignment.cosines, alignment.gradient_cosines, alignment.averaging]
+
+
+def test_every_picture_says_what_it_shows(small):
+    record, _ = alignment.read(small)
+    for grid in [*(draw(folder=small) for draw in GRIDS), alignment.attacked("untargeted", small)]:
+        html = grid._repr_html_()
+        alts = re.findall('<img [^>]*alt="([^"]*)"', html)
+        assert len(alts) == html.count("<img") == len(set(alts)) >= 2 * len(record["shown"]) and all(alts)
+        assert re.search('role="region" aria-label="[^"]+"', html) and "image-rendering:pixelated" in html
+        assert "Tier cpu" in repr(grid)
+
+
+def test_tables_hold_every_row(small):
+    record, _ = alignment.read(small)
+    rows = {attack: sum(row["attack"] == attack for row in record["rows"]) for attack in ("targeted", "gradient")}
+    assert len(alignment.looks(small).frame) == len(alignment.cosines(small).frame) == 2 * rows["targeted"]
+    assert len(alignment.gradient_cosines(small).frame) == rows["gradient"] == 3
+    assert len(alignment.averaging(small).frame) == 3
+    assert all("tier cpu" in draw(small).caption.lower() for draw in TABLES)
+
+
+def test_nothing_measured(tmp_path):
+    assert all("ot yet measured" in draw(folder=tmp_path)._repr_html_() for draw in GRIDS + TABLES)
+
+
+@pytest.mark.parametrize("text", ["no JSON", "[]", '{"kind": "training"}', '{"kind": "gradients"}'])
+def test_foreign_files_are_refused(tmp_path, text):
+    (tmp_path / "gradients").mkdir()
+    (tmp_path / "gradients" / "cpu.json").write_text(text)
+    with pytest.raises(ValueError, match="cpu.json: not a record: "):
+        alignment.read(tmp_path)
+
+
+def test_drawing_needs_no_torch(small):
+    code = ("import sys; sys.modules['torch'] = None; from siam import alignment\n"
+            f"print(len(alignment.attacked(folder={str(small)!r})._repr_html_()))")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 1000
+
+
+def test_pictures_are_the_same_every_time(small):
+    assert alignment.perturbations(folder=small)._repr_html_() == alignment.perturbations(folder=small)._repr_html_()
+    assert json.loads((small / "gradients" / "cpu.json").read_text())["kind"] == "gradients"
