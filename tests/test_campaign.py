@@ -53,7 +53,7 @@ def test_needs_and_values_follow_from_what_a_step_uses(written):
 @pytest.mark.parametrize("old, new, said", [
     ("train: {variant", "fit: {variant", r"step train-it: key 'fit' is not one of name, .*train, evaluate"),
     ("tier: smoke, estimated", "tier: big, estimated", "step train-it: tier 'big' is not one of smoke"),
-    ("group: c", "group: z", "step look-{sigma}: group 'z' is not one of a, b, c, d, e"),
+    ("group: c", "group: z", "step look-{sigma}: group 'z' is not one of a, b, c, d, e, f"),
     ("plain-adversarial-smoke-0", "nowhere-0", "checkpoint 'nowhere-0' is not one of plain-adversarial-smoke-0"),
     ("attacks: [none]", "attack: [none]", r"parameter of evaluate.ipynb 'attack' is not one of checkpoint, attacks, "),
     ("epochs: 1", "epoch: 1", "step train-it: schedule field 'epoch' is not one of .*epochs"),

@@ -22,7 +22,7 @@ from siam.paths import CHECKPOINTS, RESULTS, ROOT
 
 CAMPAIGN = ROOT / "workflow" / "campaign.yaml"
 NOTEBOOKS = {"train": training, "evaluate": evaluation}  # and whose `requested` turns their parameters into runs
-GROUPS = ("a", "b", "c", "d", "e")
+GROUPS = ("a", "b", "c", "d", "e", "f")
 
 
 @dataclass(frozen=True)
