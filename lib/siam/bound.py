@@ -246,10 +246,10 @@ def ordered(path=RECORD, sigma=0.24, checkpoint="cpni-w-cpu-0"):
 
         def draw(axes, frame=frame):
             place = np.arange(len(frame)) / len(frame) * 100
-            axes.plot(place, 2 * frame["base"], ".", color=GREEN, ms=1.6, alpha=0.55, mew=0)
-            axes.plot(place, frame["base"], ".", color=VERMILLION, ms=1.6, alpha=0.8, mew=0)
-            axes.plot(place, frame["surrogate"], color=BLUE)
-            axes.step(place, frame["wrong"], color=INK, lw=1.2)
+            axes.plot(place, 2 * frame["base"], "o", color=GREEN, ms=1.4, alpha=0.7, mew=0)
+            axes.plot(place, frame["base"], "o", color=VERMILLION, ms=1.4, alpha=0.8, mew=0)
+            axes.step(place, frame["wrong"], color=INK, lw=2.6)
+            axes.plot(place, frame["surrogate"], color=BLUE, lw=1.3)
             axes.set(ylim=(-0.05, 2.05), xlim=(0, 100))
 
         means = {name: (2 * frame["base"] if column == "twice" else frame[column]).mean() for name, column in COLUMNS.items()}
@@ -295,7 +295,7 @@ def sides(path=RECORD):
                 colour = INK if colour == "currentColor" else colour
                 axes.fill_between(sigmas, low, high, color=colour, alpha=0.12, lw=0)
                 axes.plot(sigmas, mean, dashes, color=colour, marker="o")
-            axes.set(xticks=[cell[2] for cell in cells], ylim=(30, 150))
+            axes.set(xticks=[cell[2] for cell in cells], ylim=(0, 160))
 
         title = f"{NETWORKS[checkpoint]}, {ATTACKS[attack]}"
         alt = "mean losses against σ, first to last: " + "; ".join(f"{name} {100 * sides[cells[0]][name][0]:.0f} to {100 * sides[cells[-1]][name][0]:.0f} %" for name in LOOK)
@@ -366,14 +366,14 @@ def in_words(path=RECORD):
     ratio = [frame["surrogate"].mean() / frame["base"].mean() for frame in found.values()]
     lines = [
         f"Of {total:,} pairs of image and cell, eq. (20) holds as an equality for {equal:,}; the surrogate is larger for all"
-        f" others, on average by {(everything['surrogate'] - everything['wrong']).mean():.3f}.",
+        f" others, by {(everything['surrogate'] - everything['wrong']).mean():.3f} on average over all pairs.",
         f"*wrong ≤ base*, the line after eq. (20), fails for {failures['wrong ≤ base']:,} of the {n_wrong:,} pairs whose vote is"
         f" wrong: for all but those whose true class got no vote at all. The step that leads there, *surrogate ≤ base*, fails"
         f" for {failures['surrogate ≤ base']:,} of {total:,}.",
         f"On average over images *wrong ≤ base* holds with its 95\u00a0% interval in {len(better)} of {len(found)} cells, and"
         f" fails with it in {len(worse)}: that voting helps on average is an observation, not a theorem.",
         f"*wrong ≤ surrogate*, *base ≤ surrogate ≤ 2 base* and *wrong ≤ 2 base* fail for"
-        f" {sum(failures[name] for name, (_, _, always) in CLAIMS.items() if always)}. The surrogate's mean is"
+        f" {sum(failures[name] for name, (_, _, always) in CLAIMS.items() if always) or 'none'}. The surrogate's mean is"
         f" {min(ratio):.2f} to {max(ratio):.2f} times the base loss.",
         f"Ties between the true class and another: {ties} of {total:,}, counted as right as in eq. (19).",
     ]

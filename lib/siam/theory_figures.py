@@ -30,6 +30,7 @@ def drawing(draw, title, xlabel, ylabel, alt, salt):
     svg = file.getvalue()
     svg = svg[svg.index("<svg"):].replace(INK, "currentColor")
     svg = re.sub("<metadata>.*?</metadata>", "", re.sub('<g id="[^"]*"', "<g", svg), flags=re.DOTALL)
+    svg = re.sub(r"(\d\.\d\d)\d+", r"\1", svg)  # a hundredth of a point is fine enough: a third of the text
     size = "width:100%;max-width:26rem;height:auto"
     label = escape(f"{title}: {alt}", quote=True)
     return svg.replace("<svg", f'<svg role="img" aria-label="{label}" style="{size}"', 1)

@@ -1,0 +1,171 @@
+"""Section 4.1: which inequality holds for every tally, the vote of finitely many passes, and the record of counted votes."""
+
+import json
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from siam import bound, models, paths, runs
+from siam.data import images
+from siam.folding import Folded
+
+
+@pytest.fixture
+def tallies():
+    """Votes [N, 10] of very different images, ties and unanimous ones among them, and labels [N]."""
+    rng = np.random.default_rng(0)
+    shapes = rng.choice([0.05, 0.3, 3.0], 3000)
+    votes = np.array([rng.multinomial(64, rng.dirichlet([shape] * 10)) for shape in shapes])
+    return votes, rng.integers(0, 10, len(votes))
+
+
+def test_shares_are_counted_as_one_would_by_hand(tallies):
+    votes, labels = tallies
+    p, q = bound.shares(votes, labels)
+    for row, label, mine, other in list(zip(votes, labels, p, q))[:200]:
+        rest = [count for number, count in enumerate(row) if number != label]
+        assert mine == row[label] / 64 and other == max(rest) / 64
+
+
+def test_what_can_be_proved_holds_and_what_is_printed_fails_where_it_must(tallies):
+    votes, labels = tallies
+    p, q = bound.shares(votes, labels)
+    frame, failures = bound.losses(p, q), bound.broken(bound.losses(p, q))
+    assert [name for name, (_, _, always) in bound.CLAIMS.items() if always and failures[name]] == []
+    wrong = p < q
+    assert failures["wrong ≤ base"] == (wrong & (p > 0)).sum() > 100
+    assert failures["surrogate ≤ base"] == (np.minimum(p, q) > 0).sum() > 100
+    assert frame["surrogate"].to_numpy() == pytest.approx(1 - p + np.minimum(p, q))
+    equal = np.isclose(frame["wrong"], frame["surrogate"])
+    assert (equal == (wrong | np.isclose(p - q, 1))).all()
+    # Eq. (19): its last form, a maximum over all classes, is the ReLU.
+    assert np.maximum(p, q) - q == pytest.approx(np.maximum(p - q, 0))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(2, 10).flatmap(lambda c: st.lists(st.integers(0, 9), min_size=c, max_size=c)))
+def test_the_chain_holds_for_any_votes(counts):
+    votes = np.array([counts]) + (np.arange(len(counts)) == 0) * (sum(counts) == 0)
+    frame = bound.losses(*bound.shares(votes, [0]))
+    assert not any(bound.broken(frame)[name] for name, (_, _, always) in bound.CLAIMS.items() if always)
+
+
+def test_the_factor_of_two_is_reached():
+    frame = bound.losses(np.array([0.4999]), np.array([0.5001]))
+    assert frame["wrong"][0] / frame["base"][0] == pytest.approx(2, abs=1e-3)
+
+
+@pytest.mark.parametrize("M", [1, 2, 3, 5])
+def test_a_vote_of_few_passes_keeps_the_bound(M):
+    """All 3^M outcomes of M passes: a vote is wrong with a chance of at most 2 (1 - p), ties counted as wrong."""
+    rng = np.random.default_rng(M)
+    for chances in rng.dirichlet([0.7] * 3, 30):
+        wrong = 0
+        for passes in product(range(3), repeat=M):
+            votes = np.bincount(passes, minlength=3)
+            wrong += np.prod(chances[list(passes)]) * (votes[0] <= votes[1:].max())
+        assert wrong <= 2 * (1 - chances[0]) + 1e-12
+
+
+# --- the committed record ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def record():
+    return bound.load()
+
+
+def test_the_record_is_whole(record):
+    counts, labels, about = record
+    assert set(counts) == set(bound.CELLS) and bound.RECORD.stat().st_size < 200_000
+    assert np.bincount(labels).tolist() == [about["images"] // 10] * 10
+    for votes in counts.values():
+        assert votes.dtype == np.uint8 and votes.shape == (2, about["images"], 10)
+        assert (votes.sum(2, dtype=int) == about["draws"] // 2).all()
+    for cell in about["cells"]:
+        assert cell["tier"] == "cpu" and (cell["epsilon"], cell["steps"]) == ((8, 7) if cell["cell"][1] == "pgd" else (0, 0))
+        assert cell["digest"] == models.about(paths.CHECKPOINTS / f"{cell['cell'][0]}.safetensors")["digest"]
+        assert cell["commit"]
+
+
+def test_the_votes_are_as_accurate_as_the_books_evaluations(record):
+    """Other draws of the same networks on some of the same images: within sampling error of them."""
+    counts, labels, _ = record
+    compared = 0
+    for evaluation in map(runs.read, sorted((paths.RESULTS / "evaluation").glob("*.json"))):
+        run = evaluation["run"]
+        cell = run["checkpoint"], run["attack"], run["sigma"]
+        usual = run["split"] == "test" and run["draws"] == 64 and run["source"] is None and run["epsilon"] in (0, 8)
+        if cell in counts and usual:
+            (row,) = [row for row in evaluation["result"] if row["rule"] == "prediction" and row["M"] == 64]
+            right = (counts[cell][0].argmax(1) == labels).mean()
+            assert abs(right - row["accuracy"]) < 4 * (0.25 / len(labels)) ** 0.5
+            compared += 1
+    assert compared
+
+
+def test_a_few_images_counted_again_agree(record):
+    counts, labels, about = record
+    cell = ("cpni-w-cpu-0", "none", 0.24)
+    path = paths.CHECKPOINTS / f"{cell[0]}.safetensors"
+    n, draws = 24, 32
+    run = bound.asked(cell[0], runs.digest(path), *cell[1:], split="sample-test", images=n, draws=draws)
+    x, y = images("sample-test", n)
+    assert (y.numpy() == labels[:n]).all()
+    votes = bound.count(run, Folded(models.load(path, 0.24)), x, y)
+    assert votes.shape == (2, n, 10) and (votes.sum(2) == draws // 2).all()
+    before, after = (bound.shares(of.sum(0, dtype=int), labels[:n])[0] for of in (counts[cell][:, :n], votes))
+    pooled = (before * about["draws"] + after * draws) / (about["draws"] + draws)
+    error = np.sqrt(pooled * (1 - pooled) * (1 / about["draws"] + 1 / draws))
+    assert (abs(before - after) <= 4.5 * error + 1e-9).all()
+
+
+def test_measuring_goes_on_where_it_was(tmp_path, monkeypatch):
+    monkeypatch.setattr(bound, "asked", lambda *cell, **fields: runs.EvaluationRun(
+        *cell[:2], attack=cell[2], sigma=cell[3], split="sample-test", images=10, draws=fields.get("draws", 4)))
+    path = tmp_path / "tallies.npz"
+    cells = [("cpni-w-cpu-0", "none", 0.12), ("cpni-w-cpu-0", "none", 0.24)]
+    bound.measure(path, cells[:1])
+    first = bound.load(path)
+    bound.measure(path, cells)
+    counts, labels, about = bound.load(path)
+    assert list(counts) == cells and about["draws"] == 4 and about["commit"]
+    assert (counts[cells[0]] == first[0][cells[0]]).all() and about["cells"][0] == first[2]["cells"][0]
+    assert about["cells"][0]["tier"] == "smoke"
+
+
+def test_a_file_that_is_no_record_is_refused(tmp_path):
+    path = tmp_path / "x.npz"
+    path.write_bytes(b"nothing")
+    with pytest.raises(ValueError, match="not a record of votes"):
+        bound.load(path)
+    about = dict(draws=4, cells=[dict(cell=["a", "none", 0.1])])
+    bound.save(path, {"a none 0.1": np.ones((2, 3, 10), np.uint8)}, np.zeros(3, np.uint8), about)
+    with pytest.raises(ValueError, match="does not fit its draws"):
+        bound.load(path)
+
+
+def test_pages_of_nothing_say_so(tmp_path):
+    nothing = tmp_path / "x.npz"
+    for page in (bound.probabilities, bound.ordered, bound.sides, bound.violations, bound.halves, bound.in_words):
+        shown = page(nothing)
+        assert "not yet measured" in (shown if isinstance(shown, str) else repr(shown)).lower()
+
+
+def test_figures_are_described_and_the_same_every_time(record):
+    for page in (bound.probabilities, bound.ordered, bound.sides):
+        figure = page()
+        html = figure._repr_html_()
+        assert html == page()._repr_html_() and bound.INK not in html and "Tier cpu" in html
+        assert html.count('role="img" aria-label="') == len(figure.panels)
+
+
+def test_the_table_counts_what_the_losses_say(record):
+    frame = bound.violations().frame
+    assert len(frame) == len(bound.CELLS)
+    for name, (_, _, always) in bound.CLAIMS.items():
+        assert not always or set(frame[name]) == {"0"}
+    assert json.dumps(record[2])  # plain numbers and text
