@@ -8,10 +8,10 @@ JUPYTER_BOOK := $(VENV)/bin/jupyter-book
 INDEX := book/_build/html/index.html
 
 # The pages: notebooks that read records and nothing else. The other two train and evaluate.
-PAGES := $(sort $(wildcard notebooks/table*.ipynb notebooks/figure*.ipynb notebooks/claims.ipynb notebooks/explorer.ipynb notebooks/gradients.ipynb notebooks/speed.ipynb))
+PAGES := $(sort $(wildcard notebooks/table*.ipynb notebooks/figure*.ipynb notebooks/claims.ipynb notebooks/explorer.ipynb notebooks/gradients.ipynb notebooks/speed.ipynb notebooks/svm.ipynb notebooks/bound.ipynb))
 COMPUTE := notebooks/train.ipynb notebooks/evaluate.ipynb
 # What a page is made from; the folders are there to notice a record that was taken away.
-SOURCES := $(wildcard lib/siam/*.* data/paper/* data/results/* data/results/*/*.json)
+SOURCES := $(wildcard lib/siam/*.* data/paper/* data/results/* data/results/*/*.json data/results/*/*.npz)
 RENDERED := $(PAGES:notebooks/%.ipynb=$(VENV)/rendered/%)
 # The status of the campaign needs torch: it is rendered where there is one.
 RENDERED += $(if $(wildcard $(VENV)/dev),$(VENV)/rendered/campaign)

@@ -129,7 +129,7 @@ def measure_svm(draws=20_000):
 
 # -------------------------------------------------------------------------------------- a real network's gradients
 
-NETWORKS = {"cpni-w-cpu-0": "CPNI-W", "plain-adversarial-cpu-0": "plain, adversarial training"}
+NETWORKS = {"cpni-w-cpu-0": "CPNI-W, noisy layers", "plain-adversarial-cpu-0": "plain, adversarial training"}
 # (network, its layers' noise on, σ of the input noise in normalised units)
 SETTINGS = [("cpni-w-cpu-0", True, sigma) for sigma in (0.0, 0.24, 0.48)]
 SETTINGS += [("plain-adversarial-cpu-0", False, sigma) for sigma in (0.24, 0.48)]
@@ -401,11 +401,6 @@ def in_words(path=RECORD):
     return "\n".join(f"- {line}" for line in lines)
 
 
-def _setting(row):
-    layers = ", layers' noise" if row["layers"] else ""
-    return f"σ = {row['sigma']:g}{layers}"
-
-
 def _gradients(record):
     about = record["directions"]
     return (f"n = {about['n']} shipped test images, {about['draws']} draws each and {about['draws']} others for the expected"
@@ -442,7 +437,7 @@ def along(path=RECORD):
         panels.append(drawing(draw, network, "cosine with v", "draws, %", alt, f"svm along {network}"))
         for row in settings.values():
             mean = row["mean"][0]
-            rows.append({"Rows": network, "Noise": _setting(row), "cosine with v": shown(row["mean"]),
+            rows.append({"Rows": network, "σ": f"{row['sigma']:g}", "cosine with v": shown(row["mean"]),
                          "5 to 95 % of draws": f"{row['quantiles'][0]:.2f} to {row['quantiles'][2]:.2f}",
                          "pixels of the wrong sign, %": f"{50 * (1 - mean):.0f}",
                          "length across v": f"{np.sqrt(1 - mean**2):.2f}",
@@ -473,7 +468,7 @@ def averaging(path=RECORD):
         panels.append(drawing(draw, network, "gradients averaged, m", "cosine with v", alt, f"svm averaging {network}"))
         for row in settings.values():
             values = {f"m = {m}": shown(triple) for m, triple in zip(AVERAGED, row["averaged"])}
-            rows.append({"Rows": network, "Noise": _setting(row), **values})
+            rows.append({"Rows": network, "σ": f"{row['sigma']:g}", **values})
     caption = (f"Averaging gradients: the sign of the mean of m gradients against v. Bands: 95\u00a0% intervals over images."
                f" {_gradients(record)}")  # fmt: skip
     return Figure(panels, look, caption, Table(pd.DataFrame(rows), "Cosine with v (95 % interval over images)", 1))
@@ -488,7 +483,7 @@ def losses(path=RECORD):
     for network, settings in _by_network(record)[0]:
         for row in settings.values():
             gain = row["gains"]
-            rows.append({"Rows": network, "Noise": _setting(row), "unattacked": shown(row["none"]),
+            rows.append({"Rows": network, "σ": f"{row['sigma']:g}", "unattacked": shown(row["none"]),
                          "random signs": shown(gain["random"]), "one noisy gradient": shown(gain["single"]),
                          "gradient without noise": shown(gain["still"]), "v": shown(gain["expected"]),
                          "v − one noisy gradient": shown(gain["lost"]),
