@@ -45,9 +45,9 @@ def varied(name, folder=RESULTS):
     for value, of in found.groupby("value"):
         shown = {text: select(of, attack=attack) for attack, text in ATTACKS.items()}
         shown = {text: NOT_YET if cell.empty else interval(cell.iloc[0]) for text, cell in shown.items()}
-        seeds = f"{of['runs'].min()} ({', '.join(of['seeds'].iloc[0])})"
+        counts = f"{of['runs'].min()}" + (f" to {of['runs'].max()}" if of["runs"].nunique() > 1 else "")
         lines.append({"Rows": "all else equal", NAMES[name]: f"{value:g}", **shown, "Tier": of["tier"].iloc[0],
-                      "n": f"{of['n'].iloc[0]:,}", "Runs": seeds, "Records": tuple(sorted(of["ids"].sum()))})  # fmt: skip
+                      "n": f"{of['n'].iloc[0]:,}", "Runs": counts, "Records": tuple(sorted(of["ids"].sum()))})  # fmt: skip
     return Table(pd.DataFrame(lines, columns=columns), f"{caption} {made_on(found)}.{warning(found)}", 1)
 
 
