@@ -309,4 +309,5 @@ class Explorer(anywidget.AnyWidget):
 def explore(records=RESULTS, **view):
     """The explorer of the white-box records in a folder (data/results by default), beside the paper's Table 3."""
     frame = report.evaluations(records)
-    return Explorer(frame[frame["source"].isna()], pd.read_csv(PAPER / "table3.csv"), **view)
+    frame = frame[frame["source"].isna() & (frame["sigma"] <= report.SIGMA_MAX)]
+    return Explorer(frame, pd.read_csv(PAPER / "table3.csv"), **view)

@@ -4,7 +4,7 @@ import pandas as pd
 
 from siam import tables
 from siam.paths import RESULTS
-from siam.report import ATTACKS, BASES, cells, interval, made_on, one_tier, select, usual, warning
+from siam.report import ATTACKS, BASES, SIGMA_MAX, cells, interval, made_on, one_tier, select, usual, warning
 from siam.style import INK, NOT_YET, Figure, Table, fading, panel
 
 COLOURS = dict(zip(BASES, ["#0072B2", "#009E73", "#CC79A7", "#D55E00"]))
@@ -17,7 +17,8 @@ def _draw(number, title, frame, panels, hue, look, x="sigma", xlabel="σ (normal
     the best cell that the paper prints for a base model.
     """
     title = f"Figure {number}: {title}."
-    frame = cells(frame[frame["split"] != "heldout"])
+    frame = frame[(frame["split"] != "heldout") & (frame["sigma"] <= SIGMA_MAX)]
+    frame = cells(frame)
     found = {name: select(frame, **chosen) for name, chosen in panels.items()}
     ours = {name: one_tier(part) for name, part in found.items()}
     left = [f"{label} ({name})" for name, part in found.items()

@@ -16,6 +16,7 @@ from siam import runs
 from siam.paths import RESULTS
 
 BASES = ("CPNI-W", "EPGD-converged", "EPGD-diverged", "Gauss")  # section 5
+SIGMA_MAX = 0.5  # the end of the paper's axis; what lies beyond belongs to experiments on the side
 ATTACKS = {"none": "Clean", "pgd": "PGD", "epgd": "EPGD"}
 
 CHOSEN = "σ and M chosen by us on held-out training images (highest PGD accuracy)"
