@@ -170,11 +170,11 @@ def test_the_readme_is_up_to_date(real, tmp_path):
     readme = ROOT / "workflow" / "README.md"
     copy = tmp_path / "README.md"
     copy.write_bytes(readme.read_bytes())
-    campaign.write_readme(campaign.status(*real), copy)
+    campaign.between(copy, campaign.status(*real), "status")
     assert copy.read_text() == readme.read_text(), "stale: make render, where make env-dev has been run"
     copy.write_text("no marks")
     with pytest.raises(ValueError, match="README.md lacks the marks"):
-        campaign.write_readme("", copy)
+        campaign.between(copy, "", "status")
 
 
 def test_commands(real, capsys):

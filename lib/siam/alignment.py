@@ -2,7 +2,6 @@
 
 import base64
 import io
-import json
 from html import escape
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from siam.files import read_other
 from siam.paths import RESULTS
 from siam.style import NOT_YET, Table
 
@@ -25,15 +25,7 @@ def read(folder=RESULTS):
     path = Path(folder) / "gradients" / "cpu.json"
     if not path.exists():
         return None, {}
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: not a record: not valid JSON ({error})") from None
-    if not isinstance(record, dict) or record.get("kind") != "gradients":
-        raise ValueError(f"{path}: not a record: its kind must be gradients")
-    missing = [name for name in FIELDS if name not in record]
-    if missing:
-        raise ValueError(f"{path}: not a record: it has no {', '.join(missing)}")
+    record = read_other(path, "gradients", FIELDS)
     with np.load(path.with_suffix(".npz")) as pictures:
         return record, {name: pictures[name] for name in pictures.files}
 

@@ -87,12 +87,12 @@ def fetch_mathjax(path=MATHJAX):
     os.replace(part, path)
 
 
-def between(path, text):
-    """Put `text` between the two marks in the file at `path`. Raises ValueError where they are missing."""
-    before, start, rest = path.read_text(encoding="utf-8").partition("<!-- results, by make render -->\n")
-    _, end, after = rest.partition("<!-- end of results -->\n")
+def between(path, text, name="results"):
+    """Put `text` between the two marks of `name` in the file at `path`. Raises ValueError where they are missing."""
+    before, start, rest = path.read_text(encoding="utf-8").partition(f"<!-- {name}, by make render -->\n")
+    _, end, after = rest.partition(f"<!-- end of {name} -->\n")
     if not end:
-        raise ValueError(f"{path.name} lacks the marks around its results")
+        raise ValueError(f"{path.name} lacks the marks around its {name}")
     part = path.with_suffix(".part")
     part.write_text(f"{before}{start}\n{text}\n\n{end}{after}", encoding="utf-8")
     os.replace(part, path)

@@ -7,7 +7,6 @@ records in `data/results` say which are done, and nothing else does. `workflow/R
 import argparse
 import ast
 import json
-import os
 import shlex
 import sys
 from dataclasses import asdict, dataclass
@@ -18,6 +17,7 @@ import torch
 import yaml
 
 from siam import evaluation, runs, training
+from siam.book import between
 from siam.paths import CHECKPOINTS, RESULTS, ROOT
 
 CAMPAIGN = ROOT / "workflow" / "campaign.yaml"
@@ -212,17 +212,6 @@ def status(steps, done):
     return "\n".join(lines)
 
 
-def write_readme(table, path=CAMPAIGN.with_name("README.md")):
-    """Put the table of `status` between its two marks. Raises ValueError where they are missing."""
-    before, start, rest = path.read_text(encoding="utf-8").partition("<!-- status, by make render -->\n")
-    _, end, after = rest.partition("<!-- end of status -->\n")
-    if not end:
-        raise ValueError(f"{path.name} lacks the marks around its table")
-    part = path.with_suffix(".part")
-    part.write_text(f"{before}{start}\n{table}\n\n{end}{after}", encoding="utf-8")
-    os.replace(part, path)
-
-
 def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m siam.campaign", description="What is measured, what is left, what comes next.")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -242,7 +231,7 @@ def main(arguments=None):
             wanted = select(steps, [tier for said in chosen.tier for tier in said.split(",")], chosen.device)
             print(script(following(wanted, done, chosen.minutes), chosen.minutes), end="")
         elif chosen.command == "readme":
-            write_readme(status(steps, done))
+            between(CAMPAIGN.with_name("README.md"), status(steps, done), "status")
         else:
             print(status(steps, done))
     except (OSError, ValueError) as error:

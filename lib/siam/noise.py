@@ -24,7 +24,7 @@ def sample(t, D, F=None):
     if F is not None:
         # A product and a sum, not F @ z: under autocast a matrix product would round the noise to bf16.
         noise = noise + (F * torch.randn(F.shape[-1], device=F.device)).sum(-1)
-    if t.dim() == 4 and D.dim() == 3:  # activations: laid out as they are, or the sum takes 15 times as long
+    if t.dim() == 4 and D.dim() == 3:  # activations: laid out as they are, or the sum takes many times as long
         noise = noise.unsqueeze(0).to(t.dtype, memory_format=torch.channels_last)
     return t + noise
 

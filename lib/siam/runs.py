@@ -21,6 +21,7 @@ from pathlib import Path
 
 from scipy.stats import beta
 
+from siam.files import read_json
 from siam.paths import RESULTS, ROOT
 
 TIERS = ("smoke", "cpu", "fast", "paper")  # worst to best
@@ -276,10 +277,7 @@ def _finite(value):
 def read(path):
     """The record stored at `path`, a dict. Raises ValueError, one line, for a corrupt or foreign file."""
     path = Path(path)
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: not a record: not valid JSON ({error})") from None
+    record = read_json(path)
     run = _check(record, path)
     if path.stem != run.id:
         raise ValueError(f"{path}: not a record: its run has the id {run.id}, its name says {path.stem}")

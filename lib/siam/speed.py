@@ -4,11 +4,11 @@ Ratios and shares are compared across devices; seconds are shown for GPUs only, 
 about its other users than about the code.
 """
 
-import json
 from pathlib import Path
 
 import pandas as pd
 
+from siam.files import read_other
 from siam.paths import RESULTS
 from siam.style import NOT_YET, Table
 
@@ -22,16 +22,7 @@ FIELDS = ("device", "versions", "date", "rounds", "threads", "cores", "clock", "
 
 def read(path):
     """The record at `path`, a dict. Raises ValueError, one line, for a file that is none."""
-    try:
-        record = json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: not a record: not valid JSON ({error})") from None
-    if not isinstance(record, dict) or record.get("kind") != "throughput":
-        raise ValueError(f"{path}: not a record: its kind must be throughput")
-    missing = [name for name in FIELDS if name not in record]
-    if missing:
-        raise ValueError(f"{path}: not a record: it has no {', '.join(missing)}")
-    return record
+    return read_other(path, "throughput", FIELDS)
 
 
 def records(folder=RESULTS):

@@ -10,7 +10,6 @@ units is about 0.06 of the pixel range). With e = ε ‖w‖₁ and t = s ‖w�
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from scipy import stats
 from scipy.special import ndtr
 
 from siam import runs
+from siam.files import read_json
 from siam.paths import CHECKPOINTS, RESULTS
 from siam.style import INK, NOT_YET, Figure, Table
 from siam.theory_figures import BLUE, GREEN, PINK, VERMILLION, drawing, mean_interval, shown
@@ -243,10 +243,7 @@ def measure(path=RECORD, **sizes):
 
 def load(path=RECORD):
     """The record, a dict. Raises ValueError, one line, for a file that is none."""
-    try:
-        record = json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: not a record: not valid JSON ({error})") from None
+    record = read_json(path)
     missing = {"svm", "directions", "versions", "commit"} - set(record)
     if record.get("kind") != "svm" or missing:
         raise ValueError(f"{path}: not a record of the SVM: it lacks {', '.join(sorted(missing)) or 'its kind'}")
@@ -356,11 +353,15 @@ def expected_loss(path=RECORD):
     return Figure(panels, look, caption, Table(pd.DataFrame(rows), "Expected worst hinge loss, ± two standard errors", 1))
 
 
+def _nothing(caption):
+    return Table(pd.DataFrame([["all", NOT_YET]], columns=["Rows", "Loss"]), caption, 1)
+
+
 def averages(path=RECORD):
     """Table: means over the test images of eq. (13), of what it is without noise and of eq. (15), by strength of noise."""
     record = _there(path)
     if record is None:
-        return Table(pd.DataFrame([["all", NOT_YET]], columns=["Rows", "Loss"]), "Means over test images", 1)
+        return _nothing("Means over test images")
     svm = record["svm"]
     m, e, rows = np.array(svm["margins"]), svm["epsilon"] * svm["l1"], []
     for s in (0, *_strengths(svm)):
@@ -478,7 +479,7 @@ def losses(path=RECORD):
     """Table: what one step of ε adds to the expected cross-entropy, by the direction it takes."""
     record = _there(path)
     if record is None:
-        return Table(pd.DataFrame([["all", NOT_YET]], columns=["Rows", "Loss"]), "One step of ε", 1)
+        return _nothing("One step of ε")
     rows = []
     for network, settings in _by_network(record)[0]:
         for row in settings.values():

@@ -1,0 +1,26 @@
+"""Reading what lies in data/results: JSON, or one line that says why it is none."""
+
+import json
+from pathlib import Path
+
+
+def read_json(path):
+    """The JSON at `path`. Raises ValueError, one line that names the file, where it is none."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: not a record: not valid JSON ({error})") from None
+
+
+def read_other(path, kind, fields):
+    """The record at `path` of a measurement that is no run, a dict with `kind` and `fields`.
+
+    Raises ValueError, one line that names the file, where it is none.
+    """
+    record = read_json(path)
+    if not isinstance(record, dict) or record.get("kind") != kind:
+        raise ValueError(f"{path}: not a record: its kind must be {kind}")
+    missing = [name for name in fields if name not in record]
+    if missing:
+        raise ValueError(f"{path}: not a record: it has no {', '.join(missing)}")
+    return record
