@@ -24,7 +24,7 @@ def checkpoints(tmp_path_factory):
 
 def asked(checkpoints, **fields):
     fields = dict(attacks=["pgd"], sigmas=[0.2], seeds=[0], draws=4, split="sample-test", images=30, batch_size=10,
-                  steps=2) | fields  # fmt: skip
+                  steps=[2]) | fields  # fmt: skip
     return evaluation.requested("a", checkpoints=checkpoints, **fields)
 
 
@@ -86,7 +86,7 @@ def test_a_transferred_attack_is_made_on_its_source(checkpoints, tmp_path, monke
         model = models.classifier("plain")
     path = checkpoints / "source.safetensors"
     models.save(model, path, variant="plain", rank=0, sigma=0.0, label="plain", tier="smoke")
-    (run,) = asked(checkpoints, source="source", source_sigma=0.1, images=10)
+    (run,) = asked(checkpoints, sources=["source"], source_sigma=0.1, images=10)
     assert run.source == models.about(path)["digest"]
     seen, attack = [], evaluation.attacked
     monkeypatch.setattr(evaluation, "attacked", lambda run, model, x, y: seen.append(model) or attack(run, model, x, y))

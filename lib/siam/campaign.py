@@ -22,7 +22,7 @@ from siam.paths import CHECKPOINTS, RESULTS, ROOT
 
 CAMPAIGN = ROOT / "workflow" / "campaign.yaml"
 NOTEBOOKS = {"train": training, "evaluate": evaluation}  # and whose `requested` turns their parameters into runs
-GROUPS = ("a", "b", "c", "d", "e", "f")
+GROUPS = ("a", "b", "c", "d", "e", "f", "g", "h")
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def _step(said, entry, tiers, writers):
     for name in parameters:
         _one_of(f"parameter of {notebook}.ipynb", name, default)
     given = default | parameters
-    used = [given[name] for name in ("start", "checkpoint", "source") if given.get(name) is not None]
+    used = [name for name in (given.get("start"), given.get("checkpoint"), *given.get("sources", ())) if name is not None]
     for name in used:
         _one_of("checkpoint", name, writers)
     needs = tuple(dict.fromkeys(writers[name] for name in used if writers[name]))

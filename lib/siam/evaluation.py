@@ -33,21 +33,22 @@ def digest_of(name, checkpoints=CHECKPOINTS, results=RESULTS):
 
 
 def requested(checkpoint, attacks, sigmas, seeds, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, *,
-              epsilons=(8.0,), samples=(8,), source=None, **fields):  # fmt: skip
+              epsilons=(8.0,), steps=(7,), samples=(8,), sources=(None,), **fields):  # fmt: skip
     """The `runs.EvaluationRun`s of a notebook's parameters, all checked: each attack at each σ and ε with each seed.
 
-    samples are those of EPGD alone. source: name of the checkpoint that a transferred attack is made on, None for
+    samples are those of EPGD alone. sources: names of the checkpoints that a transferred attack is made on, None for
     `checkpoint` itself. `fields` are the run's other fields.
     """
-    several = dict(attacks=attacks, sigmas=sigmas, seeds=seeds, epsilons=epsilons, samples=samples)
+    several = dict(attacks=attacks, sigmas=sigmas, seeds=seeds, epsilons=epsilons, steps=steps, samples=samples, sources=sources)
     for name, values in several.items():
         runs.several(name, values)
     available(device)
-    digest, origin = (name and digest_of(name, checkpoints, results) for name in (checkpoint, source))
+    digest, *origins = (name and digest_of(name, checkpoints, results) for name in (checkpoint, *sources))
     asked = [
-        runs.EvaluationRun(checkpoint, digest, attack=attack, sigma=sigma, seed=seed, epsilon=epsilon, samples=draws,
-                           source=origin, **fields)
-        for seed, sigma, epsilon, draws, attack in product(seeds, sigmas, epsilons, samples, attacks)
+        runs.EvaluationRun(checkpoint, digest, attack=attack, sigma=sigma, seed=seed, epsilon=epsilon, steps=gradients,
+                           samples=draws, source=source, **fields)
+        for source, seed, sigma, epsilon, gradients, draws, attack in
+        product(origins, seeds, sigmas, epsilons, steps, samples, attacks)
     ]  # fmt: skip
     return list({run.id: run for run in asked}.values())  # clean images have no ε, PGD no samples: once is enough
 

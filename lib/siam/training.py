@@ -275,6 +275,7 @@ def checkpoints_of(run):
     """
     unlike = run.variant.startswith("CPNI") and run.rank != 5  # the paper's have rank 5
     base = run.variant + (f" r={run.rank}" if unlike else "")
+    base += f" σ={run.sigma:g}" if run.sigma and run.method != "gauss" else ""
     of = "" if base == "CPNI-W" else f" of {base}"  # and its fine-tuned models start from CPNI-W
     labels = {
         "gauss": {"best": f"Gauss{of}"},
@@ -283,7 +284,7 @@ def checkpoints_of(run):
     unusual = "adversarial" if run.variant == "plain" else "plain"
     more = f"-{run.method}" if run.method == unusual else ""
     more += f"-{run.schedule['tier']}-{run.seed}"
-    return {key: (re.sub("[^a-z0-9]+", "-", f"{label}{more}".lower()), label) for key, label in labels.items()}
+    return {key: (re.sub("[^a-z0-9]+", "-", f"{label}{more}".lower().replace("σ", "sigma")), label) for key, label in labels.items()}
 
 
 def refuse_to_overwrite(run, checkpoints):
