@@ -1,0 +1,91 @@
+"""What two forms of one network say of the images of the live page: `siam.live.record` says what, and picks.
+
+    python -m siam.live.choose        # needs torch; writes data/results/live/images.json
+
+Each image is attacked several times from different random starts, so that what is said of it does not hang on one.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from siam import models, runs
+from siam.attacks import error_of, pgd
+from siam.data import images, pixels
+from siam.folding import Folded
+from siam.live import record
+from siam.paths import CHECKPOINTS
+from siam.seeding import seeded
+from siam.smoothing import tally
+from siam.training import describe
+
+BATCH = 125  # images that share one draw of the weights' noise
+
+
+def without_noise(path):
+    """The network at `path` with its mean weights and no input noise: pixels [N, 3, 32, 32] -> logits [N, 10]."""
+    network = Folded(models.load(path, 0.0))
+    network.D = network.F = None
+    return network
+
+
+def answers(plain, smoothed, x, y, setting, batch):
+    """What both networks say of pixels x [N, 3, 32, 32] with labels y: {name: [N] or [N, attacks]}.
+
+    plain, plain_attacked: the class named without noise; winner, winner_attacked: the class with most votes;
+    votes, votes_attacked: the votes for the image's own class.
+    """
+    how = dict(epsilon=setting["epsilon"] / 255, step_size=setting["step_size"] / 255, steps=setting["steps"])
+
+    def voted(x, *key):
+        counts = tally(smoothed, x, setting["draws"], (setting["seed"], batch, *key)).ranks[-1, :, :, 0]
+        return counts.argmax(1), counts.gather(1, y.unsqueeze(1))[:, 0]
+
+    def attacked(network, *key):
+        with seeded(setting["seed"], batch, *key):
+            return pgd(error_of(network, y), x, **how)
+
+    with torch.no_grad():
+        clean = plain(x).argmax(1)
+    winner, votes = voted(x, "clean")
+    several = []
+    for k in range(setting["attacks"]):
+        of_plain, of_smoothed = attacked(plain, "plain", k), attacked(smoothed, "smoothed", k)
+        with torch.no_grad():
+            several.append((plain(of_plain).argmax(1), *voted(of_smoothed, "attacked", k)))
+    names = ("plain_attacked", "winner_attacked", "votes_attacked")
+    return dict(plain=clean, winner=winner, votes=votes) | {
+        name: torch.stack(columns, 1) for name, columns in zip(names, zip(*several))}  # fmt: skip
+
+
+def measure(n=None, checkpoints=CHECKPOINTS, setting=record.SETTING):
+    """The record of the first n images of the sample, all by default."""
+    path = Path(checkpoints) / f"{record.CHECKPOINT}.safetensors"
+    said = models.about(path)
+    plain, smoothed = without_noise(path), Folded(models.load(path, setting["sigma"]))
+    x, y = images("sample-test", n)
+    began, rows = time.perf_counter(), []
+    for batch, (part, labels) in enumerate(tqdm(list(zip(x.split(BATCH), y.split(BATCH))))):
+        found = dict(label=labels) | answers(plain, smoothed, pixels(part), labels, setting, batch)
+        rows += [dict(zip(found, row)) for row in zip(*(column.tolist() for column in found.values()))]
+    return {"kind": "live", "checkpoint": record.CHECKPOINT, "digest": said["digest"], "label": said["label"],
+            "tier": runs.tier(said["tier"], "sample-test", len(y), "cpu"), "split": "sample-test", "n": len(y),
+            "setting": setting | {"batch_size": BATCH}, "seconds": round(time.perf_counter() - began, 1),
+            **runs.provenance(describe("cpu")), "images": rows}  # fmt: skip
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(prog="python -m siam.live.choose", description=__doc__.split("\n")[0])
+    parser.parse_args(arguments)
+    try:
+        print(record.write(measure()))
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

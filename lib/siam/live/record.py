@@ -1,0 +1,89 @@
+"""What was measured of the images of the live page, and the rule that picks those it shows. No torch.
+
+The record, data/results/live/images.json, is made by `siam.live.choose`. It compares two networks that share their
+weights: one with all its noise, answering by M votes, and one without any, answering once. Each faces PGD made against
+itself.
+"""
+
+import json
+import os
+from pathlib import Path
+
+from siam.files import read_other
+from siam.paths import RESULTS
+from siam.runs import clopper_pearson
+
+# The best network of the cpu tier; σ and M are those with the highest accuracy under PGD on held-out training images.
+CHECKPOINT = "epgd-converged-cpu-0"
+SETTING = {"sigma": 0.36, "draws": 64, "epsilon": 8, "step_size": 2, "steps": 7, "samples": 1, "attacks": 4, "seed": 0}
+SHOWN = 20
+FIELDS = ("checkpoint", "digest", "label", "tier", "n", "setting", "images")
+
+# The groups of images, in the order of the page: key -> what it is called.
+GROUPS = {
+    "rescued": "Smoothing rescues",
+    "harmed": "Smoothing harms",
+    "lost": "Smoothing does not help",
+    "safe": "Never in danger",
+}
+
+
+def group(image):
+    """The group of one image of the record, or None.
+
+    Of an image that the network without noise gets right while nothing is done to it, there are the answers after the
+    attacks: without noise right (R) or wrong (W), and so the vote. W R is rescued, R W harmed, W W lost, R R safe. None
+    where an answer depends on the random start of the attack.
+    """
+    label = image["label"]
+    plain, smoothed = ({answer == label for answer in image[name]} for name in ("plain_attacked", "winner_attacked"))
+    if image["plain"] != label or len(plain) > 1 or len(smoothed) > 1:
+        return None
+    return {(False, True): "rescued", (True, False): "harmed", (False, False): "lost", (True, True): "safe"}[
+        plain.pop(), smoothed.pop()]
+
+
+def choose(images, shown=SHOWN):
+    """The numbers of the `shown` images of the page, group by group.
+
+    In turn each group gives one image, while it has any: of its images not yet taken the one whose class has been
+    taken least often so far, and of several the first in the sample's order.
+    """
+    left = {key: [i for i, image in enumerate(images) if group(image) == key] for key in GROUPS}
+    taken, classes = {key: [] for key in GROUPS}, [0] * 10
+    while sum(map(len, taken.values())) < shown and any(left.values()):
+        for key in (key for key in GROUPS if left[key]):
+            i = min(left[key], key=lambda i: (classes[images[i]["label"]], i))
+            left[key].remove(i)
+            if sum(map(len, taken.values())) < shown:
+                taken[key].append(i)
+                classes[images[i]["label"]] += 1
+    return {key: sorted(numbers) for key, numbers in taken.items()}
+
+
+def robust(record, n):
+    """How often the vote is right about the first n images after the first attack on each: correct, n, low, high."""
+    correct = sum(image["winner_attacked"][0] == image["label"] for image in record["images"][:n])
+    low, high = clopper_pearson(correct, n)
+    return {"correct": correct, "n": n, "low": round(low, 6), "high": round(high, 6)}
+
+
+def path(results=RESULTS):
+    return Path(results) / "live" / "images.json"
+
+
+def read(results=RESULTS):
+    """The record, a dict, or None where nothing was measured. Raises ValueError, one line, for a file that is none."""
+    return read_other(path(results), "live", FIELDS) if path(results).exists() else None
+
+
+def write(record, results=RESULTS):
+    """Write the record whole or not at all, one line for each image, and return its path."""
+    file, images = path(results), record["images"]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    head = json.dumps(record | {"images": []}, indent=1, ensure_ascii=False)
+    lines = ",\n".join("  " + json.dumps(image) for image in images)
+    part = file.with_suffix(".part")
+    part.write_text(head.replace('"images": []', f'"images": [\n{lines}\n ]') + "\n", encoding="utf-8")
+    os.replace(part, file)
+    return file
