@@ -44,8 +44,8 @@ def name_of(checkpoint, attack, sigma):
 
 
 def asked(checkpoint, digest, attack, sigma, **fields):
-    """The evaluation whose votes are counted: 500 test images, 128 passes, bf16, batches and attack as in the book's."""
-    fields = dict(images=500, draws=128, precision="bf16") | fields
+    """The evaluation whose votes are counted: 1,000 test images, 128 passes, bf16, batches and attack as in the book's."""
+    fields = dict(images=1000, draws=128, precision="bf16") | fields
     return runs.EvaluationRun(checkpoint, digest, attack=attack, sigma=sigma, **fields)
 
 

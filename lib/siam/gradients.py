@@ -1,6 +1,6 @@
 """Do a network's gradients look like something? Large targeted attacks, judged by class means and by other networks.
 
-    python -m siam.gradients --images 500
+    python -m siam.gradients
 
 Section 4.2 of the paper, after Kaur et al. (2019): if gradients are perceptually aligned, a strong attack towards a
 class makes the image look like that class. "Looks like" is measured twice: by the cosine between what the attack added
@@ -34,6 +34,8 @@ ARMS = {
     "plain": ("plain", "plain-cpu-0", 0.0, 1),
     "plain-noise-1": ("plain, σ = 0.24", "plain-cpu-0", 0.24, 1),
     "plain-noise-8": ("plain, σ = 0.24", "plain-cpu-0", 0.24, 8),
+    "trained-1": ("trained on noise, σ = 1", "plain-sigma-1-cpu-0", 1.0, 1),
+    "trained-8": ("trained on noise, σ = 1", "plain-sigma-1-cpu-0", 1.0, 8),
     "adversarial": ("plain adversarial", "plain-adversarial-cpu-0", 0.0, 1),
     "cpni-1": ("CPNI-W", "cpni-w-cpu-0", 0.0, 1),
     "cpni-8": ("CPNI-W", "cpni-w-cpu-0", 0.0, 8),
@@ -257,7 +259,7 @@ def measure(n, results=RESULTS, checkpoints=CHECKPOINTS, means=None, progress=Tr
     digests, known_by = identity(checkpoints)
     partial = Path(results) / ".partial" / "gradients"
     partial.mkdir(parents=True, exist_ok=True)
-    x, y = images("sample-test", n)  # which are the first n of the split test
+    x, y = images("test", n)
     x, target = pixels(x), wanted(y)
     means = class_means(*images("train")) if means is None else means
     judges = {judge: network(checkpoint, 0.0, checkpoints) for judge, checkpoint in JUDGES.items()}
@@ -302,7 +304,7 @@ def measure(n, results=RESULTS, checkpoints=CHECKPOINTS, means=None, progress=Tr
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m siam.gradients", description=__doc__.split("\n")[0])
-    parser.add_argument("--images", type=int, default=500, metavar="N", help=f"the first N test images, a multiple of {BATCH}, at most 500")
+    parser.add_argument("--images", type=int, default=1000, metavar="N", help=f"the first N test images, a multiple of {BATCH}")
     chosen = parser.parse_args(arguments)
     try:
         record = measure(chosen.images)
