@@ -23,7 +23,7 @@ SMOKE := rm -rf $(TRIED) && mkdir -p $(TRIED) && cp -r data/checkpoints $(TRIED)
 export MPLBACKEND := agg
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help book test try lab data campaign campaign-script env env-dev env-lab env-campaign assets render html clean
+.PHONY: help book test try lab data campaign campaign-script env env-dev env-lab env-campaign assets engine render html clean
 .DELETE_ON_ERROR:
 
 help:  ## list what can be made
@@ -60,11 +60,14 @@ render: $(RENDERED) $(VENV)/rendered/readme  ## re-render the notebooks whose re
 html: env assets  ## build the book as the notebooks stand
 	$(JUPYTER_BOOK) build book/ --all -W --keep-going
 
-assets: book/assets/mathjax-tex-svg-full.js  ## fetch and verify MathJax
+assets: book/assets/mathjax-tex-svg-full.js book/assets/live/images.js  ## fetch and verify MathJax, export the live page's network
 env: $(VENV)/book  ## the book's environment, no torch
 env-dev: $(VENV)/dev  ## that, with torch and the tests
 env-lab: $(VENV)/lab  ## that, with JupyterLab
 env-campaign: $(VENV)/campaign  ## the tests' environment, with Snakemake
+
+engine: env-dev  ## compile the live page's engine to WebAssembly
+	$(RUN) -m siam.live.build
 
 clean:  ## remove the built book (the environment: rm -r .venv)
 	rm -rf book/_build
@@ -95,6 +98,10 @@ $(VENV)/campaign: requirements-campaign.txt $(VENV)/dev
 
 book/assets/mathjax-tex-svg-full.js: | $(VENV)/book
 	$(RUN) -m siam.book mathjax
+
+# The last of the scripts that the live page loads.
+book/assets/live/images.js: lib/siam/export.py lib/siam/live/record.py lib/siam/live/engine.wasm data/checkpoints $(VENV)/book
+	$(RUN) -m siam.export
 
 $(VENV)/rendered/readme: README.md $(SOURCES) $(VENV)/book
 	$(RUN) -m siam.book readme

@@ -1,0 +1,237 @@
+"""A checkpoint for the live page: BatchNorm folded, in two parts of bytes, the first of which is enough to vote.
+
+    python -m siam.export [CHECKPOINT [FOLDER]]
+
+writes what the live page loads into FOLDER, as scripts, since a page opened as a file can load nothing else: by default
+the book's network into the book. No torch.
+
+A part is little-endian: a header of 48 bytes (8: magic; 16: the checkpoint's digest; three int32: the rank of the
+noise, the numbers n of weights and c of output channels; zeros), and then, with W ≈ scale · (256 · high + low),
+
+| part   | magic      | what follows                                                                                     |
+|--------|------------|--------------------------------------------------------------------------------------------------|
+| coarse | `siamCRS1` | high int8 [n], scale float32 [c], bias float32 [c]                                               |
+| fine   | `siamFIN1` | low int8 [n], D uint8 [n], F int8 [rank, n], the scales of D float32 [c], those of F float32 [c] |
+
+n runs over the layers in the order of `LAYERS`, in each over [kernel, kernel, inputs, outputs]; scales belong to output
+channels. The last layer's ten outputs are padded to sixteen. `lib/siam/live/engine.c` is the other reader.
+"""
+
+import argparse
+import base64
+import hashlib
+import struct
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from siam import cifar10
+from siam.live.record import CHECKPOINT
+from siam.paths import CHECKPOINTS, ROOT
+from siam.runs import VARIANTS
+
+ENGINE = Path(__file__).parent / "live" / "engine.wasm"
+FOLDER = ROOT / "book" / "assets" / "live"
+IMAGES = 100
+HEADER = struct.Struct("<8s16s3i12x")
+COARSE, FINE = b"siamCRS1", b"siamFIN1"
+EPS = 1e-5  # of BatchNorm, torch's default
+
+
+def _layers():
+    yield "conv", "norm"
+    for block in range(9):
+        name = f"blocks.{block}"
+        yield f"{name}.conv1", f"{name}.norm1"
+        if block in (3, 6):
+            yield f"{name}.shortcut.0", f"{name}.shortcut.1"
+        yield f"{name}.conv2", f"{name}.norm2"
+    yield "linear", None
+
+
+LAYERS = tuple(_layers())  # as in siam.folding: each with the BatchNorm that follows it
+
+
+def checkpoint(path):
+    """The tensors of a checkpoint by name, and what it says of itself with its digest.
+
+    Raises FileNotFoundError, and ValueError where the file is no checkpoint of ours or has noise the page cannot draw.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint {path.name}; there are: {', '.join(names(path.parent)) or 'none'}")
+    try:
+        with safe_open(path, "numpy") as file:
+            said = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path.name} is not a checkpoint: {str(error).splitlines()[0]}") from None
+    if said.get("variant") not in VARIANTS:
+        raise ValueError(f"{path.name} is not a checkpoint of this package: its variant is {said.get('variant')!r}")
+    if said["variant"].endswith("A-a"):
+        able = ", ".join(name for name in VARIANTS if not name.endswith("A-a"))
+        raise ValueError(f"{path.name} is a {said['variant']}: the live page draws no activation noise, only {able}")
+    return tensors, said | {"digest": hashlib.sha256(path.read_bytes()).hexdigest()[:16]}
+
+
+def names(folder=CHECKPOINTS):
+    """The names of the checkpoints in a folder."""
+    return sorted(path.stem for path in Path(folder).glob("*.safetensors"))
+
+
+def folded(tensors):
+    """W, D, F and bias of each of `LAYERS` as lists: W, D [kernel, kernel, inputs, outputs], F with [rank] before, bias.
+
+    BatchNorm's scale multiplies the weights and their noise alike (see siam.folding). D is zero where there is no
+    noise, and the rank of F then 0. Raises ValueError where a tensor of the network is missing.
+    """
+    found = []
+    try:
+        for layer, norm in LAYERS:
+            weight, noise = tensors[f"network.{layer}.weight"], f"network.{layer}.weight_noise"
+            D, F = np.zeros_like(weight), np.zeros((*weight.shape, 0), np.float32)
+            if f"{noise}.alpha" in tensors:
+                D = D + tensors[f"{noise}.alpha"] * weight.std(ddof=1)
+            elif f"{noise}.d" in tensors:
+                D, F = np.sqrt(np.abs(weight.std(ddof=1) * tensors[f"{noise}.d"])), tensors[f"{noise}.F"]
+            if norm is None:
+                scale, bias = np.ones(len(weight), np.float32), tensors[f"network.{layer}.bias"]
+            else:
+                mean, variance, gain, shift = (
+                    tensors[f"network.{norm}.{name}"] for name in ("running_mean", "running_var", "weight", "bias")
+                )
+                scale = gain / np.sqrt(variance + np.float32(EPS))
+                bias = shift - mean * scale
+            scale = scale.reshape(-1, *[1] * (weight.ndim - 1))
+            found.append([_ordered(weight * scale), _ordered(np.abs(D * scale)), _ordered(F * scale[..., None]), bias])
+    except KeyError as error:
+        raise ValueError(f"the checkpoint has no {error.args[0]}: it is not of our ResNet-20") from None
+    W, D, F, bias = map(list, zip(*found))
+    rank = max(len(f) for f in F)
+    F = [f if len(f) else np.zeros((rank, *w.shape), np.float32) for w, f in zip(W, F)]
+    spare = -len(bias[-1]) % 16  # the last layer's outputs come in whole vectors
+    for tensor in (W, D, F, bias):
+        tensor[-1] = np.pad(tensor[-1], [(0, 0)] * (tensor[-1].ndim - 1) + [(0, spare)])
+    return W, D, F, bias
+
+
+def _ordered(t):
+    """t [outputs, inputs(, kernel, kernel)(, rank)] -> [(rank, )kernel, kernel, inputs, outputs]; W and D have no rank."""
+    if t.ndim in (2, 3):  # the linear layer, as a 1 × 1 convolution
+        t = t[:, :, None, None]
+    return t.transpose(4, 2, 3, 1, 0) if t.ndim == 5 else t.transpose(2, 3, 1, 0)
+
+
+def quantised(layers, most):
+    """Whole numbers of size `most` at the most and the scale of each output channel: int32 [..., n], float32 [c]."""
+    scales = [np.abs(t).reshape(-1, t.shape[-1]).max(0, initial=0) / np.float32(most) for t in layers]
+    whole = [np.rint(t / np.where(scale > 0, scale, 1)).astype(np.int32) for t, scale in zip(layers, scales)]
+    leading = layers[0].ndim - 4
+    return np.concatenate([t.reshape(*t.shape[:leading], -1) for t in whole], -1), np.concatenate(scales)
+
+
+def parts(path):
+    """The two parts, as bytes, of the checkpoint at `path`; raises as `checkpoint` and `folded` do."""
+    tensors, said = checkpoint(path)
+    W, D, F, bias = folded(tensors)
+    whole, scale = quantised(W, 127 * 256 + 127)
+    high = (whole + 128) >> 8
+    D, D_scale = quantised(D, 255)
+    F, F_scale = quantised(F, 127)
+    said = said["digest"].encode(), len(F), len(whole), len(scale)
+    coarse = [HEADER.pack(COARSE, *said), high.astype(np.int8), scale, np.concatenate(bias)]
+    fine = [HEADER.pack(FINE, *said), (whole - 256 * high).astype(np.int8), D.astype(np.uint8), F.astype(np.int8),
+            D_scale, F_scale]  # fmt: skip
+    return tuple(b"".join(p if isinstance(p, bytes) else p.tobytes() for p in part) for part in (coarse, fine))
+
+
+def read(coarse, fine=None):
+    """What the two parts say: digest, rank, W [n], bias [c] and, from the fine one, D [n] and F [rank, n], as a dict.
+
+    Raises ValueError for bytes that are no such parts, or not of one checkpoint.
+    """
+    (magic, *said), rest = HEADER.unpack_from(coarse), memoryview(coarse)[HEADER.size :]
+    digest, rank, n, c = said
+    if magic != COARSE:
+        raise ValueError(f"the coarse part begins with {magic!r}, not {COARSE!r}")
+    high, scale, bias = rest[:n], rest[n : n + 4 * c], rest[n + 4 * c :]
+    whole = 256 * np.frombuffer(high, np.int8).astype(np.int32)
+    scale, found = _spread(scale), {"digest": digest.decode(), "rank": rank, "bias": np.frombuffer(bias, np.float32)}
+    if fine is not None:
+        if HEADER.unpack_from(fine) != (FINE, *said):
+            raise ValueError("the fine part is not of the coarse part's checkpoint")
+        rest = memoryview(fine)[HEADER.size :]
+        bytes_, scales = rest[: (2 + rank) * n], rest[(2 + rank) * n :]
+        whole += np.frombuffer(bytes_[:n], np.int8)
+        found["D"] = np.frombuffer(bytes_[n : 2 * n], np.uint8) * _spread(scales[: 4 * c])
+        found["F"] = np.frombuffer(bytes_[2 * n :], np.int8).reshape(rank, n) * _spread(scales[4 * c :])
+    return found | {"W": whole * scale}
+
+
+def _spread(scales):
+    """Scales of output channels as bytes -> those of the weights [n]."""
+    scales, spread, first = np.frombuffer(scales, np.float32), [], 0
+    for inputs, outputs, kernel in SHAPES:
+        spread.append(np.tile(scales[first : first + outputs], kernel * kernel * inputs))
+        first += outputs
+    return np.concatenate(spread)
+
+
+def _shapes():
+    yield 3, 16, 3
+    for block in range(9):
+        outputs = 16 << block // 3
+        projected = block in (3, 6)
+        inputs = outputs // 2 if projected else outputs
+        yield inputs, outputs, 3
+        if projected:
+            yield inputs, outputs, 1
+        yield outputs, outputs, 3
+    yield 64, 16, 1
+
+
+SHAPES = tuple(_shapes())  # inputs, outputs, kernel of each of LAYERS as the parts hold it
+
+
+def sample(indices):
+    """Test images of the shipped sample: a label each as uint8 [n], then pixels 0 to 255 as uint8 [n, 3, 32, 32]."""
+    shipped, indices = cifar10.sample(), list(indices)
+    labels, images = (shipped[f"test_{name}"][indices] for name in ("labels", "images"))
+    return labels.astype(np.uint8).tobytes() + np.ascontiguousarray(images.transpose(0, 3, 1, 2)).tobytes()
+
+
+def script(name, content):
+    """A script that hands `content`, deflated (zlib) and in base64, to the page as its part `name`."""
+    return f'siamLive.part("{name}", "{base64.b64encode(zlib.compress(content, 9)).decode()}");\n'
+
+
+def write(path, folder):
+    """Write the parts of the checkpoint at `path`, the engine and the first images of the sample into `folder`."""
+    coarse, fine = parts(path)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    contents = {"engine": ENGINE.read_bytes(), "coarse": coarse, "fine": fine, "images": sample(range(IMAGES))}
+    for name, content in contents.items():
+        part = folder / f"{name}.js.part"
+        part.write_text(script(name, content))
+        part.replace(folder / f"{name}.js")
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(prog="python -m siam.export", description="Write what the live page loads.")
+    parser.add_argument("checkpoint", nargs="?", default=CHECKPOINT,
+                        help=f"a file, or one of {', '.join(names())} (%(default)s)")
+    parser.add_argument("folder", nargs="?", type=Path, default=FOLDER, help="where the scripts go (%(default)s)")
+    chosen = parser.parse_args(arguments)
+    path = Path(chosen.checkpoint)
+    try:
+        write(path if path.is_file() else CHECKPOINTS / f"{path.name}.safetensors", chosen.folder)
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()
