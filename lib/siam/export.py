@@ -20,6 +20,7 @@ channels. The last layer's ten outputs are padded to sixteen. `lib/siam/live/eng
 import argparse
 import base64
 import hashlib
+import math
 import struct
 import sys
 import zlib
@@ -129,8 +130,8 @@ def quantised(layers, most):
     """Whole numbers of size `most` at the most and the scale of each output channel: int32 [..., n], float32 [c]."""
     scales = [np.abs(t).reshape(-1, t.shape[-1]).max(0, initial=0) / np.float32(most) for t in layers]
     whole = [np.rint(t / np.where(scale > 0, scale, 1)).astype(np.int32) for t, scale in zip(layers, scales)]
-    leading = layers[0].ndim - 4
-    return np.concatenate([t.reshape(*t.shape[:leading], -1) for t in whole], -1), np.concatenate(scales)
+    flat = [t.reshape(*t.shape[:-4], math.prod(t.shape[-4:])) for t in whole]
+    return np.concatenate(flat, -1), np.concatenate(scales)
 
 
 def parts(path):

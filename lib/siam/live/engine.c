@@ -482,6 +482,7 @@ EXPORT(logits) float *logits(void) { return logits_; }             // [10] of th
 EXPORT(gradient) float *gradient(void) { return pixel_gradient; }  // [3][32][32], per pixel unit
 EXPORT(weights) float *weights(void) { return exact; }             // for tests: call refresh() after writing
 EXPORT(biases) float *biases(void) { return bias; }
+EXPORT(drawn) const float *drawn_weights(void) { return drawn; }   // those of the last pass
 EXPORT(refresh) void refresh(void) { holds.there = 0; }
 
 // Where a part of so many bytes is to be written before `load`; NULL where it is too long.
