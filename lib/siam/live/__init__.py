@@ -1,0 +1,116 @@
+"""The network itself, live: in the book a page that runs in the browser, in JupyterLab a widget for any checkpoint.
+
+    from siam.live import Live, page
+    Live("data/checkpoints/gauss-cpu-0.safetensors")    # in JupyterLab
+    page()                                              # in the book
+
+    python -m siam.live FOLDER                          # the scripts and the network that the book's page loads
+
+No torch: the network is `engine.wasm`, the front end the scripts of this folder, one source for both.
+"""
+
+import json
+import zlib
+from pathlib import Path
+
+import anywidget
+import traitlets as t
+
+from siam import cifar10, export
+from siam.live import record as records
+from siam.live.static import Page
+from siam.paths import CHECKPOINTS, RESULTS
+
+FOLDER = Path(__file__).parent
+FRONT_END = ("engine.js", "votes.js", "lab.js", "view.js", "page.js")
+CONTROLS = ("sigma", "draws", "epsilon", "steps", "samples")
+
+
+def source(*names):
+    """The scripts of this folder, one after the other."""
+    return "\n".join((FOLDER / name).read_text(encoding="utf-8") for name in names)
+
+
+def style():
+    """The style of the page: the explorer's, which it shares, and its own."""
+    return (FOLDER.parent / "explorer.css").read_text(encoding="utf-8") + source("live.css")
+
+
+def about(record, digest=None, noisy=True):
+    """What the front end is told of the images, the opening setting and the recorded accuracy, as plain lists and dicts.
+
+    The groups and the recorded accuracy are left out where `digest` says that the network is another than the record's.
+    """
+    known = digest in (None, record["digest"])
+    chosen = records.choose(record["images"])
+    groups = [{"key": key, "title": title, "count": sum(records.group(image) == key for image in record["images"])}
+              for key, title in records.GROUPS.items()]  # fmt: skip
+    setting = {name: record["setting"][name] for name in CONTROLS}
+    return {
+        "images": [{"number": i, "label": record["images"][i]["label"], "group": key if known else "all"}
+                   for key in records.GROUPS for i in chosen[key]],
+        "groups": groups if known else [{"key": "all", "title": "Test images", "count": None}],
+        "n": record["n"],
+        "setting": setting,
+        "noisy": noisy,
+        "pixel_std": round(sum(cifar10.STD) / len(cifar10.STD), 4),
+        "book": records.robust(record, export.IMAGES) | {"setting": setting | {"weightNoise": True}} if known else None,
+        "tier": record["tier"],
+    }  # fmt: skip
+
+
+def shown(record):
+    """The bytes of the images that the page shows, in its order."""
+    return export.sample([image["number"] for image in about(record)["images"]])
+
+
+def page(results=RESULTS):
+    """The book's page: without a script a picture and a table of what was measured, which the script replaces."""
+    record = records.read(results)
+    return Page(record, record and about(record))
+
+
+def write(folder, checkpoints=CHECKPOINTS, results=RESULTS):
+    """Write all that the book's page loads into `folder`. Raises ValueError for a checkpoint that is not the record's."""
+    record, folder = records.read(results), Path(folder)
+    path = Path(checkpoints) / f"{records.CHECKPOINT}.safetensors"
+    export.write(path, folder)
+    _, said = export.checkpoint(path)
+    if said["digest"] != record["digest"]:
+        raise ValueError(f"{path.name} has the digest {said['digest']}, the record of the images {record['digest']}:"
+                         " run python -m siam.live.choose")
+    start = f"siamLive.start({json.dumps(source('worker.js'))}, {json.dumps(style())});\n"
+    for name, text in {
+        "shown": export.script("shown", shown(record)),
+        "live": source(*FRONT_END, "book.js") + start,
+    }.items():
+        part = folder / f"{name}.js.part"
+        part.write_text(text, encoding="utf-8")
+        part.replace(folder / f"{name}.js")
+
+
+class Live(anywidget.AnyWidget):
+    """The live page with the network of a checkpoint (a path), in JupyterLab; it runs in the reader's browser.
+
+    The images are those of the book's page. Raises as `siam.export.parts` does, in one line, for a file that is no
+    checkpoint or has noise that the page cannot draw.
+    """
+
+    _css = style()
+    _esm = source(*FRONT_END, "widget.js")
+
+    about = t.Dict().tag(sync=True)
+    worker = t.Unicode(source("worker.js")).tag(sync=True)
+    engine = t.Bytes(zlib.compress(export.ENGINE.read_bytes())).tag(sync=True)
+    coarse = t.Bytes().tag(sync=True)
+    fine = t.Bytes().tag(sync=True)
+    shown = t.Bytes().tag(sync=True)
+    images = t.Bytes().tag(sync=True)
+
+    def __init__(self, checkpoint):
+        coarse, fine = export.parts(checkpoint)
+        _, said = export.checkpoint(checkpoint)
+        record = records.read()
+        packed = {"coarse": coarse, "fine": fine, "shown": shown(record), "images": export.sample(range(export.IMAGES))}
+        super().__init__(about=about(record, said["digest"], said["variant"] != "plain"),
+                         **{name: zlib.compress(content) for name, content in packed.items()})

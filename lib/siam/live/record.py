@@ -31,13 +31,17 @@ GROUPS = {
 def group(image):
     """The group of one image of the record, or None.
 
-    Of an image that the network without noise gets right while nothing is done to it, there are the answers after the
-    attacks: without noise right (R) or wrong (W), and so the vote. W R is rescued, R W harmed, W W lost, R R safe. None
-    where an answer depends on the random start of the attack.
+    All are images that the network without noise gets right while nothing is done to them. If the vote is wrong about the
+    untouched image, smoothing harms. Else what counts are the answers after the attacks: without noise right (R) or wrong
+    (W), and so the vote: W R is rescued, R W harmed, W W lost, R R safe. None where that depends on the attack's start.
     """
     label = image["label"]
+    if image["plain"] != label:
+        return None
+    if image["winner"] != label:
+        return "harmed"
     plain, smoothed = ({answer == label for answer in image[name]} for name in ("plain_attacked", "winner_attacked"))
-    if image["plain"] != label or len(plain) > 1 or len(smoothed) > 1:
+    if len(plain) > 1 or len(smoothed) > 1:
         return None
     return {(False, True): "rescued", (True, False): "harmed", (False, False): "lost", (True, True): "safe"}[
         plain.pop(), smoothed.pop()]

@@ -1,0 +1,95 @@
+// The state of the live page and the work it asks for: attacks and votes through the engine, each done once.
+
+const RANGES = { sigma: [0, 0.5], draws: [1, 512], epsilon: [0, 35], steps: [1, 30], samples: [1, 32], seed: [0, 1e6] };
+const WHOLE = ["draws", "epsilon", "steps", "samples", "seed"];
+
+// ---- the state -----------------------------------------------------------------------------------------------------
+
+// The state in a link's fragment, and back: what is missing, unknown or out of range stays as in `opening`.
+const fragment = (state) => `#${new URLSearchParams(Object.entries(state).map(([key, value]) =>
+  [key, typeof value === "boolean" ? Number(value) : value]))}`;
+
+function restored(hash, opening, images) {
+  const asked = new URLSearchParams(hash.replace(/^#/, ""));
+  const state = { ...opening };
+  for (const [key, [low, high]] of Object.entries(RANGES)) {
+    const value = Number(asked.get(key) ?? NaN);
+    if (!(value >= low && value <= high) || (WHOLE.includes(key) && !Number.isInteger(value))) continue;
+    if (["draws", "samples"].includes(key) && !Number.isInteger(Math.log2(value))) continue;
+    state[key] = value;
+  }
+  for (const key of ["attacked", "weightNoise"]) {
+    if (["0", "1"].includes(asked.get(key))) state[key] = asked.get(key) === "1";
+  }
+  if (RULES.some(({ key }) => key === asked.get("rule"))) state.rule = asked.get("rule");
+  if (images.includes(Number(asked.get("image") ?? NaN))) state.image = Number(asked.get("image"));
+  return state;
+}
+
+// Bytes as siam.export has them, labels and then pixels -> [{label, pixels Float32Array [3072] in [0, 1]}].
+function unpacked(bytes) {
+  const n = bytes.length / 3073;
+  return Array.from({ length: n }, (_, i) => ({
+    label: bytes[i], pixels: Float32Array.from(bytes.subarray(n + 3072 * i, n + 3072 * (i + 1)), (v) => v / 255) }));
+}
+
+// Deflated bytes -> bytes.
+async function inflated(bytes) {
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
+}
+
+// ---- the work ------------------------------------------------------------------------------------------------------
+
+// Attacks and votes through the engine, each done once: what is asked of an image that `id` names (not null) is kept.
+function laboratory(engine) {
+  const attacked = new Map();
+  const voted = new Map();
+  let exact = false;
+  const keep = (map, key, value) => { // the latest few dozen
+    map.delete(key);
+    map.set(key, value);
+    if (map.size > 60) map.delete(map.keys().next().value);
+    return value;
+  };
+  const noise = ({ sigma, weightNoise, seed }) => ({ sigma, weightNoise: weightNoise && exact, seed });
+
+  return {
+    ready: engine.exact.then(() => { exact = true; attacked.clear(); voted.clear(); }),
+
+    // The adversarial form of pixels of a class, made against the network with this σ and noise.
+    async attack(id, { label, pixels }, s, onStep, signal) {
+      if (s.epsilon === 0) return pixels;
+      const how = { epsilon: s.epsilon / 255, stepSize: s.epsilon / 4 / 255, steps: s.steps, samples: s.samples, ...noise(s) };
+      if (id === null) return engine.attack({ image: pixels, label, ...how }, onStep, signal); // nobody will ask again
+      const key = JSON.stringify([id, how]);
+      return attacked.get(key) ?? keep(attacked, key, await engine.attack({ image: pixels, label, ...how }, onStep, signal));
+    },
+
+    // Logits of the first M passes over pixels that `id` names; onMore is given those that have come, in order.
+    async vote(id, pixels, s, onMore, signal) {
+      const how = noise(s);
+      const key = JSON.stringify([id, how]);
+      const known = voted.get(key);
+      if (known?.length >= 10 * s.draws) return known.subarray(0, 10 * s.draws);
+      if (id === null) return engine.vote({ image: pixels, draws: s.draws, ...how }, null, signal);
+      const logits = new Float32Array(10 * s.draws);
+      const come = new Set();
+      let first = 0; // passes without a gap
+      const done = await engine.vote({ image: pixels, draws: s.draws, ...how }, (pass, part) => {
+        logits.set(part, 10 * pass);
+        for (let i = 0; i < part.length / 10; i++) come.add(pass + i);
+        while (come.has(first)) first += 1;
+        onMore?.(logits.subarray(0, 10 * first));
+      }, signal);
+      return keep(voted, key, done);
+    },
+
+    // The pictures that the first passes saw.
+    noisy: (pixels, s, count) => Promise.all(Array.from({ length: count }, (_, pass) =>
+      engine.noisy({ image: pixels, sigma: s.sigma, seed: s.seed, pass }))),
+
+    close: () => engine.close(),
+  };
+}
+
