@@ -8,7 +8,7 @@ JUPYTER_BOOK := $(VENV)/bin/jupyter-book
 INDEX := book/_build/html/index.html
 
 # The pages: notebooks that read records and nothing else. The other two train and evaluate.
-PAGES := $(sort $(wildcard notebooks/table*.ipynb notebooks/figure*.ipynb notebooks/claims.ipynb notebooks/explorer.ipynb notebooks/gradients.ipynb notebooks/speed.ipynb notebooks/svm.ipynb notebooks/bound.ipynb))
+PAGES := $(sort $(wildcard notebooks/table*.ipynb notebooks/figure*.ipynb notebooks/claims.ipynb notebooks/live.ipynb notebooks/explorer.ipynb notebooks/gradients.ipynb notebooks/speed.ipynb notebooks/svm.ipynb notebooks/bound.ipynb))
 COMPUTE := notebooks/train.ipynb notebooks/evaluate.ipynb
 # What a page is made from; the folders are there to notice a record that was taken away.
 SOURCES := $(wildcard lib/siam/*.* data/paper/* data/results/* data/results/*/*.json data/results/*/*.npz)
@@ -98,6 +98,9 @@ $(VENV)/campaign: requirements-campaign.txt $(VENV)/dev
 
 book/assets/mathjax-tex-svg-full.js: | $(VENV)/book
 	$(RUN) -m siam.book mathjax
+
+book/assets/live/live.js: $(wildcard lib/siam/live/*) lib/siam/export.py lib/siam/explorer.css data/results/live/images.json data/checkpoints/epgd-converged-cpu-0.safetensors | $(VENV)/book
+	$(RUN) -m siam.live $(@D)
 
 # The last of the scripts that the live page loads.
 book/assets/live/images.js: lib/siam/export.py lib/siam/live/record.py lib/siam/live/engine.wasm data/checkpoints $(VENV)/book

@@ -173,13 +173,17 @@ function startLive(el, { about, worker, parts, linked }) {
       see(seen);
       lab.noisy(seen, s, Math.min(SAMPLES, s.draws)).then((pictures) => { noisy = pictures; drawSoon(); }, () => {});
       const id = attacking ? [s.image, s.epsilon, s.steps, s.samples, s.sigma, s.weightNoise, s.seed] : [s.image];
+      // The same network without noise faces an attack of its own.
+      const plain = { ...s, sigma: 0, weightNoise: false, samples: 1, draws: 1 };
+      const withoutNoise = async () => lab.vote([id, "plain"], attacking ? await lab.attack(s.image, image, plain, null, signal)
+        : image.pixels, plain, null, signal);
       const [all, alone] = await Promise.all([
         lab.vote(id, seen, s, (some) => {
           logits = some;
           say(`votes: ${some.length / 10} of ${s.draws}`, some.length / 10 / s.draws);
           drawSoon();
         }, signal),
-        lab.vote([...id, "alone"], seen, { sigma: 0, weightNoise: false, seed: 0, draws: 1 }, null, signal)]);
+        withoutNoise()]);
       if (signal.aborted) return;
       logits = all;
       draw();
@@ -200,7 +204,7 @@ function startLive(el, { about, worker, parts, linked }) {
     verdict.replaceChildren(
       html("strong", {}, `${mark(best === label)} ${passes(s.draws)} and ${rule} say ${CLASSES[best]}: ${word(best === label)}.`),
       ` The true class, ${CLASSES[label]}, has ${own} of ${counted(tally.M, "vote")} on the ${attacking ? "attacked" : "untouched"} image.`
-      + ` One pass without any noise says ${CLASSES[alone]}: ${word(alone === label)}.`
+      + ` Without any noise${attacking ? ", under an attack made for it," : ""} the network says ${CLASSES[alone]}: ${word(alone === label)}.`
       + (s.weightNoise && !exact ? " The noise of the weights is still loading; the vote will be repeated with it." : ""));
     verdict.dataset.right = best === label;
     root.dataset.settled = fragment(s);

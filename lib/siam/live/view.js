@@ -121,14 +121,15 @@ function verdicts(name, choose) {
 
 // The share of votes of the true class, with its interval, and of its strongest rival, as passes are added.
 function convergence() {
-  const [width, height, left, top] = [640, 200, 44, 14];
+  const [width, height, left, top] = [640, 210, 44, 14];
   const x = (M) => left + (Math.log2(M) / 9) * (width - left - 132);
   const y = (share) => top + (1 - share) * (height - top - 30);
   const axes = [0, 0.25, 0.5, 0.75, 1].flatMap((share) => [
     svg("line", { x1: x(1), x2: x(512), y1: y(share), y2: y(share) }),
     svg("text", { x: left - 8, y: y(share), dy: "0.35em", "text-anchor": "end" }, (100 * share).toFixed(0))]);
   for (let M = 1; M <= 512; M *= 2) {
-    axes.push(svg("text", { x: x(M), y: height - 12, "text-anchor": "middle" }, M));
+    const odd = Math.log2(M) % 2 ? "live-odd" : null; // left out where there is no room
+    axes.push(svg("text", { x: x(M), y: height - 10, "text-anchor": "middle", class: odd }, M));
   }
   const drawing = svg("g");
   const chart = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", class: "live-chart" },
