@@ -60,7 +60,7 @@ render: $(RENDERED) $(VENV)/rendered/readme  ## re-render the notebooks whose re
 html: env assets  ## build the book as the notebooks stand
 	$(JUPYTER_BOOK) build book/ --all -W --keep-going
 
-assets: book/assets/mathjax-tex-svg-full.js book/assets/live/images.js  ## fetch and verify MathJax, export the live page's network
+assets: book/assets/mathjax-tex-svg-full.js book/assets/live/live.js  ## fetch and verify MathJax, export the live page's network
 env: $(VENV)/book  ## the book's environment, no torch
 env-dev: $(VENV)/dev  ## that, with torch and the tests
 env-lab: $(VENV)/lab  ## that, with JupyterLab
@@ -101,10 +101,6 @@ book/assets/mathjax-tex-svg-full.js: | $(VENV)/book
 
 book/assets/live/live.js: $(wildcard lib/siam/live/*) lib/siam/export.py lib/siam/explorer.css data/results/live/images.json data/checkpoints/epgd-converged-cpu-0.safetensors | $(VENV)/book
 	$(RUN) -m siam.live $(@D)
-
-# The last of the scripts that the live page loads.
-book/assets/live/images.js: lib/siam/export.py lib/siam/live/record.py lib/siam/live/engine.wasm data/checkpoints $(VENV)/book
-	$(RUN) -m siam.export
 
 $(VENV)/rendered/readme: README.md $(SOURCES) $(VENV)/book
 	$(RUN) -m siam.book readme

@@ -1,9 +1,9 @@
 """A checkpoint for the live page: BatchNorm folded, in two parts of bytes, the first of which is enough to vote.
 
-    python -m siam.export [CHECKPOINT [FOLDER]]
+    python -m siam.export CHECKPOINT FOLDER
 
-writes what the live page loads into FOLDER, as scripts, since a page opened as a file can load nothing else: by default
-the book's network into the book. No torch.
+writes the network, the engine and images into FOLDER, as scripts, since a page opened as a file can load nothing else.
+`python -m siam.live` does so for the book's page. No torch.
 
 A part is little-endian: a header of 48 bytes (8: magic; 16: the checkpoint's digest; three int32: the rank of the
 noise, the numbers n of weights and c of output channels; zeros), and then, with W ≈ scale · (256 · high + low),
@@ -30,12 +30,10 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from siam import cifar10
-from siam.live.record import CHECKPOINT
-from siam.paths import CHECKPOINTS, ROOT
+from siam.paths import CHECKPOINTS
 from siam.runs import VARIANTS
 
 ENGINE = Path(__file__).parent / "live" / "engine.wasm"
-FOLDER = ROOT / "book" / "assets" / "live"
 IMAGES = 100
 HEADER = struct.Struct("<8s16s3i12x")
 COARSE, FINE = b"siamCRS1", b"siamFIN1"
@@ -223,9 +221,8 @@ def write(path, folder):
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m siam.export", description="Write what the live page loads.")
-    parser.add_argument("checkpoint", nargs="?", default=CHECKPOINT,
-                        help=f"a file, or one of {', '.join(names())} (%(default)s)")
-    parser.add_argument("folder", nargs="?", type=Path, default=FOLDER, help="where the scripts go (%(default)s)")
+    parser.add_argument("checkpoint", help=f"a file, or one of {', '.join(names())}")
+    parser.add_argument("folder", type=Path, help="where the scripts go")
     chosen = parser.parse_args(arguments)
     path = Path(chosen.checkpoint)
     try:
