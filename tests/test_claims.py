@@ -7,10 +7,11 @@ from math import nan
 
 import pytest
 
-from siam import claims, runs, style
+from siam import claims, runs, style, verdicts
 from test_report import DIGITS, digest, evaluate, train
 
 ALL = claims.listed()
+EMPTY = b"PK\x05\x06" + 18 * b"\0"  # an archive of nothing
 
 
 def decide(name, folder, number=nan):
@@ -88,12 +89,12 @@ def test_one_of_many_counts_on_wider_intervals():
     def one(points):
         return claims.Difference(points, 4.0, "cpu", 1000, 1, ("0" * 16,))
 
-    assert claims._judge({"a": one(4.5)}, "").verdict == claims.HOLDS
-    assert claims._judge({"a": one(4.5), "b": one(4.5)}, "").verdict == claims.HOLDS
-    assert claims._judge({"a": one(4.5), "b": one(0.0)}, "").verdict == claims.OPEN
-    assert claims._judge({"a": one(9.0), "b": one(0.0)}, "").verdict == claims.PART
-    assert claims._judge({"a": one(-9.0), "b": one(0.0)}, "").verdict == claims.FAILS
-    assert claims._judge({"a": one(9.0), "b": one(-9.0)}, "").verdict == claims.PART
+    assert claims.judge({"a": one(4.5)}, "").verdict == claims.HOLDS
+    assert claims.judge({"a": one(4.5), "b": one(4.5)}, "").verdict == claims.HOLDS
+    assert claims.judge({"a": one(4.5), "b": one(0.0)}, "").verdict == claims.OPEN
+    assert claims.judge({"a": one(9.0), "b": one(0.0)}, "").verdict == claims.PART
+    assert claims.judge({"a": one(-9.0), "b": one(0.0)}, "").verdict == claims.FAILS
+    assert claims.judge({"a": one(9.0), "b": one(-9.0)}, "").verdict == claims.PART
 
 
 def test_agreement_must_be_shown(tmp_path):
@@ -192,12 +193,75 @@ def test_the_rank_alone_is_varied(tmp_path):
 def test_more_than_is_said_holds_in_part(tmp_path):
     for label in claims.BASES:
         if label in DIGITS:
-            train(tmp_path, label, method=claims.METHODS.get(label, "adversarial"))
+            train(tmp_path, label, method=verdicts.METHODS.get(label, "adversarial"))
             run = runs.EvaluationRun(f"{label.lower()}-0", digest(label, 0), "none", draws=8)
             rows = [runs.row("prediction", M, 500 + 100 * (M == 8), 1000) for M in (1, 2, 4, 8)]
             runs.write(runs.record(run, tier="cpu", n=1000, result=rows), tmp_path)
     found = decide("votes_without_noise", tmp_path)
     assert found.verdict == claims.PART and found.evidence.count(": +10.0") == 3
+
+
+def longer(folder, sigma, steps, correct, M=64, attack="pgd", samples=1):
+    """CPNI-W under PGD of some steps, or EPGD of some samples, at M = 1, 2, … 64: `correct` of 1,000 at all of them."""
+    run = runs.EvaluationRun("cpni-w-0", digest("CPNI-W", 0), attack, sigma=sigma, steps=steps, samples=samples, draws=M)
+    rows = [runs.row("prediction", 2**k, correct, 1000) for k in range(M.bit_length())]
+    runs.write(runs.record(run, tier="cpu", n=1000, result=rows), folder)
+
+
+def test_what_noise_adds_to_many_steps_is_set_against_what_it_adds_to_one(tmp_path):
+    train(tmp_path, "CPNI-W")
+    for steps, calm, noisy in ((1, 600, 600), (7, 300, 420), (28, 250, 250)):
+        longer(tmp_path, 0, steps, calm)
+        longer(tmp_path, 0.24, steps, noisy)
+    found = decide("effect_accumulates", tmp_path)
+    assert found.verdict == claims.PART and "7 steps, M = 8: +12.0" in found.evidence and "28 steps, M = 64: +0.0" in found.evidence
+    assert len(found.ids) == 6
+
+
+def test_gradients_of_both_attacks_are_compared_at_equal_cost(tmp_path):
+    train(tmp_path, "CPNI-W")
+    for sigma in (0, 0.24):
+        longer(tmp_path, sigma, 56, 400)
+        longer(tmp_path, sigma, 7, 300, attack="epgd", samples=8)
+    found = decide("less_effort", tmp_path)
+    assert found.verdict == claims.HOLDS and "PGD-56 less EPGD 7 × 8, σ = 0.24, M = 64: +10.0" in found.evidence
+    assert decide("eight_samples_suffice", tmp_path).verdict == style.NOT_YET
+    longer(tmp_path, 0.24, 7, 290, attack="epgd", samples=16)
+    found = decide("eight_samples_suffice", tmp_path)
+    assert found.verdict == claims.OPEN and "8 less 16 samples, M = 8: +1.0" in found.evidence
+
+
+def test_transfers_are_compared_with_the_attack_on_the_network_itself(tmp_path):
+    for label in ("CPNI-W", "PNI-W"):
+        train(tmp_path, label)
+    for source, correct in (("CPNI-W", 300), ("PNI-W", 500)):
+        evaluate(tmp_path, "CPNI-W", "pgd", correct, sigma=0.02, source=digest(source, 0), source_sigma=0)
+    found = decide("various_sources", tmp_path)
+    assert found.verdict == claims.HOLDS and found.evidence.startswith("PNI-W to CPNI-W: +20.0") and len(found.ids) == 2
+
+
+def test_spread_over_budgets_needs_three_runs(tmp_path):
+    train(tmp_path, "CPNI-W")
+    for seed in range(3):
+        assert decide("strength_spread", tmp_path).verdict == style.NOT_YET
+        evaluate(tmp_path, "CPNI-W", "pgd", 300 + 2 * seed, epsilon=4.0, seed=seed)
+    assert decide("strength_spread", tmp_path).verdict == claims.HOLDS
+    for seed in range(3):
+        evaluate(tmp_path, "CPNI-W", "pgd", 300 + 40 * seed, epsilon=16.0, seed=seed)
+    assert decide("strength_spread", tmp_path).verdict == claims.PART
+
+
+def test_the_looks_of_gradients_need_a_thousand_images(tmp_path):
+    shares = dict(low=0.2, high=0.26)
+    rows = [dict(arm=arm, attack=attack, robust=shares | dict(share=share), robust_before=shares | dict(share=0.1))
+            for attack in ("targeted", "untargeted") for arm, share in (("trained-8", 0.4), ("plain-noise-8", 0.1), ("adversarial", 0.9))]
+    for n, first in ((500, style.NOT_YET), (1000, claims.PART)):
+        runs.write_json(tmp_path / "gradients" / "cpu.json", dict(kind="gradients", arms=[], rows=rows, differences=[], shown=[],
+                                                                  settings={}, n=n, tier="cpu", judged_right={}))  # fmt: skip
+        (tmp_path / "gradients" / "cpu.npz").write_bytes(EMPTY)
+        assert decide("targeted_aligned", tmp_path).verdict == first
+    found = decide("untargeted_not_aligned", tmp_path)
+    assert found.verdict == claims.HOLDS and "less trained on noise: +50.0" in found.evidence and found.ids == ("gradients/cpu.json",)
 
 
 @pytest.fixture(scope="module")
@@ -207,6 +271,7 @@ def committed():
 
 def test_evidence_names_records_that_exist(committed):
     there = {path.stem for path in (claims.RESULTS / "evaluation").glob("*.json")}
+    there |= {path.relative_to(claims.RESULTS).as_posix() for path in claims.RESULTS.glob("*/*.json")}
     for row in committed.itertuples():
         assert set(row.ids) <= there and row.verdict in claims.VERDICTS and row.evidence.endswith(".")
         assert bool(row.ids) or row.verdict == style.NOT_YET

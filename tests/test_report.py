@@ -217,6 +217,32 @@ def test_two_sources_are_two_runs(folder):
     assert row["Ours, %"].startswith("65.20 ±") and row["Runs"].startswith("2 ")
 
 
+def test_the_map_of_transfers_has_a_row_a_source_and_a_column_a_target(folder):
+    train(folder, "CPNI-W", seed=1)
+    train(folder, "plain", method="plain")
+    for source, correct in ((("CPNI-W", 0), 300), (("CPNI-W", 1), 400), (("plain", 0), 650)):
+        transfer(folder, "pgd", correct, 0, source=source)
+    transfer(folder, "pgd", 900, 0.02, source=("plain", 0))  # a source with input noise is another question
+    evaluate(folder, "CPNI-W", "none", 690, sigma=0.02)
+    figure = figures.transfers(folder)
+    frame = figure.numbers.frame.set_index("Made on")
+    assert list(frame.index) == ["CPNI-W", "CPNI-W, seed 1", "plain normal", "no attack"]
+    assert [text.split()[0] for text in frame["CPNI-W"]] == ["30.3", "40.3", "65.3", "69.3"]
+    assert list(frame.columns) == ["Panel", "CPNI-W", "Records"] and all(len(ids) == 1 for ids in frame["Records"])
+    assert figure.panels[0].count(">30<") == 1 and "made on: CPNI-W: 30 to 30 %" in figure.panels[0]
+    assert figures.transfers(folder / "nowhere").panels == []
+
+
+def test_attacks_are_drawn_against_the_gradients_they_take(folder):
+    for steps, samples in ((1, 1), (7, 8), (56, 1)):
+        run = runs.EvaluationRun("cpni-w-0", digest("CPNI-W", 0), "pgd" if samples == 1 else "epgd", steps=steps, samples=samples, draws=64)
+        runs.write(runs.record(run, tier="cpu", n=1000, result=[runs.row("prediction", 64, 500 - steps, 1000)]), folder)
+    frame = figures.effort(folder).numbers.frame
+    assert list(frame["Gradients"]) == ["56", "1", "56"] and list(frame["Steps"]) == ["7", "1", "56"]
+    assert [text.split()[0] for text in frame["Accuracy"]] == ["49.3", "49.9", "44.4"]
+    assert figures.effort(folder / "nowhere").panels == []
+
+
 def test_weaker_attacks_do_not_stand_in_for_the_papers(folder):
     train(folder, "PNI-W")
     evaluate(folder, "PNI-W", "pgd", 900, steps=3)

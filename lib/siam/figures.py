@@ -1,11 +1,14 @@
 """The paper's figures, drawn from records; panels, legend, caption and the numbers behind them."""
 
+import numpy as np
 import pandas as pd
 
 from siam import tables
 from siam.paths import RESULTS
-from siam.report import ATTACKS, BASES, SIGMA_MAX, cells, interval, made_on, one_tier, select, usual, warning
-from siam.style import INK, NOT_YET, Figure, Table, fading, panel
+from siam.report import (ATTACKS, BASES, SIGMA_MAX, cells, evaluations, interval, made_on, one_tier, select, trainings, usual,
+                         warning)
+from siam.style import INK, NOT_YET, Figure, Table, fading, heatmap, panel
+from siam.theory_figures import drawing
 
 COLOURS = dict(zip(BASES, ["#0072B2", "#009E73", "#CC79A7", "#D55E00"]))
 RULES = {"prediction": "-", "soft": "--", "weighted": ":"}  # the paper's three; the records hold two more
@@ -109,3 +112,97 @@ def figure4(folder=RESULTS):
     title = "CPNI-W with prediction smoothing, M = 8, under PGD"
     return _draw(4, title, frame, {"PGD": pgd}, lambda part: "σ = " + part["sigma"].map("{:g}".format),
                  fading, "epsilon", "ε (1/255 of the pixel range)")
+
+
+def effort(folder=RESULTS, M=64):
+    """Accuracy of CPNI-W against the gradients that an attack takes: PGD of more steps, EPGD of more samples a step."""
+    title = f"Attacks of more gradients on CPNI-W, ε = 8/255, prediction smoothing, M = {M}"
+    everything = evaluations(folder)
+    frame = everything[everything["digest"].isin(select(usual(folder), label="CPNI-W")["digest"]) & everything["source"].isna()]
+    frame = select(frame[frame["attack"].isin(["pgd", "epgd"])], rule="prediction", M=M, split="test", epsilon=8)
+    frame = frame[np.isclose(4 * frame["step_size"], 8) & frame["sigma"].isin([0, 0.24])]
+    if frame.empty:
+        return Figure([], {}, f"{title}: {NOT_YET}.", None)
+    frame = one_tier(frame)
+    found = [cell.assign(steps=steps, samples=samples) for (steps, samples), of in frame.groupby(["steps", "samples"]) for cell in [cells(of)]]
+    found = pd.concat(found, ignore_index=True)
+    found["gradients"] = found["steps"] * found["samples"]
+    found["curve"] = found["attack"].map({"pgd": "PGD, steps grow", "epgd": "EPGD, 7 steps, samples grow"}) + found["sigma"].map(", σ = {:g}".format)
+    look = {curve: (COLOURS["Gauss" if "0.24" in curve else "CPNI-W"], "-" if curve.startswith("PGD") else "--")
+            for curve in sorted(found["curve"].unique(), reverse=True)}  # fmt: skip
+
+    def draw(axes):
+        for curve, (colour, dashes) in look.items():
+            of = found[found["curve"] == curve].sort_values("gradients")
+            axes.fill_between(of["gradients"], 100 * of["low"], 100 * of["high"], color=colour, alpha=0.08, lw=0)
+            axes.plot(of["gradients"], 100 * of["accuracy"], dashes, color=colour, marker="o")
+        axes.set_xscale("log", base=2, subs=[])
+        axes.set_xticks([1, 4, 16, 64, 256], [1, 4, 16, 64, 256])
+
+    ends = "; ".join(f"{curve}: {100 * of['accuracy'].max():.1f} to {100 * of['accuracy'].min():.1f} %" for curve, of in found.groupby("curve"))
+    drawn = drawing(draw, "PGD and EPGD", "gradients taken for an image", "accuracy, %", ends, "effort")
+    lines = [{"Panel": one.curve, "Steps": f"{one.steps}", "Samples": f"{one.samples}", "Gradients": f"{one.gradients}",
+              "Accuracy": interval(one._asdict()), "Records": one.ids} for one in found.sort_values(["curve", "gradients"]).itertuples()]  # fmt: skip
+    caption = (f"{title}. {made_on(found)}. Bands: exact 95 % interval over images. EPGD of one sample is PGD of seven"
+               f" steps.{warning(found)}")
+    return Figure([drawn], look, caption, Table(pd.DataFrame(lines), "Accuracy in percent (95 % interval)", 2))
+
+
+CLEAN = "no attack"
+
+
+def transfers(folder=RESULTS, sigma=0.02, M=8):
+    """Who fools whom: accuracy under PGD made on one network and shown to another, a row a source, a column a target.
+
+    The target votes, M passes at σ; the source is attacked as it is, without input noise, also where it is the target.
+    """
+    trained = trainings(folder).drop_duplicates("digest").set_index("digest")
+    title = f"Transferred PGD: accuracy of the network that is shown the attack, prediction smoothing, M = {M}, σ = {sigma:g}."
+    frame = select(evaluations(folder), rule="prediction", M=M, sigma=sigma, split="test", steps=7, seed=0)
+    frame = frame[frame["digest"].isin(trained.index)]
+    attacked = frame[(frame["attack"] == "transferred pgd") & (frame["epsilon"] == 8) & frame["source"].isin(trained.index)]
+    if attacked.empty:
+        return Figure([], {}, f"{title} {NOT_YET.capitalize()}: no record holds any of it.", None)
+    attacked = one_tier(attacked)
+    n = attacked["n"].max()
+    clean = select(one_tier(evaluations(folder)), rule="prediction", M=M, sigma=sigma, split="test", attack="none", seed=0, n=n)
+    clean = clean[clean["digest"].isin(attacked["digest"])].assign(source=CLEAN)
+    found = pd.concat([attacked[attacked["n"] == n], clean])
+    names = network_names(trained.reset_index())
+    names = {digest: names[digest] for digest in {*attacked["digest"], *attacked["source"]}}
+    order = sorted(names, key=lambda digest: (_place(trained.loc[digest]), names[digest]))
+    found = found.assign(row=found["source"].map({**names, CLEAN: CLEAN}), column=found["digest"].map(names))
+    rows = [names[digest] for digest in order if digest in set(found["source"])] + [CLEAN]
+    columns = [names[digest] for digest in order if digest in set(found["digest"])]
+    values = 100 * found.pivot(index="row", columns="column", values="accuracy").reindex(rows, columns=columns)
+    texts = found.assign(text=found.apply(interval, axis=1)).pivot(index="row", columns="column", values="text")
+    numbers = texts.reindex(rows, columns=columns).fillna(NOT_YET).rename_axis("Made on", axis=0).reset_index()
+    ids = found.groupby("row")["id"].agg(lambda of: tuple(sorted(of)))
+    numbers = numbers.assign(Records=numbers["Made on"].map(ids)).assign(Panel=f"tier {found['tier'].iloc[0]}, n = {n:,}")
+    made = (f" Tier {found['tier'].iloc[0]}, n = {n:,} images, one run per cell, precision {found['precision'].iloc[0]}."
+            f" Each interval over images is at most ± {_widest(found):.1f} points.{warning(found)}")
+    drawn = heatmap(values, "shown to", "made on", "Accuracy, %", "transfers")
+    table = Table(numbers[["Panel", "Made on", *columns, "Records"]], "Accuracy in percent (95 % interval), by the network shown the attack", 1)
+    return Figure([drawn], {}, title + made, table)
+
+
+def network_names(trained):
+    """{digest: name} of `report.trainings`: its label, how a plain one was trained, its seed where it is not the first."""
+    names = {}
+    for one in trained.drop_duplicates("digest").itertuples():
+        same = select(trained, label=one.label, method=one.method)
+        name = one.label
+        if name == "plain":
+            name = f"plain {'adversarial' if one.method == 'adversarial' else 'normal'}"
+        names[one.digest] = name if one.seed == same["seed"].min() else f"{name}, seed {one.seed}"
+    return names
+
+
+def _place(training):
+    """The order of the networks: the paper's base models, other noisy ones, and those without noise last."""
+    known = (*BASES, "PNI-W", "plain")
+    return known.index(training["label"]) if training["label"] in known else len(BASES)
+
+
+def _widest(found):
+    return 50 * np.max(found["high"] - found["low"])

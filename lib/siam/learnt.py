@@ -9,7 +9,7 @@ The network stays as it is; log σ alone is learnt, on training images that the 
 where L is the cross-entropy of the smoothed classifier of eq. (9): of the mean of M passes' softmax. One weight w of the
 attack makes one point of the trade-off between clean and adversarial accuracy. The σ found, rounded to the paper's grid, is
 then evaluated on test images like any other, with a record of its own. What this writes, `RECORD`, is read by
-`siam.trade_off`, which draws the page.
+`siam.strength`, which draws the page.
 """
 
 import argparse

@@ -9,6 +9,7 @@ import re
 from html import escape
 
 import matplotlib
+import numpy as np
 from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure as Canvas
 
@@ -22,6 +23,7 @@ STYLE = {"svg.fonttype": "none", "font.size": 10, "axes.spines.top": False, "axe
                           "grid.color"], INK)}
 # From vermillion to blue: ordered for every kind of colour vision, legible on white and on black.
 DRAWS = LinearSegmentedColormap.from_list("draws", ["#D55E00", "#8A7F8D", "#0072B2"])
+HEAT = "cividis"  # even steps for every kind of colour vision
 
 
 class Table:
@@ -72,8 +74,10 @@ class Table:
 
 
 def _link(id):
+    """A record by its id, or, of what is no evaluation, by its place in data/results."""
     # The same relative address serves the notebook in JupyterLab and the page of the book.
-    return f'<a href="../data/results/evaluation/{id}.json">{id}</a>'
+    path = id if "/" in id else f"evaluation/{id}.json"
+    return f'<a href="../data/results/{path}">{id}</a>'
 
 
 class Figure:
@@ -134,17 +138,53 @@ def panel(curves, look, x, xlabel, title, salt, marks):
         for mark, colour in marks.items():
             axes.axvline(mark, color=colour, ls=":", lw=1.2)
         axes.set(title=title, xlabel=xlabel, ylabel="accuracy, %")
-        file = io.StringIO()
-        canvas.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    svg = file.getvalue()
-    svg = svg[svg.index("<svg"):].replace(INK, "currentColor")
-    svg = re.sub("<metadata>.*?</metadata>", "", re.sub('<g id="[^"]*"', "<g", svg), flags=re.DOTALL)
+        svg = text_of(canvas)
     ends = ", ".join(f"{name}: {100 * curve['accuracy'].min():.1f} to {100 * curve['accuracy'].max():.1f} %"
                      for name, curve in curves.items())
     dotted = f". Dotted lines at {', '.join(f'{mark:g}' for mark in marks)}" if marks else ""
-    alt = escape(f"{title}: accuracy against {xlabel}. {ends}{dotted}", quote=True)
-    size = "width:100%;max-width:26rem;height:auto"
-    return svg.replace("<svg", f'<svg role="img" aria-label="{alt}" style="{size}"', 1)
+    return labelled(svg, f"{title}: accuracy against {xlabel}. {ends}{dotted}")
+
+
+def heatmap(frame, xlabel, ylabel, title, salt):
+    """A frame of percentages (NaN: not measured) as coloured cells with their numbers, rows from top to bottom: SVG text.
+
+    salt: as for `panel`.
+    """
+    low, high = np.nanmin(frame.to_numpy()), np.nanmax(frame.to_numpy())
+    with matplotlib.rc_context({**STYLE, "svg.hashsalt": salt, "axes.grid": False, "font.size": 8}):
+        canvas = Canvas(figsize=(0.62 * len(frame.columns) + 1.6, 0.34 * len(frame) + 1.5), layout="constrained")
+        axes = canvas.subplots()
+        # One quadrilateral a cell: what stays sharp at any size, as a picture inside the SVG would not.
+        axes.pcolormesh(frame.to_numpy(), cmap=HEAT, vmin=low, vmax=high, edgecolors="none")
+        for (i, j), value in np.ndenumerate(frame.to_numpy()):
+            dark = (value - low) / max(high - low, 1e-9) < 0.55
+            text = "–" if np.isnan(value) else f"{value:.0f}"
+            axes.text(j + 0.5, i + 0.5, text, ha="center", va="center", color=INK if text == "–" else "#ffffff" if dark else "#000000")
+        axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
+        axes.set_xticks(np.arange(len(frame.columns)) + 0.5, frame.columns, rotation=40, ha="left", rotation_mode="anchor")
+        axes.set_yticks(np.arange(len(frame)) + 0.5, frame.index)
+        axes.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
+        axes.xaxis.set_label_position("top")
+        axes.invert_yaxis()
+        axes.spines[:].set_visible(False)
+        svg = text_of(canvas)
+    rows = "; ".join(f"{name}: {row.min():.0f} to {row.max():.0f} %" for name, row in frame.iterrows())
+    return labelled(svg, f"{title}. {ylabel}: {rows}", "42rem")
+
+
+def text_of(canvas):
+    """A canvas as SVG text without dates and ids of its own, its INK the colour of the page's text."""
+    file = io.StringIO()
+    canvas.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    svg = file.getvalue()
+    svg = svg[svg.index("<svg"):].replace(INK, "currentColor")
+    return re.sub("<metadata>.*?</metadata>", "", re.sub('<g id="[^"]*"', "<g", svg), flags=re.DOTALL)
+
+
+def labelled(svg, alt, width="26rem"):
+    """SVG text with what it shows in words, for readers who do not see it; at most `width` wide."""
+    size = f"width:100%;max-width:{width};height:auto"
+    return svg.replace("<svg", f'<svg role="img" aria-label="{escape(alt, quote=True)}" style="{size}"', 1)
 
 
 def fading(names):

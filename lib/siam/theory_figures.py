@@ -1,15 +1,13 @@
 """Drawings for the pages on the paper's arguments, in the look of `siam.style`: curves, clouds and steps. No torch."""
 
-import io
 import re
-from html import escape
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure as Canvas
 from scipy import stats
 
-from siam.style import INK, STYLE
+from siam.style import STYLE, labelled, text_of
 
 BLUE, GREEN, PINK, VERMILLION = "#0072B2", "#009E73", "#CC79A7", "#D55E00"
 COLOURS = (BLUE, GREEN, PINK, VERMILLION)  # Okabe and Ito's, told apart with every kind of colour vision
@@ -25,15 +23,9 @@ def drawing(draw, title, xlabel, ylabel, alt, salt):
         axes = canvas.subplots()
         draw(axes)
         axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
-        file = io.StringIO()
-        canvas.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    svg = file.getvalue()
-    svg = svg[svg.index("<svg"):].replace(INK, "currentColor")
-    svg = re.sub("<metadata>.*?</metadata>", "", re.sub('<g id="[^"]*"', "<g", svg), flags=re.DOTALL)
+        svg = text_of(canvas)
     svg = re.sub(r"(\d\.\d\d)\d+", r"\1", svg)  # a hundredth of a point is fine enough: a third of the text
-    size = "width:100%;max-width:26rem;height:auto"
-    label = escape(f"{title}: {alt}", quote=True)
-    return svg.replace("<svg", f'<svg role="img" aria-label="{label}" style="{size}"', 1)
+    return labelled(svg, f"{title}: {alt}")
 
 
 def mean_interval(values):

@@ -1,0 +1,139 @@
+"""The page on section 4.3: σ learnt for each base model, beside σ swept over a grid, from what `siam.learnt` wrote. No torch."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from siam.files import read_other
+from siam.paths import RESULTS
+from siam.report import ATTACKS, BASES, SIGMA_MAX, cells_of, chosen, find, interval, select, signed, warning
+from siam.style import INK, NOT_YET, Figure, Table
+from siam.theory_figures import BLUE, GREEN, VERMILLION, drawing
+
+DRAWS = 8  # M of the curves
+LEGEND = {"σ swept over a grid": ("currentColor", "-")}
+WEIGHTS = {0.25: BLUE, 0.5: GREEN, 0.75: "#E69F00", 1.0: VERMILLION}  # w: Okabe and Ito's
+
+
+def read(folder=RESULTS):
+    """The record of `siam.learnt`, or None. Raises ValueError, one line, for a file that is none."""
+    path = Path(folder) / "learnt" / "cpu.json"
+    return read_other(path, "learnt", ("cells", "steps", "start", "batch", "split")) if path.exists() else None
+
+
+def learnt(folder=RESULTS):
+    """A frame, one row per σ learnt: label, M, weight, sigma, sigmas, and our cells `none` and `pgd` at it (or None)."""
+    record, ours = read(folder), cells_of(folder, False)
+    rows = []
+    for cell in [] if record is None else record["cells"]:
+        at = {"label": cell["label"], "rule": "prediction", "M": cell["M"], "sigma": cell["sigma"]}
+        rows.append({name: cell[name] for name in ("label", "M", "weight", "sigma", "sigmas")}
+                    | {attack: find(ours, at, attack) for attack in ("none", "pgd")})  # fmt: skip
+    return pd.DataFrame(rows, columns=["label", "M", "weight", "sigma", "sigmas", "none", "pgd"])
+
+
+def grid_choice(heldout, label, M):
+    """The row (σ among it) that held-out images choose of a grid at a given M, as `report.chosen`."""
+    return chosen(select(heldout, M=M), label, "prediction")
+
+
+def _missing(title):
+    return Figure([], {}, f"{title}: {NOT_YET}.", None)
+
+
+def curves(folder=RESULTS):
+    """Figure: accuracy under PGD against clean accuracy, M = 8, along the σ swept and at the σ learnt, a panel a network."""
+    title = f"The trade-off between clean and adversarial accuracy, prediction smoothing, M = {DRAWS}"
+    found, ours, heldout = learnt(folder), cells_of(folder, False), cells_of(folder, True)
+    found = found[(found["M"] == DRAWS) & found["none"].notna() & found["pgd"].notna()]
+    if found.empty:
+        return _missing(title)
+    ours = select(ours[ours["sigma"] <= SIGMA_MAX], rule="prediction", M=DRAWS)
+    ours = ours[(ours["attack"] == "none") | (ours["epsilon"] == 8)]
+    panels, lines, used = [], [], []
+    for label in [label for label in BASES if label in set(found["label"])]:
+        pairs = ours[ours["label"] == label].pivot_table(index="sigma", columns="attack", values="accuracy")[["none", "pgd"]].dropna()
+        learning = found[found["label"] == label].sort_values("weight")
+        row = grid_choice(heldout, label, DRAWS)
+        choice = [find(select(ours, label=label), row, attack) for attack in ("none", "pgd")]
+
+        def draw(axes, pairs=pairs, learning=learning, choice=choice):
+            axes.plot(100 * pairs["none"], 100 * pairs["pgd"], "-", color=INK, marker=".", ms=4, lw=1)
+            for at in (pairs.index[0], pairs.index[-1]):
+                axes.annotate(f"σ = {at:g}", 100 * pairs.loc[at], xytext=(3, -9), textcoords="offset points", fontsize=7)
+            if all(cell is not None for cell in choice):
+                axes.plot(*(100 * cell["accuracy"] for cell in choice), "D", mfc="none", color=BLUE, ms=8)
+            for of in learning.itertuples():
+                axes.plot(100 * of.none["accuracy"], 100 * of.pgd["accuracy"], "o", color=VERMILLION, ms=4)
+                axes.annotate(f"{of.weight:g}", (100 * of.none["accuracy"], 100 * of.pgd["accuracy"]), xytext=(3, 4),
+                              textcoords="offset points", fontsize=7, color=VERMILLION)  # fmt: skip
+
+        said = ", ".join(f"w = {of.weight:g}: σ = {of.sigma:g}, clean {100 * of.none['accuracy']:.1f} %, PGD {100 * of.pgd['accuracy']:.1f} %"
+                         for of in learning.itertuples())  # fmt: skip
+        panels.append(drawing(draw, label, "clean accuracy, %", "accuracy under PGD, %", f"learnt σ: {said}", f"trade-off {label}"))
+        for at in pairs.index:
+            cells = [find(select(ours, label=label), {"label": label, "rule": "prediction", "M": DRAWS, "sigma": at}, attack)
+                     for attack in ("none", "pgd")]  # fmt: skip
+            used += cells
+            weights = ", ".join(f"{w:g}" for w in select(learning, sigma=at)["weight"])
+            lines.append({"Network": label, "σ": f"{at:g}", "learnt with w =": weights or "",
+                          "held-out choice": "yes" if row["sigma"] != "–" and np.isclose(at, row["sigma"]) else "",
+                          **{ATTACKS[name]: interval(cell) for name, cell in zip(("none", "pgd"), cells)},
+                          "Records": tuple(sorted({id for cell in cells for id in cell["ids"]}))})  # fmt: skip
+    used = pd.DataFrame(used)
+    tiers = " and ".join(sorted(set(used["tier"])))
+    wide = 50 * (used["high"] - used["low"]).max()
+    caption = (f"{title}. Tier {tiers}, n = {used['n'].min():,} test images. Along a curve σ grows. Dots: σ learnt, w beside"
+               f" them; diamond: the σ of the grid that held-out images choose. Each interval over images is at"
+               f" most ± {wide:.1f} points, and neighbours share their images and random numbers.{warning(used)}")
+    return Figure(panels, LEGEND, caption, Table(pd.DataFrame(lines), "Accuracy in percent (95 % interval)", 1))
+
+
+def descents(folder=RESULTS):
+    """Figure: σ after every step of the descent, a curve for each w, a panel for each network and M."""
+    title = "How σ is learnt"
+    found, record = learnt(folder), read(folder)
+    if found.empty:
+        return _missing(title)
+    panels, lines = [], []
+    for (label, M), of in found.groupby(["label", "M"], sort=False):
+        def draw(axes, of=of):
+            for one in of.itertuples():
+                axes.plot(range(len(one.sigmas) + 1), [record["start"], *one.sigmas], color=WEIGHTS.get(one.weight, INK), lw=1.4)
+            axes.set(ylim=(0, None))
+
+        said = ", ".join(f"w = {one.weight:g}: to {one.sigma:g}" for one in of.itertuples())
+        panels.append(drawing(draw, f"{label}, M = {M}", "step", "σ (normalised units)", f"from {record['start']:g}; {said}", f"learnt {label} {M}"))
+        for one in of.itertuples():
+            lines.append({"Network": label, "M": f"{M}", "w": f"{one.weight:g}", "σ, the mean of the last steps": f"{one.sigma:g}",
+                          **{f"step {k}": f"{one.sigmas[k - 1]:.3f}" for k in (1, 5, 10, 20, 30) if k <= len(one.sigmas)}})
+    caption = (f"{title}: {record['steps']} steps from σ = {record['start']:g}, each on {record['batch']} of the 1,000 training images that"
+               f" no network has seen. Tier cpu: a small model of the experiment, not a reproduction.")
+    legend = {f"w = {weight:g}": (colour, "-") for weight, colour in WEIGHTS.items() if weight in set(found["weight"])}
+    return Figure(panels, legend, caption, Table(pd.DataFrame(lines), "σ along the descent", 2))
+
+
+def comparison(folder=RESULTS):
+    """Table: each σ learnt beside the σ that held-out images choose of a grid at the same M, and PGD accuracy at both."""
+    found, ours, heldout = learnt(folder), cells_of(folder, False), cells_of(folder, True)
+    columns = ["Network", "M", "w", "σ learnt", "σ of the grid", "Clean", "PGD", "PGD at the grid's σ", "Difference", "Records"]
+    if found.empty:
+        return Table(pd.DataFrame([["all", NOT_YET] + [""] * (len(columns) - 2)], columns=columns), "σ learnt and σ of the grid.", 1)
+    lines, used = [], []
+    for one in found.itertuples():
+        row = grid_choice(heldout, one.label, one.M)
+        other = find(ours, row, "pgd")
+        used += [cell for cell in (one.none, one.pgd, other) if cell is not None]
+        compared = one.pgd is not None and other is not None and (one.pgd["tier"], one.pgd["n"]) == (other["tier"], other["n"])
+        half = compared and np.hypot(*(50 * (cell["high"] - cell["low"]) for cell in (one.pgd, other)))
+        lines.append(dict(zip(columns, (
+            one.label, f"{one.M}", f"{one.weight:g}", f"{one.sigma:g}", row["sigma"] if row["sigma"] == "–" else f"{row['sigma']:g}",
+            *(NOT_YET if cell is None else interval(cell) for cell in (one.none, one.pgd, other)),
+            f"{signed(100 * (one.pgd['accuracy'] - other['accuracy']), 1)} ± {half:.1f}" if compared else NOT_YET,
+            tuple(sorted({id for cell in (one.none, one.pgd, other) if cell is not None for id in cell["ids"]})),
+        ))))  # fmt: skip
+    used = pd.DataFrame(used)
+    caption = ("σ learnt and σ of the grid, prediction smoothing: accuracy in percent (95 % interval). Difference: learnt less grid, in"
+               f" points, ± as if they shared no images. Tier {' and '.join(sorted(set(used['tier'])))}, n = {used['n'].min():,}.{warning(used)}")
+    return Table(pd.DataFrame(lines), caption, 3)

@@ -1,0 +1,290 @@
+"""How a verdict is read off records: cells, their differences, and what chance allows to be said of them.
+
+`siam.claims` has the claims; what it shares with none but itself stays there. A verdict is read off cells of at least LEAST
+images, one about spread off at least SEEDS runs. A difference counts where its 95 % interval leaves out zero.
+"""
+
+from dataclasses import dataclass, field, replace
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.stats import norm
+
+from siam import runs
+from siam.paths import RESULTS
+from siam.report import (ATTACKS, BASES, as_in_paper, cells, chosen, evaluations, interval, measured_on, select, signed,
+                         usual)
+from siam.style import NOT_YET
+
+HOLDS, PART, FAILS, OPEN = "holds", "holds in part", "does not hold", "undecided"
+VERDICTS = (HOLDS, PART, FAILS, OPEN, NOT_YET)
+LEAST, SEEDS = 1000, 3  # images; runs of a std
+SAME = 2.0  # points: two accuracies agree where their difference is surely less, the least that the paper calls a gain
+NARROW = 0.12  # σ: an optimum is found where the σ not told apart from it span no more
+METHODS = {"Gauss": "gauss", "EPGD-converged": "epgd", "EPGD-diverged": "epgd"}  # else adversarial
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """verdict: one of VERDICTS. evidence: one line. tier: the worst of what was compared, or "". ids: its records."""
+
+    verdict: str
+    evidence: str
+    tier: str = ""
+    ids: tuple = ()
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The records as the claims read them. at: cells of test images by (label, method, rule, attack, σ, M); others: those of
+    other attacks than the paper's by (label, steps, samples, σ, M), prediction smoothing."""
+
+    folder: Path
+    at: dict
+    others: dict
+    heldout: pd.DataFrame
+    frame: pd.DataFrame = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Points of accuracy, ± half a 95 % interval, and what they were measured on."""
+
+    points: float
+    half: float
+    tier: str
+    n: int
+    runs: int
+    ids: tuple
+
+    low = property(lambda self: self.points - self.half)
+    high = property(lambda self: self.points + self.half)
+
+    def __str__(self):
+        return f"{signed(self.points, 1)} ± {self.half:.1f}"
+
+
+def read(folder=RESULTS):
+    """What the functions below are given. Raises ValueError for a file in folder that is no record."""
+    frame = usual(folder)
+    held = frame["split"] == "heldout"
+    ours = cells(frame[~held & (frame["n"] >= LEAST) & frame["epsilon"].isin([0, 8])])
+    at = {(*cell[["label", "method", "rule", "attack"]], round(cell["sigma"], 6), cell["M"]): cell for _, cell in ours.iterrows()}
+    everything = evaluations(folder)
+    longer = everything[everything["digest"].isin(frame["digest"]) & everything["source"].isna() & (everything["n"] >= LEAST)
+                        & (everything["rule"] == "prediction") & np.isclose(4 * everything["step_size"], 8)
+                        & (everything["epsilon"] == 8) & (everything["split"] == "test")]  # fmt: skip
+    others = {(cell["label"], steps, samples, round(cell["sigma"], 6), cell["M"]): cell
+              for (steps, samples), of in longer.groupby(["steps", "samples"]) for _, cell in cells(of).iterrows()}
+    heldout, frame = cells(frame[held]), as_in_paper(everything)
+    return Measured(Path(folder), at, others, heldout, frame[frame["split"] == "test"])
+
+
+# Cells and their differences
+
+
+def pick(measured, label, attack, M, sigma, rule="prediction"):
+    """A cell of at least LEAST test images, or None."""
+    return measured.at.get((label, METHODS.get(label, "adversarial"), rule, attack, round(sigma, 6), M))
+
+
+def pick_other(measured, label, steps, samples, sigma, M):
+    """The cell of at least LEAST test images under PGD of `steps` steps, or EPGD of `samples` samples a step; or None."""
+    return measured.others.get((label, steps, samples, round(sigma, 6), M))
+
+
+def draws_of(measured, label, attack, sigma=None, rule="prediction"):
+    return {key[5] for key in measured.at if key[0] == label and key[2:4] == (rule, attack) and sigma in (None, key[4])}
+
+
+def sigmas_of(measured, label, attack, M, rule="prediction"):
+    return sorted(sigma for at, method, of, under, sigma, draws in measured.at
+                  if (at, method, of, under, draws) == (label, METHODS.get(label, "adversarial"), rule, attack, M))  # fmt: skip
+
+
+def pick_chosen(measured, label, attack, M=None):
+    """The cell of test images at the σ and M (or the σ at a given M), of those measured on them, that have the best PGD
+    accuracy on held-out images."""
+    heldout = select(measured.heldout, label=label, rule="prediction", **{} if M is None else {"M": M})
+    there = [pick(measured, label, "pgd", cell.M, cell.sigma) is not None for cell in heldout.itertuples()]
+    row = chosen(heldout[np.array(there, bool)], label, "prediction")
+    return None if row["M"] == "–" else pick(measured, label, attack, row["M"], row["sigma"])
+
+
+def combine(*terms):
+    """Weighted cells -> a Difference, ± as if they shared no images, which is on the safe side; None where one is
+    missing or they were not all measured on one tier and number of images."""
+    if any(cell is None for _, cell in terms) or len({measured_on(cell) for _, cell in terms}) > 1:
+        return None
+    half = np.sqrt(sum((weight * (cell["high"] - cell["low"]) / 2) ** 2 for weight, cell in terms))
+    first = terms[0][1]
+    return Difference(100 * sum(weight * cell["accuracy"] for weight, cell in terms), 100 * half, first["tier"], first["n"],
+                      min(cell["runs"] for _, cell in terms), ids_of(cell for _, cell in terms))  # fmt: skip
+
+
+def less(one, other):
+    return combine((1, one), (-1, other))
+
+
+def mean_of(differences):
+    """Their mean, of those of the best tier. They share images and networks: its ± is the mean of theirs, no narrower."""
+    found = [one for one in differences if one is not None]
+    found = [one for one in found if (one.tier, one.n) == (found[0].tier, found[0].n)]
+    if not found:
+        return None
+    return Difference(np.mean([one.points for one in found]), np.mean([one.half for one in found]), found[0].tier, found[0].n,
+                      min(one.runs for one in found), tuple(sorted({id for one in found for id in one.ids})))  # fmt: skip
+
+
+def over_sigmas(measured, label, attack, one, other):
+    """The mean over σ up to 0.5 of the difference of two (rule, M) of a network; M = None: the largest there is at a σ."""
+    found = []
+    for sigma in sorted({key[4] for key in measured.at if key[0] == label and key[3] == attack and key[4] <= 0.5}):
+        Ms = [M if M else max(draws_of(measured, label, attack, sigma), default=0) for _, M in (one, other)]
+        pair = [pick(measured, label, attack, M, sigma, rule) for (rule, _), M in zip((one, other), Ms)]
+        if Ms[0] != Ms[1] or one[0] != other[0]:
+            found.append(less(*pair))
+    return mean_of(sorted((one for one in found if one), key=lambda one: (-runs.TIERS.index(one.tier), -one.n)))
+
+
+def votes_add(measured, one, other, attacks):
+    """What M = `one` adds to M = `other`, averaged over σ, for each base model and attack."""
+    return {f"{label}, {ATTACKS[attack]}": over_sigmas(measured, label, attack, ("prediction", one), ("prediction", other))
+            for label, attack in product(BASES, attacks)}  # fmt: skip
+
+
+def prediction_adds(measured, Ms, attacks, others):
+    """What prediction smoothing has more than other rules, averaged over σ."""
+    return {f"{label}, {ATTACKS[attack]}, M = {M}, {rule}": over_sigmas(measured, label, attack, ("prediction", M), (rule, M))
+            for label, attack, M, rule in product(BASES, attacks, Ms, others)}  # fmt: skip
+
+
+def ids_of(cells):
+    return tuple(sorted({id for cell in cells if cell is not None for id in cell["ids"]}))
+
+
+# Verdicts from differences
+
+
+def rises(difference, at_least=0.0, at_most=np.inf):
+    """Is it above zero, and of the size that is said?"""
+    if difference.low > 0:
+        return PART if difference.high < at_least or difference.low > at_most else HOLDS
+    return FAILS if difference.high < 0 or difference.high < at_least else OPEN
+
+
+def agrees(difference):
+    """Is it surely less than SAME in size, or surely not zero?"""
+    if -SAME < difference.low and difference.high < SAME:
+        return HOLDS
+    return FAILS if difference.low > 0 or difference.high < 0 else OPEN
+
+
+def together(each, complete=True):
+    """One verdict of several: what holds everywhere holds, what holds somewhere holds in part."""
+    if set(each) == {HOLDS}:
+        return HOLDS if complete else PART
+    if HOLDS in each or PART in each:
+        return PART
+    return FAILS if FAILS in each else OPEN
+
+
+def judge(differences, lacking, decide=rises):
+    """The verdict of {what: Difference or None}; lacking: what would measure those that are None.
+
+    decide: a function of a Difference, or one for each. Where not all hold, chance would have its way with some of many:
+    what some of k do is read off intervals that all k keep with 95 % (Bonferroni).
+    """
+    found = {name: one for name, one in differences.items() if one is not None}
+    if not found:
+        return lacks(lacking)
+    decide = decide if isinstance(decide, dict) else dict.fromkeys(found, decide)
+    each = {name: decide[name](one) for name, one in found.items()}
+    if set(each.values()) != {HOLDS}:
+        wider = norm.ppf(1 - 0.025 / len(found)) / norm.ppf(0.975)
+        each = {name: decide[name](replace(one, half=wider * one.half)) for name, one in found.items()}
+    said = summary({name: f"{name}: {one}" for name, one in found.items()}, each)
+    if len(found) > 4:
+        ends = [find(found, key=lambda name: found[name].points) for find in (min, max)]
+        said += "; from " + " to ".join(f"{found[name]} ({name})" for name in ends)
+    missing = [name for name in differences if name not in found]
+    said += "" if not missing else f"; {NOT_YET}: {', '.join(missing) if len(missing) < 5 else f'{len(missing)} more'}"
+    return decided(together(list(each.values()), not missing), said, found.values())
+
+
+def summary(texts, each):
+    """Up to four texts, or how many comparisons have which verdict."""
+    kinds = [f"{kind} for {list(each.values()).count(kind)}" for kind in VERDICTS if kind in each.values()]
+    return "; ".join(texts.values()) if len(texts) < 5 else f"Of {len(texts)} comparisons: {', '.join(kinds)}"
+
+
+def decided(verdict, evidence, used):
+    """A Verdict on some cells or differences: the worst tier, and what they have at least."""
+    used = [dict(tier=one.tier, n=one.n, runs=one.runs, ids=one.ids) for one in used]
+    tier = min((one["tier"] for one in used), key=runs.TIERS.index)
+    n, least = min(one["n"] for one in used), min(one["runs"] for one in used)
+    about = f"tier {tier}, n = {n:,}, {least} run{'s' if least > 1 else ''}"
+    return Verdict(verdict, f"{evidence} ({about}).", tier, tuple(sorted({id for one in used for id in one["ids"]})))
+
+
+def lacks(lacking):
+    return Verdict(NOT_YET, f"Lacking: {lacking}.")
+
+
+def level(cell, decide, lacking):
+    """A verdict on an accuracy itself: not at tier cpu, whose levels say nothing about the paper's."""
+    if cell is None:
+        return lacks(lacking)
+    said = f"{interval(cell)} %"
+    if runs.TIERS.index(cell["tier"]) < runs.TIERS.index("fast"):
+        weak = f"only at tier {cell['tier']}, whose levels say nothing about the paper's: {said} (n = {cell['n']:,})"
+        return Verdict(NOT_YET, f"{weak[0].upper()}{weak[1:]}. Lacking: {lacking}.", cell["tier"], cell["ids"])
+    return decided(decide(100 * cell["low"], 100 * cell["high"]), said, [cell])
+
+
+def spread(pairs, decide, lacking):
+    """A verdict on {what: cells}, each decided from their stds: none with fewer than SEEDS runs."""
+    found = {name: of for name, of in pairs.items() if all(cell is not None for cell in of)}
+    enough = {name: of for name, of in found.items() if all(cell["runs"] >= SEEDS for cell in of)}
+    if not enough:
+        have = max((min(cell["runs"] for cell in of) for of in found.values()), default=0)
+        return lacks(f"{SEEDS} or more runs of each cell, there {'is' if have == 1 else 'are'} {have}; {lacking}")
+    each = {name: decide(*of) for name, of in enough.items()}
+    said = {name: f"{name}: " + " and ".join(f"{100 * cell['accuracy']:.2f} ± {100 * cell['std']:.2f}" for cell in of)
+            for name, of in enough.items()}  # fmt: skip
+    return decided(together(list(each.values()), len(enough) == len(pairs)), summary(said, each), [cell for of in enough.values() for cell in of])
+
+
+def optimum_of(measured, label, attack, rule="prediction", M=8):
+    """The cell of the highest accuracy over σ, and the lowest and highest σ not told apart from it; None of < 4 σ."""
+    found = [pick(measured, label, attack, M, sigma, rule) for sigma in sigmas_of(measured, label, attack, M, rule) if sigma <= 0.5]
+    found = [cell for cell in found if measured_on(cell) == max(map(measured_on, found))]
+    if len(found) < 4:
+        return None
+    best = max(found, key=lambda cell: cell["accuracy"])
+    near = [cell["sigma"] for cell in found if less(best, cell).low <= 0]
+    return best, min(near), max(near), found
+
+
+def place(optimum):
+    best, low, high, _ = optimum
+    return f"σ = {best['sigma']:g} ({low:g} to {high:g})"
+
+
+def optima(groups, lacking):
+    """Do the optima of each group {what: [(what, optimum or None)]} agree?"""
+    each, said, used = [], [], []
+    for name, of in groups.items():
+        of = [(text, optimum) for text, optimum in of if optimum is not None]
+        if len(of) > 1:
+            (_, lows, highs, _) = zip(*(optimum for _, optimum in of))
+            wide = max(np.subtract(highs, lows)) > NARROW + 1e-9
+            each.append(FAILS if max(lows) > min(highs) else OPEN if wide else HOLDS)
+            places = {place(optimum): [] for _, optimum in of}
+            for text, optimum in of:
+                places[place(optimum)].append(text)
+            said.append(f"{name}: " + ", ".join(f"{' and '.join(texts)} {place}" for place, texts in places.items()))
+            used += [cell for _, optimum in of for cell in optimum[3]]
+    return decided(together(each, len(each) == len(groups)), "; ".join(said), used) if each else lacks(lacking)
