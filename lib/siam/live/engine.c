@@ -26,6 +26,7 @@ enum {
     HEADER = 48,        // bytes, see siam.export
     IMAGE_CHANNELS = 8, // the image's map: three channels and zeros, as convolutions write eight channels at a time
     TILES = 16,         // of 2 × 2 outputs, transformed together
+    PAD = 16,           // floats between matrices, whose sizes are powers of two: else they meet in the same cache lines
 };
 
 static const float MEAN[COLOURS] = {0.491f, 0.482f, 0.447f}, STD[COLOURS] = {0.247f, 0.243f, 0.262f};
@@ -121,7 +122,7 @@ static Layer layers[LAYERS];  // as in siam.folding: the stem; conv1, the projec
 static float *input, *activations[2 * BLOCKS + 1], *projections[3], *gradients[3][3], *input_gradient;
 static float pooled[64], logits_[16], pixels[IMAGE], pixel_gradient[IMAGE];
 static float exact[WEIGHTS], drawn[WEIGHTS], transposed[WEIGHTS + 1024], bias[CHANNELS];
-static float winograd_weights[2][434176];
+static float winograd_weights[2][434176 + 16 * 16 * PAD];
 static float maps[400000];
 
 // The two parts of a checkpoint as siam.export writes them, and the coarse one's second byte and the noise factors.
@@ -146,7 +147,7 @@ static Layer *new_layer(int in, int out, int kernel, int stride, int size) {
     if (kernel == 3 && stride == 1 && in != COLOURS) {
         l->winograd = winograd;
         l->winograd_transposed = winograd + (winograd_weights[1] - winograd_weights[0]);
-        winograd += 16 * in * out;
+        winograd += 16 * (in * out + PAD);
     }
     return l++;
 }
@@ -217,9 +218,10 @@ static inline __attribute__((always_inline)) void products(
 // A 3 × 3 convolution with stride 1 in 16 products for 2 × 2 outputs instead of 36 (Lavin and Gray, 2016: F(2 × 2, 3 × 3)).
 // x and y are maps, u [16][in][out] what `transform` makes of the weights.
 static void winograd(const float *x, int size, int in, int out, const float *u, float *y, const Epilogue *e) {
-    static float v[16 * TILES * 64], m[16 * TILES * 64];
+    static float v[16 * (TILES * 64 + PAD)], m[16 * (TILES * 64 + PAD)];
     const Epilogue plain = {.floor = ANY};
     int side = size / 2, row = (size + 2) * in, y_row = (size + 2) * out;
+    int v_step = TILES * in + PAD, u_step = in * out + PAD, m_step = TILES * out + PAD;
     for (int first = 0; first < side * side; first += TILES) {
         for (int t = 0; t < TILES; t++) {
             const float *tile = x + (first + t) / side * 2 * row + (first + t) % side * 2 * in;
@@ -231,26 +233,25 @@ static void winograd(const float *x, int size, int in, int out, const float *u, 
                     d[0][j] = d0 - d2, d[1][j] = d1 + d2, d[2][j] = d2 - d1, d[3][j] = d1 - d3;
                 }
                 for (int i = 0; i < 4; i++) {
-                    float *to = v + (4 * i * TILES + t) * in + c;
+                    float *to = v + 4 * i * v_step + t * in + c;
                     STORE(to, d[i][0] - d[i][2]);
-                    STORE(to + TILES * in, d[i][1] + d[i][2]);
-                    STORE(to + 2 * TILES * in, d[i][2] - d[i][1]);
-                    STORE(to + 3 * TILES * in, d[i][1] - d[i][3]);
+                    STORE(to + v_step, d[i][1] + d[i][2]);
+                    STORE(to + 2 * v_step, d[i][2] - d[i][1]);
+                    STORE(to + 3 * v_step, d[i][1] - d[i][3]);
                 }
             }
         }
         for (int k = 0; k < 16; k++) {
-            Tap tap = {v + k * TILES * in, u + k * in * out};
-            products(&tap, 1, in, out, 1, TILES, (Steps){0, in}, m + k * TILES * out, 0, (Steps){0, out}, &plain);
+            Tap tap = {v + k * v_step, u + k * u_step};
+            products(&tap, 1, in, out, 1, TILES, (Steps){0, in}, m + k * m_step, 0, (Steps){0, out}, &plain);
         }
         for (int t = 0; t < TILES; t++) {
             int at = ((first + t) / side * 2 + 1) * y_row + ((first + t) % side * 2 + 1) * out;
             for (int c = 0; c < out; c += 4) {
                 f4 s[2][4];
                 for (int j = 0; j < 4; j++) {
-                    const float *from = m + (j * TILES + t) * out + c;
-                    f4 m0 = LOAD(from), m1 = LOAD(from + 4 * TILES * out);
-                    f4 m2 = LOAD(from + 8 * TILES * out), m3 = LOAD(from + 12 * TILES * out);
+                    const float *from = m + j * m_step + t * out + c;
+                    f4 m0 = LOAD(from), m1 = LOAD(from + 4 * m_step), m2 = LOAD(from + 8 * m_step), m3 = LOAD(from + 12 * m_step);
                     s[0][j] = m0 + m1 + m2, s[1][j] = m1 - m2 - m3;
                 }
                 for (int i = 0; i < 2; i++) {
@@ -319,7 +320,7 @@ static struct { int there, noisy, transposed; uint32_t seed, pass; } holds;
 static int rank = -1;  // of the noise; -1 until the fine part is there
 
 static void transform(const float *w, int in, int out, float *u) {  // G w Gᵀ for each pair of channels
-    int n = in * out;
+    int n = in * out, step = n + PAD;
     for (int i = 0; i < n; i += 4) {
         f4 g[4][3];
         for (int j = 0; j < 3; j++) {
@@ -327,48 +328,60 @@ static void transform(const float *w, int in, int out, float *u) {  // G w Gᵀ 
             g[0][j] = w0, g[1][j] = 0.5f * (w0 + w2 + w1), g[2][j] = 0.5f * (w0 + w2 - w1), g[3][j] = w2;
         }
         for (int k = 0; k < 4; k++) {
-            STORE(u + 4 * k * n + i, g[k][0]);
-            STORE(u + (4 * k + 1) * n + i, 0.5f * (g[k][0] + g[k][2] + g[k][1]));
-            STORE(u + (4 * k + 2) * n + i, 0.5f * (g[k][0] + g[k][2] - g[k][1]));
-            STORE(u + (4 * k + 3) * n + i, g[k][2]);
+            STORE(u + 4 * k * step + i, g[k][0]);
+            STORE(u + (4 * k + 1) * step + i, 0.5f * (g[k][0] + g[k][2] + g[k][1]));
+            STORE(u + (4 * k + 2) * step + i, 0.5f * (g[k][0] + g[k][2] - g[k][1]));
+            STORE(u + (4 * k + 3) * step + i, g[k][2]);
         }
     }
 }
 
-static inline f4 from_bytes(const int8_t *p) {
-    return number((i4){p[0], p[1], p[2], p[3]});
+// Sixteen bytes, with a sign or without, as numbers.
+static inline void signed_bytes(const int8_t *p, f4 to[4]) {
+    v128_t a = wasm_i16x8_load8x8(p), b = wasm_i16x8_load8x8(p + 8);
+    to[0] = number((i4)wasm_i32x4_extend_low_i16x8(a)), to[1] = number((i4)wasm_i32x4_extend_high_i16x8(a));
+    to[2] = number((i4)wasm_i32x4_extend_low_i16x8(b)), to[3] = number((i4)wasm_i32x4_extend_high_i16x8(b));
 }
 
-// drawn = W + D z1 + F z2, a z2 [rank] for every layer.
-static void draw_noise(uint32_t seed, uint32_t pass) {
+static inline void unsigned_bytes(const uint8_t *p, f4 to[4]) {
+    v128_t a = wasm_u16x8_load8x8(p), b = wasm_u16x8_load8x8(p + 8);
+    to[0] = number((i4)wasm_i32x4_extend_low_i16x8(a)), to[1] = number((i4)wasm_i32x4_extend_high_i16x8(a));
+    to[2] = number((i4)wasm_i32x4_extend_low_i16x8(b)), to[3] = number((i4)wasm_i32x4_extend_high_i16x8(b));
+}
+
+// W + D z1 + F z2 of a layer, z2 [rank]. The factors stay bytes: as floats they would be 6.5 MB to read.
+static void draw_noise(const Layer *l, Random *random) {
     const uint8_t *D = fine + HEADER + WEIGHTS;
     const int8_t *F = (const int8_t *)D + WEIGHTS;
     const float *D_scale = (const float *)(F + rank * WEIGHTS), *F_scale = D_scale + CHANNELS;
-    Random random = stream(seed, pass, FOR_WEIGHTS);
-    for (const Layer *l = layers; l < layers + LAYERS; l++) {
-        f4 z2[4];
-        for (int k = 0; k < 4; k += 2) gaussians(&random, z2 + k, z2 + k + 1);
-        int first = l->weight - drawn, n = l->kernel * l->kernel * l->in * l->out, channel = l->bias - bias;
-        for (int i = 0; i < n; i += 8) {
-            f4 z[2];
-            gaussians(&random, z, z + 1);
-            for (int v = 0; v < 2; v++) {
-                int at = first + i + 4 * v, of = channel + (i + 4 * v) % l->out;
-                f4 coloured = {0};
-                for (int k = 0; k < rank; k++) coloured += from_bytes(F + k * WEIGHTS + at) * z2[k / 4][k % 4];
-                f4 white = number((i4){D[at], D[at + 1], D[at + 2], D[at + 3]}) * z[v];
-                STORE(drawn + at, LOAD(exact + at) + white * LOAD(D_scale + of) + coloured * LOAD(F_scale + of));
-            }
+    int first = l->weight - drawn, n = l->kernel * l->kernel * l->in * l->out, channel = l->bias - bias;
+    f4 z2[4];
+    for (int k = 0; k < 4; k += 2) gaussians(random, z2 + k, z2 + k + 1);
+    for (int i = 0; i < n; i += 16) {
+        int at = first + i, of = channel + i % l->out;
+        f4 z1[4], white[4], column[4], coloured[4] = {0};
+        gaussians(random, z1, z1 + 1);
+        gaussians(random, z1 + 2, z1 + 3);
+        unsigned_bytes(D + at, white);
+        for (int k = 0; k < rank; k++) {
+            signed_bytes(F + k * WEIGHTS + at, column);
+            for (int v = 0; v < 4; v++) coloured[v] += z2[k / 4][k % 4] * column[v];
+        }
+        for (int v = 0; v < 4; v++) {
+            f4 noise = z1[v] * white[v] * LOAD(D_scale + of + 4 * v) + coloured[v] * LOAD(F_scale + of + 4 * v);
+            STORE(l->weight + i + 4 * v, LOAD(exact + at + 4 * v) + noise);
         }
     }
 }
 
 static void draw(uint32_t seed, uint32_t pass, int noisy) {
     if (holds.there && holds.noisy == noisy && (!noisy || (holds.seed == seed && holds.pass == pass))) return;
-    if (noisy) draw_noise(seed, pass);
-    else __builtin_memcpy(drawn, exact, sizeof drawn);
-    for (Layer *l = layers; l < layers + LAYERS; l++)
+    Random random = stream(seed, pass, FOR_WEIGHTS);
+    if (!noisy) __builtin_memcpy(drawn, exact, sizeof drawn);
+    for (Layer *l = layers; l < layers + LAYERS; l++) {
+        if (noisy) draw_noise(l, &random);
         if (l->winograd) transform(l->weight, l->in, l->out, l->winograd);
+    }
     holds.there = 1, holds.noisy = noisy, holds.transposed = 0, holds.seed = seed, holds.pass = pass;
 }
 
@@ -377,13 +390,24 @@ static void transpose(void) {  // what the backward pass needs
     for (Layer *l = layers; l < layers + LAYERS; l++) {
         int n = l->winograd ? 16 : l->kernel * l->kernel, step = l->in == COLOURS ? IMAGE_CHANNELS : l->in;
         const float *from = l->winograd ? l->winograd : l->weight;
+        int from_step = l->in * l->out + (l->winograd ? PAD : 0);
         for (int t = 0; t < n; t++) {
             // The kernel turned by 180°: for the transformed one, rows and columns 0 and 3 change places.
             int row = t / 4, column = t % 4;
             int turned = (row % 3 ? row : 3 - row) * 4 + (column % 3 ? column : 3 - column);
-            float *to = l->winograd ? l->winograd_transposed + turned * l->in * l->out : l->transposed + t * step * l->out;
-            for (int i = 0; i < l->in; i++)
-                for (int o = 0; o < l->out; o++) to[o * step + i] = from[(t * l->in + i) * l->out + o];
+            float *to = l->winograd ? l->winograd_transposed + turned * from_step : l->transposed + t * step * l->out;
+            for (int o = 0; o < l->out; o += 4)
+                for (int i = 0; i < step; i += 4) {
+                    f4 r[4];
+                    for (int j = 0; j < 4; j++)
+                        r[j] = i + j < l->in ? LOAD(from + t * from_step + (i + j) * l->out + o) : (f4){0};
+                    f4 a = __builtin_shufflevector(r[0], r[1], 0, 4, 1, 5), b = __builtin_shufflevector(r[2], r[3], 0, 4, 1, 5);
+                    f4 c = __builtin_shufflevector(r[0], r[1], 2, 6, 3, 7), d = __builtin_shufflevector(r[2], r[3], 2, 6, 3, 7);
+                    STORE(to + o * step + i, __builtin_shufflevector(a, b, 0, 1, 4, 5));
+                    STORE(to + (o + 1) * step + i, __builtin_shufflevector(a, b, 2, 3, 6, 7));
+                    STORE(to + (o + 2) * step + i, __builtin_shufflevector(c, d, 0, 1, 4, 5));
+                    STORE(to + (o + 3) * step + i, __builtin_shufflevector(c, d, 2, 3, 6, 7));
+                }
         }
     }
     holds.transposed = 1;
