@@ -32,7 +32,8 @@ const siamLive = (() => {
       const about = JSON.parse(el.querySelector("script").textContent);
       document.head.append(Object.assign(document.createElement("style"), { textContent: css }));
       const names = ["engine", "coarse", "fine", "shown", "images"];
-      startLive(el, { about, worker, linked: true, parts: Object.fromEntries(names.map((name) => [name, () => load(name)])) });
+      const byName = Object.fromEntries(names.map((name) => [name, () => load(name)]));
+      startLive(el, { about, worker, parts: byName, linked: true, instead: el.querySelector(".live-static") });
     },
   };
 })();

@@ -44,7 +44,7 @@ function controlPanel(about, name, ask) {
   const weightsSaid = html("span", { class: "siam-quiet" });
   const undo = button("Undo", ask.undo);
   const anew = button("Draw anew", () => change({ seed: ask.state().seed + 1 }));
-  const link = ask.share && html("a", { href: "#", onclick: ask.share }, "Link to this state");
+  const link = ask.share && button("Link to this state", ask.share); // the theme takes every link to a fragment for a heading's
   const linkSaid = html("span", { class: "siam-quiet", role: "status" });
 
   const strip = html("div", { class: "live-strip" }, ...about.groups.map(({ key, title, count }) => html("fieldset", {},
@@ -68,7 +68,6 @@ function controlPanel(about, name, ask) {
       sides.forEach((side, i) => { side.checked = state.attacked === Boolean(i); });
       choices.forEach(({ input, number }) => { input.checked = number === state.image; });
       undo.disabled = !undoable;
-      if (link) link.href = fragment(state);
     },
     strip: (images) => choices.forEach(({ number, picture }) => paint(picture, images.get(number).pixels)),
     linkSaid: (text) => { linkSaid.textContent = text; },
@@ -90,8 +89,9 @@ function progressBar() {
 // ---- the page ------------------------------------------------------------------------------------------------------
 
 // Fill `el`. about: what siam.live.about says. worker: the text of worker.js. parts: functions by name (engine, coarse,
-// fine, shown, images) that return promises of bytes. linked: whether the address carries the state. Returns what ends it.
-function startLive(el, { about, worker, parts, linked }) {
+// fine, shown, images) that return promises of bytes. linked: whether the address carries the state. instead: what to show,
+// if anything, where the network cannot run. Returns what ends it.
+function startLive(el, { about, worker, parts, linked, instead }) {
   const numbers = about.images.map(({ number }) => number);
   const opening = { image: numbers[0], attacked: false, rule: "prediction", seed: 0, weightNoise: about.noisy, ...about.setting };
   const name = `live-${Math.random().toString(36).slice(2)}`; // of this page's radio buttons, where there are several pages
@@ -114,8 +114,7 @@ function startLive(el, { about, worker, parts, linked }) {
     move, settle, state: () => state,
     undo() { if (history.length) { state = committed = history.pop(); vote(); } },
     reset() { move(opening); settle(); },
-    share: linked && ((event) => {
-      event.preventDefault();
+    share: linked && (() => {
       window.history.replaceState(null, "", fragment(state));
       const copied = navigator.clipboard?.writeText(location.href) ?? Promise.reject();
       copied.then(() => "Copied.", () => "It is in the address bar.").then(shows.linkSaid);
@@ -214,6 +213,7 @@ function startLive(el, { about, worker, parts, linked }) {
 
   function failed(error) {
     verdict.textContent = `The network could not be run here: ${error.message}`;
+    if (instead && !lab) el.append(instead);
     console.error(error);
   }
 

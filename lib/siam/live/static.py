@@ -66,7 +66,7 @@ class Page:
                 f'<figure class="numbers live-static"><figcaption>{escape(self._caption())}</figcaption>\n'
                 f'<div class="table-scroll" tabindex="0" role="region" aria-label="The images and their votes">\n'
                 f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody>\n</table></div></figure></div>\n"
-                f'<script src="{SCRIPT}"></script>')
+                f'<script src="{SCRIPT}" onerror="this.previousElementSibling.firstChild.remove()"></script>')
 
     def picture(self):
         """The images by group with the votes for their class, as PNG bytes."""

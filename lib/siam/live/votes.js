@@ -33,9 +33,12 @@ function tallies(logits) {
   return kept;
 }
 
-// The exact (Clopper–Pearson) 95 % interval of a share, k of n -> [low, high]; n up to a few hundred.
+// The exact (Clopper–Pearson) 95 % interval of a share, k of n -> [low, high]; n up to a few hundred. What was computed is kept.
+const intervals = new Map();
 function interval(k, n) {
-  return [lower(k, n), 1 - lower(n - k, n)];
+  const key = `${k}/${n}`;
+  if (!intervals.has(key)) intervals.set(key, [lower(k, n), 1 - lower(n - k, n)]);
+  return intervals.get(key);
 }
 
 // The share p at which k or more of n happen with probability 0.025, by bisection.
