@@ -391,3 +391,220 @@ def test_the_committed_engine_is_what_its_source_compiles_to(tmp_path):
     pytest.importorskip("ziglang", reason="ziglang is not installed (make env-dev)")
     build.build(tmp_path / "engine.wasm")
     assert (tmp_path / "engine.wasm").read_bytes() == export.ENGINE.read_bytes(), "run `make engine` and commit engine.wasm"
+
+
+# ----------------------------------------------------------------------------------------------------------- in Chromium
+
+SCRIPT = """
+const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+const wasm = bytes(given.wasm), coarse = bytes(given.coarse), fine = bytes(given.fine), worker = given.worker;
+const image = Float32Array.from(given.image), label = given.label;
+const noisy = { image, sigma: 0.24, weightNoise: true };
+const start = (workers, more = {}) => startEngine({ wasm, worker, workers, coarse, fine: Promise.resolve(fine), ...more });
+const why = (promise) => promise.then(() => "no reason", (error) => `${error.name}: ${error.message}`);
+const duration = async (work) => { const began = performance.now(); await work(); return performance.now() - began; };
+"""
+
+
+@pytest.fixture(scope="module")
+def tab(browser, tmp_path_factory):
+    """A page opened as a file, with engine.js and all it needs in it."""
+
+    def packed(content):
+        return base64.b64encode(content).decode()
+
+    x, y = images(1)
+    given = dict(wasm=packed(export.ENGINE.read_bytes()), coarse=packed(PARTS[0]), fine=packed(PARTS[1]), label=int(y[0]),
+                 worker=(LIVE / "worker.js").read_text(), image=x.numpy().ravel().tolist())  # fmt: skip
+    path = tmp_path_factory.mktemp("page") / "page.html"
+    text = f"{(LIVE / 'engine.js').read_text()}\nconst given = {json.dumps(given)};\n{SCRIPT}"
+    path.write_text(f'<!doctype html><meta charset="utf-8"><script>{text}</script>', encoding="utf-8")
+    tab, wrong = browser.new_page(), []
+    tab.set_default_timeout(60_000)
+    tab.on("console", lambda line: wrong.append(line.text))
+    tab.on("pageerror", lambda error: wrong.append(str(error)))
+    tab.goto(path.as_uri())
+    yield tab
+    tab.close()
+    assert not wrong
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_browser_computes_the_same_numbers(tab, engine, workers):
+    """To the last bit, whatever the number of workers: votes, a noisy image, a gradient, PGD and EPGD."""
+    found = tab.evaluate(
+        """async (workers) => {
+        const engine = await start(workers);
+        await engine.exact;
+        const pieces = [], steps = [];
+        const logits = await engine.vote({ ...noisy, draws: 10, seed: 4 }, (first, part) => pieces.push([first, part.length]));
+        const more = await engine.vote({ ...noisy, draws: 13, seed: 4 });
+        const how = { ...noisy, label, epsilon: 8 / 255, stepSize: 2 / 255, seed: 6 };
+        const gradient = await engine.gradient({ ...noisy, label, seed: 5, pass: 2 });
+        const result = {
+            logits: [...logits], more: [...more], pieces,
+            noisy: [...await engine.noisy({ image, sigma: 0.24, seed: 4, pass: 1 })],
+            loss: gradient.loss, gradient: [...gradient.gradient], gradientLogits: [...gradient.logits],
+            pgd: [...await engine.attack({ ...how, steps: 3, samples: 1 }, (step) => steps.push(step))],
+            epgd: [...await engine.attack({ ...how, steps: 2, samples: 5 })],
+            steps: steps.map(({ step, loss }) => [step, loss]), last: [...steps[2].image],
+        };
+        engine.close();
+        return result;
+        }""",
+        workers,
+    )
+    x, y = images(1)
+    image, label = x.numpy().ravel(), int(y[0])
+    engine.see(image)
+    series = engine.vote(0.24, 1, 4, range(13)).ravel()
+    assert found["logits"] == series[:100].tolist() and found["more"] == series.tolist()
+    assert sorted(found["pieces"]) == [[0, 40], [4, 40], [8, 20]]
+    loss, slope = engine.slope(0.24, 1, 5, 2, label)
+    assert found["loss"] == loss and found["gradient"] == slope.tolist()
+    assert found["gradientLogits"] == engine.vote(0.24, 1, 5, [2])[0].tolist()
+    engine.noisy(4, 1, 0.24)
+    assert found["noisy"] == engine.get(engine.image(), 3072).tolist()
+    assert found["pgd"] == found["last"] == engine.attack(image, label, 3, 1, 0.24, 6).tolist()
+    assert found["epgd"] == engine.attack(image, label, 2, 5, 0.24, 6).tolist()
+    assert [step for step, _ in found["steps"]] == [1, 2, 3]
+    assert all(np.isfinite(loss) and loss > 0 for _, loss in found["steps"])
+
+
+def test_the_coarse_part_votes_while_the_fine_one_is_on_its_way(tab):
+    before, refused, after = tab.evaluate(
+        """async () => {
+        let come;
+        const engine = await start(2, { fine: new Promise((resolve) => (come = resolve)) });
+        const vote = (weightNoise) => engine.vote({ image, sigma: 0, weightNoise, draws: 1, seed: 0 });
+        const before = await vote(false), refused = await why(vote(true));
+        come(fine);
+        await engine.exact;
+        const after = await vote(false);
+        engine.close();
+        return [[...before], refused, [...after]];
+        }"""
+    )
+    x, _ = images(1)
+    for parts, found in ((PARTS[:1], before), (PARTS, after)):
+        engine = Engine(*parts)
+        engine.see(x)
+        assert found == engine.vote(0.0, 0, 0, [0])[0].tolist()
+    assert before != after
+    assert refused == "Error: the weight noise is not here yet: await engine.exact"
+
+
+def test_work_that_is_aborted_is_out_of_the_way(tab):
+    """Of a vote and of an attack: the next vote is there in a fraction of what the rest would have taken."""
+    found = tab.evaluate(
+        """async () => {
+        const engine = await start(2);
+        await engine.exact;
+        const attack = { ...noisy, label, epsilon: 8 / 255, stepSize: 2 / 255, steps: 20, samples: 20, seed: 0 };
+        const works = [
+            (signal) => engine.vote({ ...noisy, draws: 512, seed: 0 }, undefined, signal),
+            (signal) => engine.attack(attack, undefined, signal),
+        ];
+        const result = [];
+        for (const work of works) {
+            const whole = await duration(() => work());
+            const controller = new AbortController();
+            const reason = why(work(controller.signal));
+            await new Promise((resolve) => setTimeout(resolve, 30));
+            controller.abort();
+            let rejected;
+            const next = await duration(async () => {
+                const aborted = duration(() => reason).then((time) => (rejected = time));
+                await engine.vote({ ...noisy, draws: 2, seed: 1 });
+                await aborted;
+            });
+            result.push({ whole, rejected, next, reason: await reason, late: await why(work(controller.signal)) });
+        }
+        engine.close();
+        return result;
+        }"""
+    )
+    for times in found:
+        print(f"whole {times['whole']:.0f} ms, aborted {times['rejected']:.1f} ms, next vote {times['next']:.0f} ms")
+        assert times["reason"] == times["late"] == "AbortError: the work was aborted"
+        assert times["rejected"] < times["whole"] / 10 and times["next"] < times["whole"] / 3
+
+
+def test_what_goes_wrong_is_said(tab):
+    found = tab.evaluate(
+        """async () => {
+        const dies = `${worker}
+            const usual = self.onmessage;
+            self.onmessage = (event) => {
+                if (event.data.job !== "vote") usual(event);
+                else setTimeout(() => { throw new Error("out of memory"); });
+            };`;
+        const said = {};
+        let engine = await start(2, { worker: dies });
+        await engine.exact;
+        const pending = why(engine.vote({ ...noisy, draws: 64, seed: 0 }));
+        said.died = await pending;
+        said.after = await why(engine.noisy({ image, sigma: 0, seed: 0, pass: 0 }));
+        engine = await start(1);
+        await engine.exact;
+        said.image = await why(engine.vote({ ...noisy, image: image.slice(1), draws: 1, seed: 0 }));
+        said.sigma = await why(engine.vote({ ...noisy, sigma: NaN, draws: 1, seed: 0 }));
+        said.draws = await why(engine.vote({ ...noisy, draws: 0, seed: 0 }));
+        said.label = await why(engine.gradient({ ...noisy, label: 10, seed: 0, pass: 0 }));
+        const closed = why(engine.vote({ ...noisy, draws: 512, seed: 0 }));
+        engine.close();
+        said.closed = await closed;
+        said.coarse = await why(start(1, { coarse: fine.slice(0, coarse.length) }));
+        const half = await start(1, { fine: Promise.resolve(fine.slice(1)) });
+        said.fine = await why(half.exact);
+        half.close();
+        const lost = await start(1, { fine: Promise.reject(new Error("no network")) });
+        said.lost = await why(lost.exact);
+        lost.close();
+        return said;
+        }"""
+    )
+    assert found.pop("died") == found["after"]
+    assert found.pop("after").startswith("Error: a worker of the live page died: ")
+    assert found == {
+        "image": "RangeError: an image has 3072 numbers, not 3071",
+        "sigma": "RangeError: σ = NaN is not allowed: 0 or more is",
+        "draws": "RangeError: M = 0 is not allowed: 1 or more is",
+        "label": "RangeError: label 10 is not 0 to 9",
+        "closed": "Error: the engine is closed",
+        "coarse": "Error: the coarse part is refused: it is no such part of a ResNet-20",
+        "fine": "Error: the fine part is refused: it is no such part of a ResNet-20",
+        "lost": "Error: no network",
+    }
+
+
+def test_timings(tab, capsys):
+    """A trace, for a reader of the log; the bounds are those of the page, five times over for a machine under load."""
+    found = tab.evaluate(
+        """async () => {
+        const times = {};
+        for (const workers of [1, 2]) {
+            let engine;
+            const trace = (times[workers] = {});
+            trace["start to exact"] = [await duration(async () => { engine = await start(workers); await engine.exact; })];
+            const attack = { ...noisy, label, epsilon: 8 / 255, stepSize: 2 / 255, steps: 7 };
+            const works = {
+                "64 votes": (seed) => engine.vote({ ...noisy, draws: 64, seed }),
+                "64 votes, no weight noise": (seed) => engine.vote({ ...noisy, weightNoise: false, draws: 64, seed }),
+                "PGD-7": (seed) => engine.attack({ ...attack, samples: 1, seed }),
+                "EPGD 7 × 8": (seed) => engine.attack({ ...attack, samples: 8, seed }),
+            };
+            for (const [name, work] of Object.entries(works)) {
+                trace[name] = [];
+                for (let i = 0; i < 5; i++) trace[name].push(await duration(() => work(i)));
+            }
+            engine.close();
+        }
+        return times;
+        }"""
+    )
+    with capsys.disabled():
+        for workers, trace in found.items():
+            for name, times in trace.items():
+                print(f"\n{name}, {workers} worker(s): {min(times):.0f} ms, median {np.median(times):.0f} ms", end="")
+    assert np.median(found["2"]["64 votes"]) < 5 * 400 and np.median(found["2"]["PGD-7"]) < 5 * 250

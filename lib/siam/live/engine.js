@@ -11,6 +11,8 @@ const ATTACKER = 0x80000000; // where the passes of attacks begin: an attack doe
 // wasm, coarse, fine: the bytes of engine.wasm and of the two parts that siam.export writes; fine is a promise of them.
 // worker: the source text of worker.js. Rejects where the coarse part is refused or WebAssembly SIMD is missing.
 async function startEngine({ wasm, worker, workers, coarse, fine }) {
+  const onItsWay = Promise.resolve(fine);
+  onItsWay.catch(() => {}); // it may fail before anybody waits for it
   const module = await WebAssembly.compile(wasm);
   const source = URL.createObjectURL(new Blob([worker], { type: "text/javascript" }));
   const team = Array.from({ length: workers }, () => ({ worker: new Worker(source), jobs: new Map() }));
@@ -48,6 +50,7 @@ async function startEngine({ wasm, worker, workers, coarse, fine }) {
   for (const member of team) {
     member.worker.onmessage = ({ data }) => {
       const job = member.jobs.get(data.id);
+      if (!job) return; // the engine ended while the answer was on its way
       member.jobs.delete(data.id);
       deal();
       if (data.error === undefined) job.resolve(data.result);
@@ -116,7 +119,7 @@ async function startEngine({ wasm, worker, workers, coarse, fine }) {
     fail(error);
     throw error;
   }
-  const exact = Promise.resolve(fine).then(async (part) => {
+  const exact = onItsWay.then(async (part) => {
     await toEach({ job: "load", part, fine: 1 });
     hasNoise = true;
   });
