@@ -67,7 +67,7 @@ def test_the_payload_holds_the_counts_and_intervals_of_the_frame():
     assert source["draws"] == list(DRAWS)
     for p in frame.itertuples():
         curve = source["attacks"][p.attack]
-        i, m = curve["sigma"].index(p.sigma), source["draws"].index(p.M)
+        i, m = curve["x"].index(p.sigma), source["draws"].index(p.M)
         assert curve["cells"][p.rule][i][m] == [p.correct, p.low, p.high]
         assert curve["id"][i] == p.id
 
@@ -94,7 +94,7 @@ def test_what_was_not_measured_is_null_and_not_a_number():
 def test_measurements_that_differ_in_kind_are_kept_apart_and_named_apart(run):
     data = payload(pd.concat([rows(), rows(**run)]))
     assert len({source["name"] for source in data["sources"]}) == 2
-    assert all(len(curve["sigma"]) == len(SIGMAS) for s in data["sources"] for curve in s["attacks"].values())
+    assert all(len(curve["x"]) == len(SIGMAS) for s in data["sources"] for curve in s["attacks"].values())
 
 
 def test_the_best_tier_comes_first_then_the_test_images():
@@ -118,7 +118,7 @@ def test_attacks_of_another_budget_are_left_out_and_another_setting_is_another_a
     longer = rows(attacks=("pgd",), sigmas=(0.0,)).assign(steps=10)
     data = payload(pd.concat([rows(), weaker, longer]))
     assert [a["key"] for a in data["attacks"]] == ["none", "pgd", "pgd-10-2-1", "epgd"]
-    assert len(data["sources"][0]["attacks"]["pgd"]["sigma"]) == len(SIGMAS)
+    assert len(data["sources"][0]["attacks"]["pgd"]["x"]) == len(SIGMAS)
     assert payload(pd.concat([rows(), weaker]), epsilon=4)["sources"][0]["attacks"].keys() == {"none", "pgd"}
 
 
@@ -222,3 +222,29 @@ def test_transferred_attacks_are_left_to_table_4(tmp_path):
         result = [runs.row("prediction", M, 500, 1000) for M in (1, 2)]
         runs.write(runs.record(run, tier="cpu", n=1000, result=result), tmp_path)
     assert set(explore(tmp_path).shown()["id"]) == {white.id}
+
+
+def budgets(sigma=0.24, epsilons=(2.0, 4.0, 8.0), **run):
+    """PGD at several budgets, steps of ε/4, one σ."""
+    frames = [rows(attacks=("pgd",), sigmas=(sigma,), **run).assign(epsilon=epsilon, step_size=epsilon / 4, id=f"{int(epsilon):016x}")
+              for epsilon in epsilons]
+    return pd.concat(frames)
+
+
+def test_along_the_budget_every_sigma_is_a_source_of_its_own():
+    frame = pd.concat([budgets(0.0), budgets(0.24, (2.0, 4.0, 8.0, 16.0)), budgets(0.1, (8.0,)), rows(attacks=("none",))])
+    data = payload(frame, PRINTED, axis="epsilon")
+    assert data["axis"] == "epsilon" and data["printed"] == []
+    assert [(attack["key"], attack["detail"]) for attack in data["attacks"]] == [("pgd", "7 steps of ε/4 within ε")]
+    assert [source["name"][:9] for source in data["sources"]] == ["σ = 0.24,", "σ = 0, cp"]  # most points first; one point is no curve
+    assert data["sources"][0]["attacks"]["pgd"]["x"] == [2, 4, 8, 16]
+    view = Explorer(frame, PRINTED, axis="epsilon", draws=8)
+    shown = view.shown()
+    assert list(shown["epsilon"]) == [2, 4, 8, 16] and list(shown["id"])[-1] == f"{16:016x}" and view.epsilon == 8
+    assert "ε/M explorer" in repr(view) and "\n8/255 " in repr(view)
+    assert view.picture().startswith(b"\x89PNG")
+
+
+def test_an_axis_that_is_none_is_refused():
+    with pytest.raises(ValueError, match="axis = 'M' is not allowed: give one of sigma, epsilon"):
+        Explorer(rows(), axis="M")

@@ -15,7 +15,7 @@ import pytest
 from siam.explorer import Explorer
 from siam.paths import ROOT
 
-from test_explorer import PRINTED, SIGMAS, rows
+from test_explorer import PRINTED, SIGMAS, budgets, rows
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -58,6 +58,7 @@ def site(tmp_path_factory):
         "measured": Explorer(frame, PRINTED, sigma=0.1, draws=8),
         "printed": Explorer(frame, PRINTED, sigma=0.24, draws=64),
         "empty": Explorer(pd.DataFrame(), PRINTED),
+        "budget": Explorer(pd.concat([budgets(0.0), budgets(0.24, (2.0, 4.0, 8.0, 16.0))]), axis="epsilon", epsilon=4),
     }.items():
         (folder / f"{name}.html").write_text(embedded(widget), encoding="utf-8")
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Silent, directory=folder))
@@ -252,6 +253,7 @@ def test_without_records_the_page_says_so(visit):
 def test_the_table_holds_the_numbers_of_the_chart(visit):
     page = visit()
     page.get_by_text("The numbers, as a table").click()
+    page.locator(".siam-scroll tbody tr").first.wait_for()  # filled when it has opened, a moment later
     assert page.locator(".siam-scroll tbody tr").count() == 3 * len(SIGMAS)
     page.get_by_role("checkbox", name="EPGD", exact=True).uncheck()
     assert page.locator(".siam-scroll tbody tr").count() == 2 * len(SIGMAS)
@@ -292,3 +294,16 @@ def test_focus_is_visible(visit):
     focused = page.locator(":focus")
     assert focused.get_attribute("data-lm-suppress-shortcuts") == "true"
     assert focused.evaluate("control => getComputedStyle(control).outlineStyle") == "solid"
+
+
+def test_along_the_budget_the_slider_moves_epsilon_and_a_choice_sets_sigma(visit):
+    page = visit("budget")
+    slider = page.get_by_test_id("siam-epsilon")
+    assert readout(page).startswith("ε = 4/255, M = ") and "pixel range" not in readout(page)
+    before = cursor(page)
+    slider.focus()
+    page.keyboard.press("ArrowRight")  # from one measured budget to the next, not by one
+    assert "ε = 8/255" in readout(page) and cursor(page) > before
+    assert slider.get_attribute("aria-valuetext").startswith("ε = 8/255: PGD ")
+    page.get_by_label("Measured on").select_option(index=1)
+    assert "σ = 0, cpu tier" in page.locator(".siam-note").inner_text()

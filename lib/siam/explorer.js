@@ -1,4 +1,4 @@
-// The σ/M explorer: accuracy against the input noise σ, one line per attack, for one base model, rule and M.
+// The explorer: accuracy against the input noise σ, or the budget ε, one line per attack, for one base model, rule and M.
 // It reads `payload` (see siam.explorer.payload) and keeps the view in the widget's traits, so that it is
 // the same figure in JupyterLab and in a page without a kernel. No library, no request.
 
@@ -33,21 +33,30 @@ const whole = (n) => n.toLocaleString("en-GB");
 const sentence = (text) => text[0].toUpperCase() + text.slice(1);
 const votes = (M) => `${M} noisy pass${M === 1 ? "" : "es"}`;
 
+// Along what curves run. step: of the slider; tick: of the axis, doubled where it is narrow.
+const AXES = {
+  sigma: { symbol: "σ", unit: "", name: "σ, input noise (normalised units)", said: "σ, input noise in normalised units",
+    step: 0.01, tick: 0.05, text: (sigma) => (sigma ? sigma.toFixed(2) : "0"), exact: two },
+  epsilon: { symbol: "ε", unit: "/255", name: "ε, the attack's budget (1/255 of the pixel range)",
+    said: "ε, the attack's budget in 1/255 of the pixel range", step: 1, tick: 5, text: String, exact: String },
+};
+const at = (axis, x) => `${axis.symbol} = ${axis.exact(x)}${axis.unit}`;
+
 // ---- what is shown -------------------------------------------------------------------------------------
 
 // One curve: the points of one attack in one source (one checkpoint, split, n and tier) for a rule and the
 // index of an M. A cell is [correct, low, high], or null where that M or rule was not measured.
 function curve(source, attack, rule, m) {
-  const { sigma = [], id = [], cells = {} } = source?.attacks[attack.key] ?? {};
-  return sigma.flatMap((s, i) => {
+  const { x: xs = [], id = [], cells = {} } = source?.attacks[attack.key] ?? {};
+  return xs.flatMap((x, i) => {
     const cell = cells[rule]?.[i][m];
     if (!cell) return [];
     const [correct, low, high] = cell;
-    return [{ sigma: s, id: id[i], n: source.n, correct, low, high, accuracy: correct / source.n }];
+    return [{ x, id: id[i], n: source.n, correct, low, high, accuracy: correct / source.n }];
   });
 }
 
-// The view that the traits ask for, brought to what is measured: the nearest M, the nearest σ.
+// The view that the traits ask for, brought to what is measured: the nearest M, the nearest σ or ε.
 function resolve(model) {
   const data = model.get("payload");
   const base = model.get("base_model");
@@ -58,26 +67,26 @@ function resolve(model) {
   const m = nearest(draws.map(Math.log2), Math.log2(model.get("draws")));
   const attacks = data.attacks.filter(({ key }) => model.get("attacks").includes(key));
   const lines = attacks.map((attack) => ({ attack, points: curve(source, attack, rule.key, m) }));
-  const sigmas = unique(lines.flatMap(({ points }) => points.map(({ sigma }) => sigma)));
-  const at = nearest(sigmas, model.get("sigma"));
+  const axis = AXES[data.axis];
+  const xs = unique(lines.flatMap(({ points }) => points.map(({ x }) => x)));
+  const place = nearest(xs, model.get(data.axis));
   const printed = data.printed.filter((p) => p.model === base && p.rule === rule.key);
-  return { data, base, rule, sources, source, draws, m, M: draws[m], attacks, lines, sigmas, at,
-    sigma: sigmas[at], printed };
+  return { data, base, rule, sources, source, draws, m, M: draws[m], attacks, lines, axis, xs, place,
+    x: xs[place], printed };
 }
 
 // The scales depend on the base model and the source alone: no axis moves while M, σ or the rule does.
-function domain({ data, base, source }) {
+function domain({ data, base, source, axis }) {
   const printed = data.printed.filter((p) => p.model === base);
   const cells = Object.values(source?.attacks ?? {}).flatMap((attack) =>
     Object.values(attack.cells).flat(2).filter(Boolean));
   const shares = [...cells.flatMap(([, low, high]) => [low, high]), ...printed.map((p) => p.mean / 100)];
-  const sigmas = [...Object.values(source?.attacks ?? {}).flatMap(({ sigma }) => sigma),
-    ...printed.map((p) => p.sigma)];
+  const xs = [...Object.values(source?.attacks ?? {}).flatMap(({ x }) => x), ...printed.map((p) => p.sigma)];
   const y = shares.length ? [Math.min(...shares), Math.max(...shares)] : [0, 1];
-  const right = Math.max(0, ...sigmas);
+  const right = Math.max(0, ...xs);
   return {
     y: [Math.floor(10 * y[0]) / 10, Math.ceil(10 * y[1]) / 10],
-    x: [0, right > 0 ? Math.ceil(20 * right - 1e-9) / 20 : 0.5],
+    x: [0, axis.tick * (right > 0 ? Math.ceil(right / axis.tick - 1e-9) : 10)],
   };
 }
 
@@ -98,11 +107,12 @@ function chart(view, width) {
   const height = Math.round(Math.min(400, Math.max(280, 0.56 * width)));
   const inner = { width: width - MARGIN.left - MARGIN.right, height: height - MARGIN.top - MARGIN.bottom };
   const { x: [x0, x1], y: [y0, y1] } = domain(view);
-  const x = (sigma) => ((sigma - x0) / (x1 - x0)) * inner.width;
+  const { axis } = view;
+  const x = (value) => ((value - x0) / (x1 - x0)) * inner.width;
   const y = (share) => (1 - (share - y0) / (y1 - y0)) * inner.height;
   const path = (points) =>
-    `M${points.map(([sigma, share]) => `${x(sigma).toFixed(1)} ${y(share).toFixed(1)}`).join("L")}`;
-  const line = (points) => path(points.map((p) => [p.sigma, p.accuracy]));
+    `M${points.map(([value, share]) => `${x(value).toFixed(1)} ${y(share).toFixed(1)}`).join("L")}`;
+  const line = (points) => path(points.map((p) => [p.x, p.accuracy]));
   const ticks = (from, to, step) =>
     Array.from({ length: Math.round((to - from) / step) + 1 }, (_, i) => from + i * step);
 
@@ -110,8 +120,8 @@ function chart(view, width) {
   ticks(y0, y1, y1 - y0 > 0.55 && height < 340 ? 0.2 : 0.1).forEach((share) => axes.append(
     svg("line", { x2: inner.width, y1: y(share), y2: y(share) }),
     svg("text", { x: -8, y: y(share), dy: "0.35em", "text-anchor": "end" }, (100 * share).toFixed(0))));
-  ticks(x0, x1, inner.width < 420 && x1 > 0.3 ? 0.1 : 0.05).forEach((sigma) => axes.append(svg("text",
-    { x: x(sigma), y: inner.height + 18, "text-anchor": "middle" }, sigma ? sigma.toFixed(2) : "0")));
+  ticks(x0, x1, axis.tick * (inner.width < 420 && x1 > 6 * axis.tick ? 2 : 1)).forEach((value) => axes.append(svg("text",
+    { x: x(value), y: inner.height + 18, "text-anchor": "middle" }, axis.text(value))));
   axes.append(svg("text", { class: "siam-title", x: -MARGIN.left + 2, y: -16 }, "Correct, % of images"));
 
   const ghosts = svg("g", { class: "siam-ghosts" });
@@ -129,15 +139,15 @@ function chart(view, width) {
       const other = m === view.m ? [] : curve(view.source, attack, view.rule.key, m);
       if (other.length > 1) ghosts.append(svg("path", { class: kind, d: line(other) }));
     });
-    const upper = points.map((p) => [p.sigma, p.high]);
-    const lower = points.map((p) => [p.sigma, p.low]).reverse();
+    const upper = points.map((p) => [p.x, p.high]);
+    const lower = points.map((p) => [p.x, p.low]).reverse();
     const lone = points.length === 1 ? "siam-whisker" : ""; // one point has no band
     const dash = attack.extra ? "5 4" : null;
     bands.append(svg("path", { class: `${kind} ${lone}`, d: path([...upper, ...lower]) }));
     lines.append(svg("path", { class: kind, "stroke-dasharray": dash, d: line(points) }));
     if (inner.width / points.length > 9) points.forEach((p) => lines.append(
-      svg("circle", { class: kind, cx: x(p.sigma), cy: y(p.accuracy), r: 2.2 })));
-    const end = x(points.at(-1).sigma) + 9;
+      svg("circle", { class: kind, cx: x(p.x), cy: y(p.accuracy), r: 2.2 })));
+    const end = x(points.at(-1).x) + 9;
     labels.append(svg("text", { class: kind, x: end, y: ends[i], dy: "0.35em" }, attack.name));
   });
 
@@ -154,10 +164,10 @@ function chart(view, width) {
   }
 
   if (drawn.length) {
-    const cx = x(view.sigma);
+    const cx = x(view.x);
     cursor.append(svg("line", { x1: cx, x2: cx, y1: -4, y2: inner.height }));
     const here = drawn.flatMap(({ attack, points }) =>
-      points.filter(({ sigma }) => sigma === view.sigma).map((p) => ({ attack, ...p })));
+      points.filter((p) => p.x === view.x).map((p) => ({ attack, ...p })));
     const heights = apart(here.map((p) => y(p.accuracy) - 13), inner.height);
     const left = cx > inner.width - 44;
     here.forEach((p, i) => cursor.append(
@@ -182,17 +192,17 @@ function describe(view) {
     return `${attack.name} between ${shown(rising[0])} and ${shown(rising.at(-1))} %`;
   });
   const which = view.M ? `, ${view.rule.name}, M = ${view.M}` : "";
-  return `Accuracy against σ for ${view.base}${which}: ${summary.join("; ") || "no attack chosen"}.`;
+  return `Accuracy against ${view.axis.symbol} for ${view.base}${which}: ${summary.join("; ") || "no attack chosen"}.`;
 }
 
 // ---- the words -----------------------------------------------------------------------------------------
 
 function readout(view) {
-  const at = view.sigma === undefined ? "" : `σ = ${two(view.sigma)}, M = ${view.M}`;
-  const pixels = Math.round(255 * view.data.pixel_std * view.sigma);
+  const here = view.x === undefined ? "" : `${at(view.axis, view.x)}, M = ${view.M}`;
+  const pixels = Math.round(255 * view.data.pixel_std * view.x);
   const cards = view.lines.map(({ attack, points }) => {
-    const p = points.find(({ sigma }) => sigma === view.sigma);
-    const printed = view.printed.filter((q) => q.attack === attack.key && (!p || q.sigma === view.sigma));
+    const p = points.find(({ x }) => x === view.x);
+    const printed = view.printed.filter((q) => q.attack === attack.key && (!p || q.sigma === view.x));
     return html("div", { class: `siam-card siam-${attack.kind}` },
       html("div", { class: "siam-name" }, attack.name),
       p ? html("div", { class: "siam-value" }, shown(p), html("small", {}, " %"))
@@ -206,8 +216,8 @@ function readout(view) {
         p ? "" : ` at σ\u00a0=\u00a0${two(q.sigma)}`, `, M\u00a0=\u00a0${q.draws}`)));
   });
   return [
-    html("p", { class: "siam-at" }, at ? html("strong", {}, at) : `${view.base} is not yet measured.`,
-      at && view.sigma > 0 ? ` · about ${pixels}/255 of the pixel range` : ""),
+    html("p", { class: "siam-at" }, here ? html("strong", {}, here) : `${view.base} is not yet measured.`,
+      here && view.axis.symbol === "σ" && view.x > 0 ? ` · about ${pixels}/255 of the pixel range` : ""),
     html("div", { class: "siam-cards" }, ...cards)];
 }
 
@@ -234,12 +244,12 @@ function notes(view) {
 }
 
 function table(view) {
-  const rows = view.sigmas.flatMap((sigma) => view.lines.flatMap(({ attack, points }) =>
-    points.filter((p) => p.sigma === sigma).map((p) => html("tr", {},
-      ...[two(sigma), attack.name, shown(p), interval(p), `${p.correct} / ${p.n}`]
+  const rows = view.xs.flatMap((x) => view.lines.flatMap(({ attack, points }) =>
+    points.filter((p) => p.x === x).map((p) => html("tr", {},
+      ...[view.axis.exact(x) + view.axis.unit, attack.name, shown(p), interval(p), `${p.correct} / ${p.n}`]
         .map((text) => html("td", {}, String(text))),
       html("td", {}, html("code", {}, p.id))))));
-  const head = ["σ", "attack", "accuracy, %", "95 % interval", "correct / n", "record"];
+  const head = [view.axis.symbol, "attack", "accuracy, %", "95 % interval", "correct / n", "record"];
   if (!rows.length) return html("p", {}, "Not yet measured.");
   return html("table", {},
     html("caption", {}, `${view.base}, ${view.rule.name}, M = ${view.M}; ${view.source.name}`),
@@ -251,6 +261,7 @@ function table(view) {
 
 function render({ model, el }) {
   const data = model.get("payload");
+  const axis = AXES[data.axis];
   const set = (name, value) => { model.set(name, value); model.save_changes(); };
   const choice = (trait, options) => html("select",
     { ...SHORTCUTS, onchange: (event) => set(trait, event.target.value) },
@@ -271,8 +282,8 @@ function render({ model, el }) {
   const drawsValue = html("output");
 
   const plot = html("div", { class: "siam-plot" });
-  const sigma = html("input", { type: "range", step: 0.01, "data-testid": "siam-sigma",
-    "aria-label": "σ, input noise in normalised units", ...SHORTCUTS });
+  const slider = html("input", { type: "range", step: axis.step, "data-testid": `siam-${data.axis}`,
+    "aria-label": axis.said, ...SHORTCUTS });
   const said = html("div", { class: "siam-readout", "data-testid": "siam-readout", "aria-live": "polite" });
   const note = html("div", { class: "siam-note" });
   const numbers = html("div",
@@ -280,28 +291,28 @@ function render({ model, el }) {
   const details = html("details", { ontoggle: () => draw() },
     html("summary", {}, "The numbers, as a table"), numbers);
 
-  // A drag goes to the nearest measured σ. A key or a screen reader moves by one step of the input, which may
-  // be less than the distance to the next measured σ: then go there.
+  // A drag goes to the nearest measured point. A key or a screen reader moves by one step of the input, which may
+  // be less than the distance to the next one: then go there.
   let dragging = false;
   const released = () => { dragging = false; };
-  sigma.addEventListener("pointerdown", () => { dragging = true; });
+  slider.addEventListener("pointerdown", () => { dragging = true; });
   window.addEventListener("pointerup", released);
   window.addEventListener("pointercancel", released);
-  sigma.addEventListener("input", () => {
-    const { sigmas, at } = resolve(model);
-    const asked = sigma.valueAsNumber;
-    let to = nearest(sigmas, asked);
-    if (!dragging && to === at) to += Math.sign(asked - sigmas[at]);
-    set("sigma", sigmas[to] ?? sigmas[at]);
-    draw(); // also where σ stays: puts the thumb back on it
+  slider.addEventListener("input", () => {
+    const { xs, place } = resolve(model);
+    const asked = slider.valueAsNumber;
+    let to = nearest(xs, asked);
+    if (!dragging && to === place) to += Math.sign(asked - xs[place]);
+    set(data.axis, xs[to] ?? xs[place]);
+    draw(); // also where it stays: puts the thumb back
   });
   const point = (event) => {
     const view = resolve(model);
-    if (!view.sigmas.length || !event.isPrimary) return;
+    if (!view.xs.length || !event.isPrimary) return;
     const box = plot.getBoundingClientRect();
     const share = (event.clientX - box.left - MARGIN.left) / (box.width - MARGIN.left - MARGIN.right);
-    const to = view.sigmas[nearest(view.sigmas, share * domain(view).x[1])];
-    if (to !== view.sigma) set("sigma", to);
+    const to = view.xs[nearest(view.xs, share * domain(view).x[1])];
+    if (to !== view.x) set(data.axis, to);
   };
   plot.addEventListener("pointermove", point);
   plot.addEventListener("pointerdown", point);
@@ -328,11 +339,11 @@ function render({ model, el }) {
       html("span", { class: m === view.m ? "siam-on" : null }, M)));
     plot.replaceChildren(chart(view, width));
     const [x0, x1] = domain(view).x;
-    Object.assign(sigma, { min: x0, max: x1, value: view.sigma ?? 0, disabled: view.sigmas.length < 2 });
+    Object.assign(slider, { min: x0, max: x1, value: view.x ?? 0, disabled: view.xs.length < 2 });
     const here = view.lines.flatMap(({ attack, points }) => points
-      .filter((p) => p.sigma === view.sigma).map((p) => `${attack.name} ${shown(p)} %`));
-    sigma.setAttribute("aria-valuetext",
-      here.length ? `σ = ${two(view.sigma)}: ${here.join(", ")}` : "not yet measured");
+      .filter((p) => p.x === view.x).map((p) => `${attack.name} ${shown(p)} %`));
+    slider.setAttribute("aria-valuetext",
+      here.length ? `${at(axis, view.x)}: ${here.join(", ")}` : "not yet measured");
     said.replaceChildren(...readout(view));
     note.replaceChildren(...notes(view));
     if (details.open) numbers.replaceChildren(table(view));
@@ -340,7 +351,7 @@ function render({ model, el }) {
 
   const [left, right] = [MARGIN.left - THUMB / 2, MARGIN.right - THUMB / 2];
   el.append(html("div", { class: "siam-explorer", "data-testid": "siam-explorer", role: "group",
-    "aria-label": "σ/M explorer",
+    "aria-label": `${axis.symbol}/M explorer`,
     style: `--siam-left: ${left}px; --siam-right: ${right}px; --siam-thumb: ${THUMB}px` },
     html("div", { class: "siam-controls" },
       html("label", {}, html("span", {}, "Base model"), base),
@@ -350,11 +361,11 @@ function render({ model, el }) {
         ({ kind, name }, i) => html("label", { class: `siam-${kind}` }, boxes[i], html("span", {}, name))))),
       html("div", {}, html("span", {}, drawsValue, " noisy passes vote"), draws, drawsTicks)),
     plot,
-    html("div", { class: "siam-sigma" }, sigma,
-      html("span", { "aria-hidden": "true" }, "σ, input noise (normalised units)")),
+    html("div", { class: "siam-sigma" }, slider,
+      html("span", { "aria-hidden": "true" }, axis.name)),
     said, note, details));
 
-  const traits = ["payload", "base_model", "rule", "attacks", "draws", "sigma", "source"];
+  const traits = ["payload", "base_model", "rule", "attacks", "draws", "sigma", "epsilon", "source"];
   traits.forEach((trait) => model.on(`change:${trait}`, draw));
   const observer = new ResizeObserver(draw);
   observer.observe(plot);

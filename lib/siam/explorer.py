@@ -1,7 +1,8 @@
-"""The σ/M explorer: accuracy against the input noise σ, for a base model, rule and M of the reader's choice.
+"""The explorer: accuracy against the input noise σ, or the attack's budget ε, for a base model, rule and M of the reader's choice.
 
     from siam.explorer import Explorer, explore
     explore()                              # the committed records
+    explore(axis="epsilon")                # against ε
     Explorer(frame, base_model="CPNI-W")   # a frame of your own
 
 The same widget is live in JupyterLab and in the book's static pages; where no script runs, a picture and a
@@ -48,22 +49,34 @@ OPTIONAL = {  # what a frame of the reader's own may leave out
 # Points that differ in any of these are never joined by one line, nor compared in one view.
 SOURCE = ["label", "tier", "split", "n", "checkpoint", "digest", "seed", "batch_size", "precision"]
 SETTING = ["attack", "steps", "step_size", "samples"]
+AXES = {"sigma": "σ, input noise (normalised units)", "epsilon": "ε, the attack's budget (1/255 of the pixel range)"}
 
 
-def payload(frame, printed=None, epsilon=8.0):
+def payload(frame, printed=None, epsilon=8.0, axis="sigma"):
     """What the explorer draws, as plain lists and dicts: sorted, compact, valid JSON.
 
     frame: one row per record, rule and M; the columns REQUIRED, and those of OPTIONAL where known. low and
     high, the 95 % interval, are computed if absent. printed: the paper's Table 3 as data/paper/table3.csv has
-    it, or None. epsilon: the attack budget shown, in 1/255 of the pixel range; others are left out.
+    it, or None. axis: one of AXES, along which curves run. Against σ, epsilon is the attack budget shown, in 1/255 of
+    the pixel range, others are left out; against ε every σ is a source of its own, of those with two budgets or more.
     Raises ValueError, one line, for a missing column or a value outside its range.
     """
+    if axis not in AXES:
+        raise ValueError(f"axis = {axis!r} is not allowed: give one of {', '.join(AXES)}")
     frame = _complete(frame)
-    frame = frame[(frame.attack == "none") | (frame.epsilon == epsilon)]
-    attacks = _attacks(frame, epsilon)
-    groups = frame.groupby(SOURCE, dropna=False)
-    sources = [_source(dict(zip(SOURCE, key)), rows, attacks) for key, rows in groups]
+    if axis == "sigma":
+        frame = frame[(frame.attack == "none") | (frame.epsilon == epsilon)]
+        source, budget = SOURCE, f"{epsilon:g}/255"
+    else:  # a step is a share of the budget, or each budget would be an attack of its own
+        frame = frame[frame.attack != "none"]
+        frame = frame.assign(step_size=(frame.step_size / frame.epsilon).round(6))
+        source, budget, printed = [*SOURCE, "sigma"], "ε", None
+        frame = frame[frame.groupby([*source, *SETTING], dropna=False).epsilon.transform("nunique") > 1]
+    attacks = [attack for attack in _attacks(frame, budget) if axis == "sigma" or attack["setting"]]
+    groups = frame.groupby(source, dropna=False)
+    sources = [_source(dict(zip(source, key)), rows.assign(x=rows[axis]), attacks) for key, rows in groups]
     return {
+        "axis": axis,
         "models": list(dict.fromkeys([*MODELS, *sorted(frame.label.unique())])),
         "rules": [{"key": key, "name": name} for key, name in RULES.items()],
         "attacks": [{key: a[key] for key in ("key", "kind", "name", "detail", "extra")} for a in attacks],
@@ -94,8 +107,12 @@ def _complete(frame):
     return frame
 
 
-def _attacks(frame, epsilon):
-    """The attacks of the frame and the paper's three; a second setting of one is an attack of its own."""
+def _attacks(frame, budget):
+    """The attacks of the frame and the paper's three; a second setting of one is an attack of its own.
+
+    budget: "8/255", or "ε" where it varies and the frame's steps are shares of it.
+    """
+    unit = "/255" if budget != "ε" else " ε"
     found = frame.groupby(SETTING).size().sort_values(ascending=False, kind="stable")
     attacks = []
     for name in ATTACKS:
@@ -104,11 +121,12 @@ def _attacks(frame, epsilon):
             continue
         for extra, (steps, step_size, samples) in enumerate(settings or [(0, 0.0, 0)]):
             known = name != "none" and steps > 0
+            step = "ε/4" if (unit, step_size) == (" ε", 0.25) else f"{step_size:g}{unit}"
             attacks.append({
                 "key": name if not extra else f"{name}-{steps}-{step_size:g}-{samples}",
                 "kind": "clean" if name == "none" else name,
                 "name": ATTACKS[name] + (f" {steps}×{step_size:g}, {samples}" if extra else ""),
-                "detail": f"{steps} step{'s' * (steps > 1)} of {step_size:g}/255 within {epsilon:g}/255"
+                "detail": f"{steps} step{'s' * (steps > 1)} of {step} within {budget}"
                           + f", gradient over {samples} passes" * (samples > 1) if known else "",
                 "extra": extra > 0,
                 "setting": [name, steps, step_size, samples] if settings else None,
@@ -117,33 +135,34 @@ def _attacks(frame, epsilon):
 
 
 def _source(source, rows, attacks):
-    """One checkpoint on one set of images: its curves, cells[rule][σ][M] = [correct, low, high] or None."""
+    """One checkpoint on one set of images: its curves, cells[rule][x][M] = [correct, low, high] or None."""
     draws = sorted(int(M) for M in rows.M.unique())
     curves = {}
     for attack in attacks:
         points = rows[(rows[SETTING] == attack["setting"]).all(axis=1)] if attack["setting"] else rows[:0]
         if points.empty:
             continue
-        sigmas = sorted(points.sigma.unique())
-        cells = {rule: [[None] * len(draws) for _ in sigmas] for rule in RULES if rule in set(points.rule)}
+        xs = sorted(points.x.unique())
+        cells = {rule: [[None] * len(draws) for _ in xs] for rule in RULES if rule in set(points.rule)}
         ids = {}
         # Of two records of one point the one with more draws comes last: it repeats the other's first passes.
-        if points.duplicated(["sigma", "rule", "M", "id"]).any():
+        if points.duplicated(["x", "rule", "M", "id"]).any():
             raise ValueError(f"two rows for one point of {attack['name']}: {_name(source)}; give each an id")
         points = points.assign(most=points.groupby("id").M.transform("max")).sort_values(["most", "id"])
         for p in points.itertuples():
-            i, m = sigmas.index(p.sigma), draws.index(p.M)
+            i, m = xs.index(p.x), draws.index(p.M)
             cells[p.rule][i][m] = [int(p.correct), round(float(p.low), 6), round(float(p.high), 6)]
-            ids[p.sigma] = p.id
+            ids[p.x] = p.id
         curves[attack["key"]] = {
-            "sigma": [float(s) for s in sigmas], "id": [ids[s] for s in sigmas], "cells": cells}
+            "x": [float(x) for x in xs], "id": [ids[x] for x in xs], "cells": cells}
     return {"model": source["label"], "name": _name(source), "tier": source["tier"], "split": source["split"],
             "n": int(source["n"]), "draws": draws, "attacks": curves}
 
 
 def _name(source):
     """A source in words, with everything that tells it from another."""
-    words = [f"{source['tier']} tier", f"{source['n']:,} {SPLITS.get(source['split'], source['split'])}"]
+    words = [f"σ = {source['sigma']:g}"] if "sigma" in source else []
+    words += [f"{source['tier']} tier", f"{source['n']:,} {SPLITS.get(source['split'], source['split'])}"]
     if source["checkpoint"]:
         words.append(f"checkpoint {source['checkpoint']} ({source['digest'][:8]})")
     words.append(f"seed {source['seed']}")
@@ -157,7 +176,7 @@ def _name(source):
 def _preference(source):
     """Order of a model's sources: best tier first, then test images, then most points, then most images."""
     tier = TIERS.index(source["tier"]) if source["tier"] in TIERS else -1
-    points = sum(len(curve["sigma"]) for curve in source["attacks"].values())
+    points = sum(len(curve["x"]) for curve in source["attacks"].values())
     return -tier, source["split"] != "test", -points, -source["n"], source["name"]
 
 
@@ -177,9 +196,9 @@ class Explorer(anywidget.AnyWidget):
     """The explorer of a frame of evaluations (see `payload` for its columns).
 
     The view is in the traits: base_model (a label of the frame or of the paper), rule, attacks (a list of
-    keys), draws (M), sigma (normalised units), source (its name; "" for the best there is). Read them, or set
-    them to move the figure; `shown()` gives the numbers in view. Raises ValueError, in one line, for a bad
-    value.
+    keys), draws (M), sigma (normalised units), or, along that axis, epsilon (1/255; else the one budget shown), source (its name; "" for the best
+    there is). Read them, or set them to move the figure; `shown()` gives the numbers in view. Raises ValueError, in one
+    line, for a bad value.
     """
 
     _esm = Path(__file__).with_name("explorer.js")
@@ -191,14 +210,15 @@ class Explorer(anywidget.AnyWidget):
     attacks = t.List(t.Unicode()).tag(sync=True)
     draws = t.Int(1).tag(sync=True)
     sigma = t.Float(0.0).tag(sync=True)
+    epsilon = t.Float(8.0).tag(sync=True)
     source = t.Unicode("").tag(sync=True)
 
-    def __init__(self, frame, printed=None, epsilon=8.0, **view):
-        data = payload(frame, printed, epsilon)
+    def __init__(self, frame, printed=None, axis="sigma", **view):
+        data = payload(frame, printed, view.get("epsilon", 8.0), axis)
         measured = [source["model"] for source in data["sources"]]
         opening = {
             "base_model": next((model for model in data["models"] if model in measured), data["models"][0]),
-            "attacks": ["none", "pgd", "epgd"],
+            "attacks": [attack["key"] for attack in data["attacks"] if attack["key"] in ("none", "pgd", "epgd")],
         }
         super().__init__(payload=data, **(opening | view))
         source = self._source()
@@ -206,11 +226,11 @@ class Explorer(anywidget.AnyWidget):
             cells = [cell for curve in source["attacks"].values() for rows in curve["cells"].values() for cell in rows]
             points = [sum(cell[m] is not None for cell in cells) for m in range(len(source["draws"]))]
             self.draws = max(zip(points, source["draws"]))[1]  # the largest M of a whole curve
-        if source and "sigma" not in view:
-            sigmas = sorted({s for curve in source["attacks"].values() for s in curve["sigma"]})
-            self.sigma = sigmas[len(sigmas) // 2]
+        if source and axis not in view:
+            xs = sorted({x for curve in source["attacks"].values() for x in curve["x"]})
+            setattr(self, axis, xs[len(xs) // 2])
 
-    @t.validate("base_model", "rule", "attacks", "draws", "sigma")
+    @t.validate("base_model", "rule", "attacks", "draws", "sigma", "epsilon")
     def _valid(self, proposal):
         name, value = proposal["trait"].name, proposal["value"]
         allowed = {
@@ -225,8 +245,8 @@ class Explorer(anywidget.AnyWidget):
                     raise ValueError(f"{name} = {item!r} is not allowed: give one of {options}")
         elif name == "draws" and value < 1:
             raise ValueError(f"draws = {value!r} is not allowed: give M, 1 or more")
-        elif name == "sigma" and not (math.isfinite(value) and value >= 0):
-            raise ValueError(f"sigma = {value!r} is not allowed: give a finite number, 0 or more")
+        elif name in AXES and not (math.isfinite(value) and value >= 0):
+            raise ValueError(f"{name} = {value!r} is not allowed: give a finite number, 0 or more")
         return value
 
     def _source(self):
@@ -242,45 +262,47 @@ class Explorer(anywidget.AnyWidget):
             n, tier, draws = source["n"], source["tier"], source["draws"]
             m = min(range(len(draws)), key=lambda i: abs(math.log2(draws[i] / self.draws)))
             for key in self.attacks:
-                curve = source["attacks"].get(key, {"sigma": [], "id": [], "cells": {}})
-                for sigma, id, cells in zip(curve["sigma"], curve["id"], curve["cells"].get(self.rule, [])):
+                curve = source["attacks"].get(key, {"x": [], "id": [], "cells": {}})
+                for x, id, cells in zip(curve["x"], curve["id"], curve["cells"].get(self.rule, [])):
                     if cells[m]:
                         correct, low, high = cells[m]
-                        rows.append((sigma, key, draws[m], correct / n, low, high, correct, n, tier, id))
-        columns = ["sigma", "attack", "M", "accuracy", "low", "high", "correct", "n", "tier", "id"]
+                        rows.append((x, key, draws[m], correct / n, low, high, correct, n, tier, id))
+        columns = [self.payload["axis"], "attack", "M", "accuracy", "low", "high", "correct", "n", "tier", "id"]
         return pd.DataFrame(rows, columns=columns)
 
     def __repr__(self):
         """The opening view in words and numbers: what a page without scripts, and a diff, can show."""
         source, shown = self._source(), self.shown()
-        title = f"σ/M explorer: {self.base_model}, {RULES[self.rule]}"
+        axis = self.payload["axis"]
+        symbol = AXES[axis][0]
+        title = f"{symbol}/M explorer: {self.base_model}, {RULES[self.rule]}"
         if shown.empty:
             return f"{title}: not yet measured"
         names = {attack["key"]: attack["name"] for attack in self.payload["attacks"]}
         digits = 1 if source["n"] < 10_000 else 2  # to about one image, as in explorer.js
         cells = ["{:.{d}f} [{:.{d}f}, {:.{d}f}]".format(100 * p.accuracy, 100 * p.low, 100 * p.high, d=digits)
                  for p in shown.itertuples()]
-        wide = shown.assign(cell=cells).pivot(index="sigma", columns="attack", values="cell").fillna("–")
+        wide = shown.assign(cell=cells).pivot(index=axis, columns="attack", values="cell").fillna("–")
         wide = wide[[key for key in self.attacks if key in wide]].rename(columns=names)
-        wide.index = [f"{sigma:.2f}" for sigma in wide.index]
+        wide.index = [f"{x:.2f}" if axis == "sigma" else f"{x:g}/255" for x in wide.index]
         return (f"{title}, M = {shown.M[0]}\n{source['name']}\n"
-                "correct, % of images [95 % interval], at each σ\n"
+                f"correct, % of images [95 % interval], at each {symbol}\n"
                 + wide.rename_axis(columns=None).to_string())
 
     def picture(self):
         """The opening view as PNG bytes, for where no script runs."""
         figure = Figure(figsize=(7, 4), layout="constrained")
         axes = figure.subplots()
-        axes.set(xlabel="σ, input noise (normalised units)", ylabel="correct, % of images")
-        source, shown = self._source(), self.shown()
+        axes.set(xlabel=AXES[self.payload["axis"]], ylabel="correct, % of images")
+        source, shown, axis = self._source(), self.shown(), self.payload["axis"]
         for attack in self.payload["attacks"]:
             colour = COLOURS["none" if attack["kind"] == "clean" else attack["kind"]]
             points = shown[shown.attack == attack["key"]]
             if len(points):
                 style = "o--" if attack["extra"] else "o-"
-                axes.plot(points.sigma, 100 * points.accuracy, style, color=colour, ms=3,
+                axes.plot(points[axis], 100 * points.accuracy, style, color=colour, ms=3,
                           label=attack["name"])
-                axes.fill_between(points.sigma, 100 * points.low, 100 * points.high, color=colour, alpha=0.15,
+                axes.fill_between(points[axis], 100 * points.low, 100 * points.high, color=colour, alpha=0.15,
                                   lw=0)
             printed = [p for p in self.payload["printed"] if attack["key"] in self.attacks and
                        (p["model"], p["rule"], p["attack"]) == (self.base_model, self.rule, attack["key"])]
@@ -289,7 +311,7 @@ class Explorer(anywidget.AnyWidget):
         if len(shown):
             axes.legend(frameon=False)
         said = f"M = {shown.M[0]}; {source['name']}" if len(shown) else "not yet measured"
-        title = f"{self.base_model}, {RULES[self.rule]}; diamonds: printed by the paper\n{said}"
+        title = f"{self.base_model}, {RULES[self.rule]}{'; diamonds: printed by the paper' * (axis == 'sigma')}\n{said}"
         axes.set_title(title, fontsize=8, loc="left")
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
@@ -307,7 +329,10 @@ class Explorer(anywidget.AnyWidget):
 
 
 def explore(records=RESULTS, **view):
-    """The explorer of the white-box records in a folder (data/results by default), beside the paper's Table 3."""
+    """The explorer of the white-box records in a folder (data/results by default), beside the paper's Table 3.
+
+    view: axis (one of AXES), and the traits of `Explorer`.
+    """
     frame = report.evaluations(records)
     frame = frame[frame["source"].isna() & (frame["sigma"] <= report.SIGMA_MAX)]
     return Explorer(frame, pd.read_csv(PAPER / "table3.csv"), **view)
