@@ -329,10 +329,10 @@ class Explorer(anywidget.AnyWidget):
 
 
 def explore(records=RESULTS, **view):
-    """The explorer of the white-box records in a folder (data/results by default), beside the paper's Table 3.
+    """The explorer of the records of the paper's white-box attacks in a folder (data/results by default), beside its Table 3.
 
     view: axis (one of AXES), and the traits of `Explorer`.
     """
-    frame = report.evaluations(records)
+    frame = report.as_in_paper(report.evaluations(records))
     frame = frame[frame["source"].isna() & (frame["sigma"] <= report.SIGMA_MAX)]
     return Explorer(frame, pd.read_csv(PAPER / "table3.csv"), **view)
