@@ -13,10 +13,8 @@ Equation (20) as printed says wrong = surrogate, the line after it and eq. (21) 
 every image holds:  wrong <= surrogate,  base <= surrogate <= 2 base,  and therefore  wrong <= 2 base.
 """
 
-import argparse
 import json
 import os
-import sys
 from itertools import product
 from pathlib import Path
 
@@ -24,6 +22,7 @@ import numpy as np
 import pandas as pd
 
 from siam import runs
+from siam.files import command
 from siam.paths import CHECKPOINTS, RESULTS
 from siam.style import INK, NOT_YET, Figure, Table
 from siam.theory_figures import BLUE, GREEN, VERMILLION, drawing, mean_interval, shown
@@ -381,12 +380,7 @@ def in_words(path=RECORD):
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(prog="python -m siam.bound", description="Count the votes that the bound is checked on.")
-    parser.add_argument("--record", type=Path, default=RECORD, help="where to write (cells that are there are kept)")
-    try:
-        measure(parser.parse_args(arguments).record)
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
+    command("siam.bound", "Count the votes that the bound is checked on.", RECORD, measure, arguments)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ import time
 from itertools import product
 from pathlib import Path
 
-import torch
 from tqdm import tqdm
 
 from siam import models, runs

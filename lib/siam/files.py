@@ -1,6 +1,8 @@
-"""Reading what lies in data/results: JSON, or one line that says why it is none."""
+"""Reading what lies in data/results: JSON, or one line that says why it is none. And the command that measures such a file."""
 
+import argparse
 import json
+import sys
 from pathlib import Path
 
 
@@ -24,3 +26,13 @@ def read_other(path, kind, fields):
     if missing:
         raise ValueError(f"{path}: not a record: it has no {', '.join(missing)}")
     return record
+
+
+def command(module, description, record, measure, arguments=None):
+    """`python -m module [--record PATH]`: `measure(path)`; what it refuses (OSError, ValueError) is said in one line."""
+    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=description)
+    parser.add_argument("--record", type=Path, default=record, help="where to write; what is there and fits is kept")
+    try:
+        measure(parser.parse_args(arguments).record)
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")

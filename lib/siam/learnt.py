@@ -12,8 +12,6 @@ then evaluated on test images like any other, with a record of its own. What thi
 `siam.strength`, which draws the page.
 """
 
-import argparse
-import sys
 import time
 from dataclasses import replace
 from itertools import product
@@ -27,7 +25,7 @@ from siam import models, runs
 from siam.attacks import error_of, pgd
 from siam.data import images, pixels
 from siam.evaluation import evaluate
-from siam.files import read_json
+from siam.files import command, read_json
 from siam.folding import Folded
 from siam.noise import GaussianInput
 from siam.paths import CHECKPOINTS, RESULTS
@@ -120,12 +118,7 @@ def measure(path=RECORD, cells=CELLS, checkpoints=CHECKPOINTS, results=RESULTS, 
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(prog="python -m siam.learnt", description="Learn the strength of the input noise.")
-    parser.add_argument("--record", type=Path, default=RECORD, help="where to write (cells that are there are kept)")
-    try:
-        measure(parser.parse_args(arguments).record)
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
+    command("siam.learnt", "Learn the strength of the input noise.", RECORD, measure, arguments)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,6 @@ pixel by at most ε, the noise is Gaussian with standard deviation s in PIXEL un
 units is about 0.06 of the pixel range). With e = ε ‖w‖₁ and t = s ‖w‖₂ everything of eqs. (13) to (15) is a function of m.
 """
 
-import argparse
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +17,7 @@ from scipy import stats
 from scipy.special import ndtr
 
 from siam import runs
-from siam.files import read_json
+from siam.files import command, read_json
 from siam.paths import CHECKPOINTS, RESULTS
 from siam.style import INK, NOT_YET, Figure, Table
 from siam.theory_figures import BLUE, GREEN, PINK, VERMILLION, drawing, mean_interval, shown
@@ -495,12 +493,7 @@ def losses(path=RECORD):
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(prog="python -m siam.svm", description="Measure what section 3.4 argues.")
-    parser.add_argument("--record", type=Path, default=RECORD, help="where to write")
-    try:
-        measure(parser.parse_args(arguments).record)
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
+    command("siam.svm", "Measure what section 3.4 argues.", RECORD, measure, arguments)
 
 
 if __name__ == "__main__":
