@@ -277,7 +277,7 @@ def _aligned(measured, attack, pairs):
         of, against = rows[arm]["robust"], rows[arm]["robust_before"] if other is None else rows[other]["robust"]
         half = np.hypot(*(50 * (share["high"] - share["low"]) for share in (of, against)))
         found[name] = Difference(100 * (of["share"] - against["share"]), half, record["tier"], record["n"], 1, ("gradients/cpu.json",))
-    return judge(found, "")
+    return judge(found, "", lambda one: HOLDS if one.low > 0 else FAILS if one.high < SAME else OPEN)
 
 
 @claim
