@@ -39,7 +39,7 @@ function controlPanel(about, name, ask) {
   const button = (text, onclick) => html("button", { type: "button", onclick, ...KEYS }, text);
   const choices = about.images.map(({ number, label }) => ({ number, label, input: radio("image", number, () => change({ image: number })),
     picture: canvas({ "aria-hidden": "true", role: null }) }));
-  const sides = [false, true].map((attacked) => radio("side", attacked, () => change({ attacked })));
+  const sides = [false, true].map((attacked) => radio("side", String(attacked), () => change({ attacked })));
   const weights = html("input", { type: "checkbox", disabled: !about.noisy, onchange: () => change({ weightNoise: weights.checked }), ...KEYS });
   const weightsSaid = html("span", { class: "siam-quiet" });
   const undo = button("Undo", ask.undo);

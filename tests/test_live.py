@@ -1,0 +1,485 @@
+"""The live page: the rule for its images, its sums against Python's, and the page itself in browsers, over http and file."""
+
+import gzip
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import served
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_book import DESK, PHONE, base, html, overflow, visit  # noqa: F401  the fixtures
+
+from siam import cifar10, export, live, smoothing
+from siam.live import record as records
+from siam.runs import clopper_pearson
+
+PAGE = "notebooks/live"
+OWN = ("engine", "coarse", "shown", "live", "fine", "images")  # the scripts of the page, beside its HTML
+
+
+# --- which images ------------------------------------------------------------------------------------------------
+
+
+def image(label=3, plain=3, winner=3, plain_attacked=(3,), winner_attacked=(3,)):
+    return dict(label=label, plain=plain, winner=winner, plain_attacked=list(plain_attacked),
+                winner_attacked=list(winner_attacked))  # fmt: skip
+
+
+@pytest.mark.parametrize("made, group", [
+    (image(plain_attacked=(5, 4)), "rescued"),
+    (image(winner_attacked=(5, 5)), "harmed"),
+    (image(winner=5), "harmed"),
+    (image(plain_attacked=(5, 5), winner_attacked=(5, 2)), "lost"),
+    (image(), "safe"),
+    (image(plain=5, plain_attacked=(5, 5)), None),  # never right, so there is nothing to rescue
+    (image(plain_attacked=(5, 3)), None),  # hangs on the start of the attack
+    (image(winner_attacked=(5, 3)), None),
+])  # fmt: skip
+def test_group_of_an_image(made, group):
+    assert records.group(made) == group
+
+
+def test_images_are_taken_in_turn_and_new_classes_first():
+    safe = [image(label, label, label, [label], [label]) for label in (0, 0, 1)]
+    rescued = [image(label, label, label, [9], [label]) for label in (0, 2)]
+    assert records.choose(safe + rescued, 4) == {"rescued": [3, 4], "harmed": [], "lost": [], "safe": [0, 2]}
+    assert records.choose(safe + rescued, 9)["safe"] == [0, 1, 2]
+
+
+def test_committed_record_shows_every_class_and_every_group():
+    record = records.read()
+    assert record["n"] == len(record["images"]) == 500 and len(record["versions"]) > 2
+    assert record["digest"] == export.checkpoint(live.CHECKPOINTS / f"{record['checkpoint']}.safetensors")[1]["digest"]
+    assert [row["label"] for row in record["images"]] == cifar10.sample()["test_labels"].tolist()
+    told = live.about(record)
+    assert 16 <= len(told["images"]) <= 24
+    assert {shown["label"] for shown in told["images"]} == set(range(10))
+    assert all(records.group(record["images"][shown["number"]]) == shown["group"] for shown in told["images"])
+    assert {shown["group"] for shown in told["images"]} == set(records.GROUPS)
+    first = record["images"][:100]
+    assert told["book"]["correct"] == sum(row["winner_attacked"][0] == row["label"] for row in first) and told["book"]["n"] == 100
+
+
+def test_record_goes_to_a_file_and_back(tmp_path):
+    record = records.read()
+    assert records.write(record, tmp_path) == tmp_path / "live" / "images.json"
+    assert records.read(tmp_path) == record
+    assert records.read(tmp_path / "nothing") is None
+
+
+def test_measured_again_from_few_passes():
+    from siam.live import choose
+
+    setting = records.SETTING | {"draws": 2, "attacks": 2, "steps": 1}
+    record = choose.measure(3, setting=setting)
+    assert record["n"] == 3 and record["setting"]["draws"] == 2 and record["digest"] == records.read()["digest"]
+    for row, known in zip(record["images"], records.read()["images"]):
+        assert row["plain"] == known["plain"] and row["label"] == known["label"]  # what has no noise is the same
+        assert len(row["winner_attacked"]) == 2 and all(0 <= votes <= 2 for votes in (row["votes"], *row["votes_attacked"]))
+
+
+def test_network_of_another_record_is_refused(tmp_path):
+    record = records.read()
+    records.write(record | {"digest": "0" * 16}, tmp_path)
+    with pytest.raises(ValueError, match="siam.live.choose"):
+        live.write(tmp_path / "out", results=tmp_path)
+
+
+def test_another_checkpoint_has_no_groups_and_no_number_of_the_book():
+    told = live.about(records.read(), digest="0" * 16, noisy=False)
+    assert [group["key"] for group in told["groups"]] == ["all"] and told["book"] is None and not told["noisy"]
+    assert {shown["group"] for shown in told["images"]} == {"all"}
+
+
+def test_static_page_has_the_picture_and_the_numbers():
+    page = live.page()
+    shown = page._repr_mimebundle_()
+    assert shown["image/png"] and shown["text/html"].count("<tr>") == 21 and "tier" in shown["text/html"].lower()
+    number = page.about["images"][0]["number"]
+    votes = ", ".join(map(str, page.record["images"][number]["votes_attacked"]))
+    assert votes in shown["text/html"] and votes in shown["text/plain"]
+
+
+def test_static_page_without_a_record(tmp_path):
+    assert "not yet measured" in live.page(tmp_path)._repr_html_()
+    assert "image/png" not in live.page(tmp_path)._repr_mimebundle_()
+
+
+# --- its sums ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def sums(browser):
+    """votes.js in a page: a function of its functions."""
+    tab = browser.new_page()
+    tab.add_script_tag(content=live.source("votes.js"))
+    yield tab.evaluate
+    tab.close()
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.0], ids=["logits", "ties"])
+def test_verdicts_are_those_of_siam_smoothing(sums, scale):
+    logits = np.round(np.random.default_rng(1).normal(0, 2, (64, 10)) * scale + np.arange(10) % 2, 3 if scale else 0)
+    logits = logits.astype(np.float32)
+    logits[:8] = np.round(logits[:8])  # some ties in any case
+    kept = sums("logits => tallies(Float32Array.from(logits)).map(({M, ...scores}) => "
+                "[M, scores, Object.fromEntries(Object.entries(scores).map(([rule, of]) => [rule, winner(of)]))])", logits.ravel().tolist())
+    out = torch.from_numpy(logits).double()
+    ranks = torch.stack([smoothing.ranking(out[:M]).sum(0) for M, *_ in kept]).unsqueeze(1)
+    softmax = torch.stack([out[:M].softmax(-1).sum(0) for M, *_ in kept]).unsqueeze(1)
+    tally = smoothing.Tally(tuple(M for M, *_ in kept), ranks, softmax, softmax)
+    assert tally.draws == (1, 2, 4, 8, 16, 32, 64)
+    for rule in ("prediction", "soft", "weighted"):
+        scores = smoothing.RULES[rule](tally)
+        assert scores[:, 0].tolist() == [pytest.approx(of[rule], abs=1e-12) for _, of, _ in kept]
+        assert smoothing.vote(scores)[:, 0].tolist() == [best[rule] for *_, best in kept]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 512).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_interval_is_that_of_siam_runs(sums, share):
+    assert sums("([k, n]) => interval(k, n)", list(share)) == pytest.approx(clopper_pearson(*share), abs=1e-7)
+
+
+def test_a_link_carries_the_state_and_nothing_out_of_range(browser):
+    tab = browser.new_page()
+    tab.add_script_tag(content=live.source("votes.js", "lab.js"))
+    opening = dict(image=1, attacked=False, rule="prediction", seed=0, weightNoise=True, sigma=0.36, draws=64, epsilon=8, steps=7, samples=1)
+    other = dict(image=7, attacked=True, rule="soft", seed=3, weightNoise=False, sigma=0.1, draws=2, epsilon=0, steps=9, samples=8)
+    back = "([state, opening]) => restored(fragment(state), opening, [1, 7])"
+    assert tab.evaluate(back, [other, opening]) == other
+    for key, value in dict(image=5, attacked=2, rule="second", seed=-1, weightNoise="no", sigma=0.6, draws=3, epsilon=8.5, steps=0, samples=64).items():
+        assert tab.evaluate(back, [opening | {key: value}, opening]) == opening, key
+    assert tab.evaluate("opening => restored('#a-heading', opening, [1])", opening) == opening
+    tab.close()
+
+
+# --- the page --------------------------------------------------------------------------------------------------------
+
+
+def settled(tab, *parts, timeout=60_000):
+    """Wait until all votes are in, with the weights' noise, for a state whose link has `parts`; the verdict's text."""
+    has = "".join(f"[data-settled*='{part}']" for part in parts)
+    tab.wait_for_selector(f"[data-testid=siam-live][data-exact=true][data-settled]{has}", timeout=timeout)
+    return tab.get_by_test_id("live-verdict").inner_text()
+
+
+def move(tab, name, *keys):
+    slider = tab.get_by_role("slider", name=name, exact=True)
+    slider.focus()
+    for key in keys:
+        tab.keyboard.press(key)
+
+
+def drawn(tab, selector):
+    """What the canvases under `selector` hold."""
+    return tab.locator(f"{selector} canvas").evaluate_all("all => all.map(one => one.toDataURL())")
+
+
+def counts(tab):
+    return [int(cell) for cell in tab.locator(".live-count").all_inner_texts()]
+
+
+def test_the_page_opens_with_a_result(browser, base):  # noqa: F811
+    with visit(browser, base, PAGE) as tab:
+        said = settled(tab)
+        assert "64 noisy passes and prediction smoothing say" in said and "untouched image" in said
+        assert sum(counts(tab)) == 64
+        assert re.search(r"\d+ of 64, \d+ %, exact 95 % interval \d+–\d+ %", tab.locator(".live-share").inner_text())
+        passes = tab.locator(".live-samples li span").all_inner_texts()
+        assert len(passes) == 24 and all(re.fullmatch(r"[a-z]+ [✓✗]", text) for text in passes)
+        right = tab.locator(".live-samples li[data-right=true]").count()
+        assert right == sum("✓" in text for text in passes) <= int(tab.locator(".live-own .live-count").inner_text())
+        assert len(set(drawn(tab, ".live-samples"))) == 24, "every pass has its own noise"
+        assert len(set(drawn(tab, ".live-strip"))) == 20
+        assert tab.locator(".live-static").count() == 0
+
+
+def test_every_control_changes_what_it_should(browser, base):  # noqa: F811
+    with visit(browser, base, PAGE) as tab:
+        settled(tab)
+        first, noisy = counts(tab), drawn(tab, ".live-samples")
+
+        move(tab, "M", "ArrowLeft", "ArrowLeft")
+        assert "16 noisy passes" in settled(tab, "draws=16&") and sum(counts(tab)) == 16
+        assert drawn(tab, ".live-samples")[:16] == noisy[:16], "fewer passes, the same ones"
+        assert tab.locator(".live-samples .live-idle").count() == 8
+        move(tab, "M", "ArrowRight", "ArrowRight")
+        settled(tab, "draws=64&")
+        assert counts(tab) == first
+
+        move(tab, "σ, noise on the input", "Home")
+        settled(tab, "sigma=0&")
+        assert len(set(drawn(tab, ".live-samples"))) == 1, "without noise all pictures are one"
+        tab.get_by_label("noise in the weights").uncheck()
+        settled(tab, "weightNoise=0")
+        assert sorted(counts(tab))[:9] == [0] * 9, "without any noise all passes agree"
+        tab.get_by_role("button", name="Reset").click()
+        settled(tab, "sigma=0.36&", "weightNoise=1")
+        assert counts(tab) == first
+
+        tab.get_by_role("button", name="Draw anew").click()
+        settled(tab, "seed=1&")
+        assert not set(drawn(tab, ".live-samples")) & set(noisy)
+        tab.get_by_role("button", name="Undo").click()
+        settled(tab, "seed=0&")
+        assert counts(tab) == first
+
+        for rule, name in (("soft", "Soft"), ("weighted", "Weighted"), ("prediction", "Prediction")):
+            tab.get_by_role("radio", name=f"{name} smoothing").check()
+            assert f"and {name.lower()} smoothing say" in settled(tab, f"rule={rule}")
+
+        tab.get_by_role("radio", name="attacked", exact=True).check()
+        assert "attacked image" in settled(tab, "attacked=1")
+        attacks = [drawn(tab, ".live-pictures")[1]]
+        for name, key, part in (("ε, budget", "ArrowRight", "epsilon=9&"), ("Steps", "ArrowLeft", "steps=6&"),
+                                ("Samples a step", "ArrowRight", "samples=2")):  # fmt: skip
+            move(tab, name, key)
+            settled(tab, part)
+            attacks.append(drawn(tab, ".live-pictures")[1])
+        assert len(set(attacks)) == 4, "each control of the attack changes what it adds"
+        move(tab, "ε, budget", "Home")
+        settled(tab, "epsilon=0&")
+        image, added, seen = drawn(tab, ".live-pictures")
+        assert image == seen
+
+        tab.locator(".live-strip input:checked").focus()
+        tab.keyboard.press("ArrowRight")
+        settled(tab)
+        assert drawn(tab, ".live-pictures")[0] != image, "the arrow keys go through the strip"
+
+
+def test_an_attack_flips_a_label_and_a_vote_restores_it(browser, base):  # noqa: F811
+    with visit(browser, base, PAGE) as tab:
+        settled(tab)
+        tab.get_by_role("group", name="Smoothing rescues").get_by_role("radio", name="frog").check()
+        tab.get_by_label("noise in the weights").uncheck()
+        move(tab, "σ, noise on the input", "Home")
+        move(tab, "M", "Home")
+        assert "1 noisy pass and prediction smoothing say frog: right" in settled(tab, "draws=1&", "sigma=0&", "weightNoise=0")
+        tab.get_by_role("radio", name="attacked", exact=True).check()
+        fooled = settled(tab, "attacked=1")
+        assert ": wrong." in fooled.split("\n")[0] and "frog" not in fooled.split("\n")[0]
+        tab.get_by_label("noise in the weights").check()
+        move(tab, "σ, noise on the input", *["PageUp"] * 5, *["ArrowRight"] * 6)
+        move(tab, "M", *["ArrowRight"] * 6)
+        restored = settled(tab, "draws=64&", "weightNoise=1", "attacked=1")
+        assert "64 noisy passes and prediction smoothing say frog: right" in restored
+        assert "under an attack made for it, the network says" in restored and restored.endswith("wrong.")
+
+
+def test_the_link_restores_the_exact_state(browser, base):  # noqa: F811
+    with visit(browser, base, PAGE) as tab:
+        settled(tab)
+        tab.get_by_role("group", name="Smoothing does not help").get_by_role("radio").nth(1).check()
+        move(tab, "M", "ArrowLeft")
+        move(tab, "σ, noise on the input", "ArrowLeft")
+        move(tab, "Samples a step", "ArrowRight")
+        tab.get_by_role("radio", name="Weighted smoothing").check()
+        tab.get_by_role("button", name="Draw anew").click()
+        tab.get_by_role("radio", name="attacked", exact=True).check()
+        said, voted, shown = settled(tab, "attacked=1", "seed=1"), counts(tab), drawn(tab, ".live-pictures")
+        tab.get_by_role("button", name="Link to this state").click()
+        url = tab.url
+        assert "#image=" in url
+    with visit(browser, base, PAGE) as tab:
+        tab.goto("about:blank")
+        tab.goto(url)
+        assert settled(tab, "attacked=1") == said
+        assert counts(tab) == voted and drawn(tab, ".live-pictures") == shown
+        assert tab.get_by_role("button", name="Undo").is_disabled()
+        tab.evaluate("location.hash = '#draws=2'")  # an address pasted into an open page
+        assert "2 noisy passes and prediction" in settled(tab, "draws=2&")
+
+
+def test_work_that_a_control_made_stale_is_dropped(browser, base):  # noqa: F811
+    with visit(browser, base, PAGE) as tab:
+        settled(tab)
+        tab.evaluate("""() => {
+            const root = document.querySelector("[data-testid=siam-live]");
+            window.seen = [];
+            new MutationObserver(() => root.dataset.settled && seen.push(root.dataset.settled)).observe(root, {attributeFilter: ["data-settled"]});
+            window.spoken = 0;
+            new MutationObserver(() => { window.spoken += 1; }).observe(document.querySelector("[data-testid=live-verdict]"), {childList: true});
+            window.longest = 0;
+            let before = performance.now();
+            const frame = (now) => { longest = Math.max(longest, now - before); before = now; requestAnimationFrame(frame); };
+            requestAnimationFrame(frame);
+        }""")
+        tab.get_by_role("radio", name="attacked", exact=True).check()
+        move(tab, "M", "End")
+        move(tab, "Steps", "End")
+        move(tab, "Samples a step", "End")  # 30 × 32 gradients: many seconds
+        bar = tab.locator(".live-progress.live-busy")
+        bar.wait_for()
+        tab.wait_for_function("/attack: step \\d+ of 30/.test(document.querySelector('.live-progress').textContent)")
+        slider = tab.get_by_role("slider", name="σ, noise on the input")
+        box = slider.bounding_box()
+        tab.mouse.move(box["x"] + 0.72 * box["width"], box["y"] + box["height"] / 2)
+        tab.mouse.down()
+        for i in range(30):
+            tab.mouse.move(box["x"] + (0.7 - 0.02 * i) * box["width"], box["y"] + box["height"] / 2)
+        tab.mouse.up()
+        assert tab.locator("[data-settled]").count() == 0, "still at work"
+        tab.evaluate("() => { window.since = performance.now(); }")
+        tab.get_by_role("radio", name="untouched", exact=True).check()
+        move(tab, "M", "Home")
+        settled(tab, "attacked=0", "draws=1&")
+        waited, seen, spoken, longest = tab.evaluate("[performance.now() - since, seen, spoken, longest]")
+        print(f"\nfrom the last move to its verdict {waited:.0f} ms, longest frame meanwhile {longest:.0f} ms")
+        assert not [state for state in seen if "samples=32" in state and "attacked=1" in state], "stale work was shown"
+        assert waited < 3000
+        assert spoken <= 4, "the verdict is spoken when it is settled, not while controls move"
+        assert bar.count() == 0
+
+
+def test_attack_100_images_counts_and_stops(browser, base):  # noqa: F811
+    with visit(browser, base, PAGE) as tab:
+        settled(tab)
+        part = tab.get_by_role("region", name="Attack 100 images")
+        book = records.robust(records.read(), 100)
+        assert f"{book['correct']} of 100" in part.get_by_role("row", name="The book").inner_text()
+        assert "The setting here differs" not in part.inner_text()
+        move(tab, "M", "Home")
+        settled(tab, "draws=1&")
+        assert "The setting here differs" in part.inner_text()
+        part.get_by_role("button", name="Attack 100 images").click()
+        tab.wait_for_function("/[3-9] of 100/.test(document.querySelector('.live-hundred > div').textContent)", timeout=60_000)
+        part.get_by_role("button", name="Stop").click()
+        here = part.get_by_role("row", name="Here").inner_text()
+        correct, n = map(int, re.search(r"(\d+) of (\d+)", here).groups())
+        assert 0 <= correct <= n and n >= 3 and "Stopped." in part.inner_text()
+        low, high = clopper_pearson(correct, n)
+        assert f"({100 * low:.0f}–{100 * high:.0f} %)" in here
+        tab.wait_for_timeout(500)
+        assert part.get_by_role("row", name="Here").inner_text() == here, "it has stopped"
+        part.get_by_role("button", name="Attack 100 images").click()
+        part.get_by_role("button", name="Stop").wait_for()
+        move(tab, "ε, budget", "ArrowRight")
+        assert "A control was moved: stopped." in part.inner_text()
+
+
+def test_the_vote_is_repeated_when_the_noise_has_come(browser, html):  # noqa: F811
+    with served(html) as address:
+        context = browser.new_context()
+        waiting = []
+        context.route("**/live/fine.js", lambda route: waiting.append(route))
+        tab = context.new_page()
+        tab.goto(f"{address}{PAGE}.html")
+        tab.wait_for_selector("[data-exact=false][data-settled]")
+        assert "noise of the weights is still loading" in tab.get_by_test_id("live-verdict").inner_text()
+        assert "(still loading)" in tab.locator(".live-check").inner_text()
+        before = counts(tab)
+        tab.wait_for_timeout(200)
+        waiting[0].continue_()
+        assert "still loading" not in settled(tab)
+        assert counts(tab) != before
+        context.close()
+
+
+@pytest.mark.parametrize("missing", ["script", "network"])
+def test_where_it_cannot_run_the_table_stands(browser, html, missing):  # noqa: F811
+    with served(html) as address:
+        context = browser.new_context(java_script_enabled=missing != "script")
+        context.route("**/live/coarse.js", lambda route: route.abort())
+        tab = context.new_page()
+        tab.goto(f"{address}{PAGE}.html")
+        tab.locator(".live-static").wait_for(state="visible")
+        assert tab.locator(".live-static tbody tr").count() == 20
+        if missing == "network":
+            assert "coarse.js could not be loaded" in tab.get_by_test_id("live-verdict").inner_text()
+        context.close()
+
+
+@pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])
+def test_nothing_moves_and_nothing_sticks_out(browser, html, viewport):  # noqa: F811
+    with served(html) as address, visit(browser, address, PAGE, viewport, reduced_motion="reduce") as tab:
+        tab.evaluate("""() => { window.moved = 0; new PerformanceObserver((list) => list.getEntries().forEach((entry) => {
+            if (!entry.hadRecentInput) moved += entry.value; })).observe({type: "layout-shift", buffered: true}); }""")
+        settled(tab)
+        tab.get_by_test_id("live-verdict").scroll_into_view_if_needed()
+        tab.get_by_role("radio", name="attacked", exact=True).check()
+        settled(tab, "attacked=1")
+        tab.wait_for_timeout(700)
+        assert tab.evaluate("moved") < 0.02
+        assert overflow(tab) == []
+
+
+def test_the_page_in_jupyterlab_runs_a_checkpoint_of_the_reader(browser, tmp_path):
+    widget = live.Live(live.CHECKPOINTS / "plain-adversarial-cpu-0.safetensors")
+    state = {name: getattr(widget, name) for name in ("about", "worker", "engine", "coarse", "fine", "shown", "images")}
+    told = json.dumps({name: value if not isinstance(value, bytes) else {"bytes": list(value)} for name, value in state.items()})
+    (tmp_path / "live.mjs").write_text(live.Live._esm, encoding="utf-8")
+    (tmp_path / "state.json").write_text(told)
+    (tmp_path / "index.html").write_text(f"""<!doctype html><title>lab</title><link rel="icon" href="data:,"><style>{live.Live._css}</style>
+        <div id="el"></div><script type="module">import widget from "./live.mjs";
+        const state = await (await fetch("state.json")).json();
+        for (const [name, value] of Object.entries(state)) if (value.bytes) state[name] = new DataView(Uint8Array.from(value.bytes).buffer);
+        window.end = widget.render({{ model: {{ get: (name) => state[name] }}, el: document.getElementById("el") }});</script>""")
+    with served(tmp_path) as address, visit(browser, address, "index") as tab:
+        assert "64 noisy passes" in settled(tab)
+        assert tab.get_by_label("noise in the weights").is_disabled()
+        assert tab.get_by_role("group", name="Test images").get_by_role("radio").count() == 20
+        assert tab.get_by_role("row", name="The book").count() == 0 and tab.get_by_role("button", name="Link").count() == 0
+        tab.get_by_role("radio", name="attacked", exact=True).check()
+        settled(tab, "attacked=1")
+        tab.evaluate("end()")
+
+
+# --- what it costs ---------------------------------------------------------------------------------------------------
+
+
+def test_weight(browser, html):  # noqa: F811
+    loaded = {}
+    context = browser.new_context()
+    tab = context.new_page()
+    tab.on("request", lambda request: loaded.setdefault(request.url, len(loaded)))
+    tab.goto(f"{html.as_uri()}/{PAGE}.html")
+    tab.wait_for_selector("[data-settled]")
+    to_first = set(loaded)
+    settled(tab)
+    context.close()
+    size = {url: (len(raw), len(gzip.compress(raw, 6))) for url in loaded if url.startswith("file:")
+            for raw in [Path(re.sub("[?#].*", "", url.removeprefix("file://"))).read_bytes()]}  # fmt: skip
+    own = {f"{html.as_uri()}/_static/live/{name}.js" for name in OWN} | {f"{html.as_uri()}/{PAGE}.html"}
+    images = html / "_static" / "live" / "images.js"  # asked for by a button
+    size[f"{html.as_uri()}/_static/live/images.js"] = (images.stat().st_size, len(gzip.compress(images.read_bytes(), 6)))
+    first = {url for url in own if not url.endswith(("fine.js", "images.js"))}
+    assert first <= to_first and own <= set(size)
+
+    def total(urls):
+        return tuple(sum(column) for column in zip(*(size[url] for url in urls)))
+
+    print("\nbytes, raw and gzip: to the first vote {:,} {:,}; all of the page's own {:,} {:,}; with the theme {:,} {:,}".format(
+        *total(first), *total(own), *total(size)))
+    assert total(first)[0] < 1_000_000 and total(own)[0] < 4_000_000
+    assert total(size)[1] < 4_000_000
+    assert not [url for url in loaded if "mathjax" in url]
+
+
+def test_timings(browser, base):  # noqa: F811
+    with visit(browser, base, PAGE) as tab:
+        tab.wait_for_selector("[data-settled]")
+        first = tab.evaluate("performance.now() - performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd")
+        since_start = tab.evaluate("performance.now()")
+        settled(tab)
+        tab.wait_for_timeout(1000)
+        timed = """async ([name]) => {
+            const root = document.querySelector("[data-testid=siam-live]");
+            const press = {anew: [...root.querySelectorAll("button")].find((b) => b.textContent === "Draw anew"),
+                           attacked: [...root.querySelectorAll("[type=radio]")].find((r) => r.value === "true")}[name];
+            const began = performance.now();
+            press.click();
+            while (!root.dataset.settled) await new Promise((resolve) => setTimeout(resolve, 2));
+            return performance.now() - began;
+        }"""
+        steady = sorted(tab.evaluate(timed, ["anew"]) for _ in range(5))
+        tab.evaluate(timed, ["attacked"])
+        both = sorted(tab.evaluate(timed, ["anew"]) for _ in range(5))
+        print(f"\nfrom navigation to 64 votes {since_start:.0f} ms ({first:.0f} after the document), 64 votes {steady[2]:.0f} ms"
+              f" ({steady[0]:.0f} at best), PGD-7, that of the noiseless network and 64 votes {both[2]:.0f} ms ({both[0]:.0f} at best)")
+        assert since_start < 15_000 and steady[0] < 4_000  # far above the aims: machines differ; the trace is what is read
