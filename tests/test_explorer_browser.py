@@ -307,3 +307,32 @@ def test_along_the_budget_the_slider_moves_epsilon_and_a_choice_sets_sigma(visit
     assert slider.get_attribute("aria-valuetext").startswith("ε = 8/255: PGD ")
     page.get_by_label("Measured on").select_option(index=1)
     assert "σ = 0, cpu tier" in page.locator(".siam-note").inner_text()
+
+
+def test_a_link_leads_back_to_the_view(visit, site):
+    page = visit()
+    page.get_by_label("Base model").select_option("Gauss")
+    page.get_by_role("checkbox", name="clean").uncheck()
+    page.get_by_test_id("siam-draws").fill("1")
+    page.get_by_test_id("siam-sigma").focus()
+    page.keyboard.press("ArrowLeft")
+    said, drawn = readout(page), lines(page)
+    page.get_by_role("button", name="Link to this view").click()
+    page.get_by_text("It is in the address bar.").or_(page.get_by_text("Copied.")).wait_for()
+    address = page.url
+    page.get_by_label("Base model").select_option("CPNI-W")
+    assert readout(page) != said
+    again = visit()
+    again.goto(address)
+    again.reload()
+    again.get_by_test_id("siam-explorer").locator("svg").wait_for()
+    assert (readout(again), lines(again)) == (said, drawn)
+
+
+def test_a_link_that_asks_for_what_is_not_there_is_ignored(visit):
+    page = visit()
+    said = readout(page)
+    page.goto(page.url + "#base_model=nothing&rule=&draws=-1&sigma=x&attacks=cw&source=q")
+    page.reload()
+    page.get_by_test_id("siam-explorer").locator("svg").wait_for()
+    assert readout(page) == said

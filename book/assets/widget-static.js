@@ -20,6 +20,7 @@
     const off = (event, f) => listeners.set(event, (listeners.get(event) ?? []).filter((g) => f && g !== f));
     const emit = (event) => (listeners.get(event) ?? []).forEach((f) => f());
     return {
+      linked: true, // the page's address may carry a widget's state
       get: (name) => traits[name],
       set(name, value) {
         if (traits[name] === value) return;

@@ -257,11 +257,39 @@ function table(view) {
     html("tbody", {}, ...rows));
 }
 
+// ---- the link ------------------------------------------------------------------------------------------
+
+// The view in a link's fragment, and back: what is missing or unknown there stays as it is.
+const VIEW = ["base_model", "rule", "attacks", "draws", "source"];
+function fragment(model) {
+  const traits = [...VIEW, model.get("payload").axis].map((name) => [name, String(model.get(name))]);
+  return `#${new URLSearchParams(traits)}`;
+}
+
+function restore(model, hash) {
+  const asked = new URLSearchParams(hash.slice(1));
+  const { models, rules, attacks, sources, axis } = model.get("payload");
+  const keys = attacks.map(({ key }) => key);
+  const known = {
+    base_model: (text) => models.includes(text) && text,
+    rule: (text) => rules.some(({ key }) => key === text) && text,
+    attacks: (text) => text.split(",").every((key) => keys.includes(key)) && text.split(","),
+    draws: (text) => Number.isInteger(Number(text)) && Number(text) > 0 && Number(text),
+    source: (text) => sources.some(({ name }) => name === text) && text,
+    [axis]: (text) => text.trim() !== "" && Number(text) >= 0 && Number.isFinite(Number(text)) && Number(text),
+  };
+  for (const [name, read] of Object.entries(known)) {
+    const value = asked.has(name) && read(asked.get(name));
+    if (value !== false) model.set(name, value);
+  }
+}
+
 // ---- the widget ----------------------------------------------------------------------------------------
 
 function render({ model, el }) {
   const data = model.get("payload");
   const axis = AXES[data.axis];
+  if (model.linked) restore(model, location.hash);
   const set = (name, value) => { model.set(name, value); model.save_changes(); };
   const choice = (trait, options) => html("select",
     { ...SHORTCUTS, onchange: (event) => set(trait, event.target.value) },
@@ -288,6 +316,13 @@ function render({ model, el }) {
   const note = html("div", { class: "siam-note" });
   const numbers = html("div",
     { class: "siam-scroll", tabindex: 0, role: "region", "aria-label": "The numbers" });
+  const linkSaid = html("span", { role: "status" });
+  const link = model.linked && html("div", { class: "siam-link" },
+    html("button", { type: "button", ...SHORTCUTS, onclick: () => {
+      window.history.replaceState(null, "", fragment(model));
+      const copied = navigator.clipboard?.writeText(location.href) ?? Promise.reject();
+      copied.then(() => "Copied.", () => "It is in the address bar.").then((text) => { linkSaid.textContent = text; });
+    } }, "Link to this view"), linkSaid);
   const details = html("details", { ontoggle: () => draw() },
     html("summary", {}, "The numbers, as a table"), numbers);
 
@@ -363,10 +398,12 @@ function render({ model, el }) {
     plot,
     html("div", { class: "siam-sigma" }, slider,
       html("span", { "aria-hidden": "true" }, axis.name)),
-    said, note, details));
+    said, note, link, details));
 
   const traits = ["payload", "base_model", "rule", "attacks", "draws", "sigma", "epsilon", "source"];
   traits.forEach((trait) => model.on(`change:${trait}`, draw));
+  const follow = () => restore(model, location.hash);
+  if (model.linked) window.addEventListener("hashchange", follow);
   const observer = new ResizeObserver(draw);
   observer.observe(plot);
   draw();
@@ -375,6 +412,7 @@ function render({ model, el }) {
     traits.forEach((trait) => model.off(`change:${trait}`, draw));
     window.removeEventListener("pointerup", released);
     window.removeEventListener("pointercancel", released);
+    window.removeEventListener("hashchange", follow);
   };
 }
 
