@@ -3,18 +3,20 @@
 import gzip
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import served
+from conftest import node, served
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_book import DESK, PHONE, base, html, overflow, visit  # noqa: F401  the fixtures
 
 from siam import cifar10, export, live, smoothing
 from siam.live import record as records
+from siam.paths import ROOT
 from siam.runs import clopper_pearson
 
 PAGE = "notebooks/live"
@@ -165,7 +167,7 @@ def settled(tab, *parts, timeout=60_000):
     """Wait until all votes are in, with the weights' noise, for a state whose link has `parts`; the verdict's text."""
     has = "".join(f"[data-settled*='{part}']" for part in parts)
     tab.wait_for_selector(f"[data-testid=siam-live][data-exact=true][data-settled]{has}", timeout=timeout)
-    return tab.get_by_test_id("live-verdict").inner_text()
+    return tab.get_by_test_id("live-verdict").text_content()
 
 
 def move(tab, name, *keys):
@@ -263,7 +265,7 @@ def test_an_attack_flips_a_label_and_a_vote_restores_it(browser, base):  # noqa:
         assert "1 noisy pass and prediction smoothing say frog: right" in settled(tab, "draws=1&", "sigma=0&", "weightNoise=0")
         tab.get_by_role("radio", name="attacked", exact=True).check()
         fooled = settled(tab, "attacked=1")
-        assert ": wrong." in fooled.split("\n")[0] and "frog" not in fooled.split("\n")[0]
+        assert "wrong." in fooled.split(" The true class")[0] and "frog" not in fooled.split(" The true class")[0]
         tab.get_by_label("noise in the weights").check()
         move(tab, "σ, noise on the input", *["PageUp"] * 5, *["ArrowRight"] * 6)
         move(tab, "M", *["ArrowRight"] * 6)
@@ -428,6 +430,29 @@ def test_the_page_in_jupyterlab_runs_a_checkpoint_of_the_reader(browser, tmp_pat
         tab.get_by_role("radio", name="attacked", exact=True).check()
         settled(tab, "attacked=1")
         tab.evaluate("end()")
+
+
+@pytest.fixture(scope="module")
+def firefox():
+    executable = next(filter(None, map(shutil.which, ("firefox-esr", "firefox"))), None)
+    return executable or pytest.skip("no Firefox on the PATH (tried firefox-esr, firefox)")
+
+
+def test_firefox_does_the_same(firefox, browser, base):  # noqa: F811
+    done = node(str(ROOT / "tests" / "firefox.mjs"), firefox, f"{base}{PAGE}.html")
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout)
+    assert "Firefox" in seen["browser"]
+    assert not [line for line in seen["said"] if line.startswith(("warn", "error"))]
+    assert not [url for url in seen["asked"] if not url.startswith((base, "data:", "blob:", "about:"))]
+    assert seen["width"][0] <= seen["width"][1]
+    assert seen["linked"] == seen["eight"]
+    with visit(browser, base, PAGE) as tab:  # Chromium: the same noise, the same votes
+        assert [settled(tab), counts(tab)] == seen["opened"]
+        tab.get_by_role("radio", name="attacked", exact=True).check()
+        assert [settled(tab, "attacked=1"), counts(tab)] == seen["attacked"]
+        move(tab, "M", *["ArrowLeft"] * 3)
+        assert [settled(tab, "draws=8&"), counts(tab)] == seen["eight"]
 
 
 # --- what it costs ---------------------------------------------------------------------------------------------------
