@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, one_hot
 
 from siam import cifar10, data, export, models, report
 from siam.attacks import error_of, pgd
@@ -104,7 +104,7 @@ def unrounded(engine, path):
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread():
-    """The networks run on one or two images: several threads would wait for each other, a machine under load for all."""
+    """The networks run on one or two images: several threads would wait for each other, and long on a busy machine."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -299,15 +299,16 @@ def same_votes(one, other):
 
 
 def test_votes_fall_as_in_torch(engine):
-    """2,000 passes over two images that the network is unsure of, at each operating point: χ².
+    """2,000 passes at each operating point, over two images that the network is unsure of: χ².
 
     Against as many of torch, and a quarter of them with weight noise, where every pass draws all weights anew.
     """
-    x, _ = images(500)
+    x, _ = images(100)
+    model = Folded(models.load(CHECKPOINT, 0.24))
     with torch.no_grad(), seeded("unsure"):
-        counts = sum(torch.nn.functional.one_hot(Folded(models.load(CHECKPOINT, 0.24))(x).argmax(1), 10) for _ in range(8))
+        counts = sum(one_hot(model(x).argmax(1), 10) for _ in range(8))
     x = x[(counts.amax(1) - 4).abs().argsort(stable=True)[:2]]  # the most frequent class has about half of the votes
-    M, votes = 2000, {}
+    M, votes = 1000, {}
     for sigma, noise in ((0.0, 0), (0.24, 0), (0.0, 1), (0.24, 1)):
         ours = np.empty((2, M), int)
         for i in range(M if sigma or noise else 1):
@@ -372,7 +373,7 @@ def test_attacks_succeed_as_often_as_in_torch(engine, steps, samples):
         assert (theirs_ - clean).mean() > 5 * max(float(difference.std()), 0.1) / n**0.5  # and it is an attack
 
 
-# ----------------------------------------------------------------------------------------------- what it refuses, builds
+# --------------------------------------------------------------------------------------------- what it refuses, builds
 
 
 def test_foreign_parts_are_refused():
@@ -390,17 +391,19 @@ def test_foreign_parts_are_refused():
 def test_the_committed_engine_is_what_its_source_compiles_to(tmp_path):
     pytest.importorskip("ziglang", reason="ziglang is not installed (make env-dev)")
     build.build(tmp_path / "engine.wasm")
-    assert (tmp_path / "engine.wasm").read_bytes() == export.ENGINE.read_bytes(), "run `make engine` and commit engine.wasm"
+    compiled = (tmp_path / "engine.wasm").read_bytes()
+    assert compiled == export.ENGINE.read_bytes(), "run `make engine` and commit engine.wasm"
 
 
-# ----------------------------------------------------------------------------------------------------------- in Chromium
+# --------------------------------------------------------------------------------------------------------- in Chromium
 
 SCRIPT = """
 const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
 const wasm = bytes(given.wasm), coarse = bytes(given.coarse), fine = bytes(given.fine), worker = given.worker;
 const image = Float32Array.from(given.image), label = given.label;
 const noisy = { image, sigma: 0.24, weightNoise: true };
-const start = (workers, more = {}) => startEngine({ wasm, worker, workers, coarse, fine: Promise.resolve(fine), ...more });
+const all = { wasm, worker, coarse, fine: Promise.resolve(fine) };
+const start = (workers, more = {}) => startEngine({ ...all, workers, ...more });
 const why = (promise) => promise.then(() => "no reason", (error) => `${error.name}: ${error.message}`);
 const duration = async (work) => { const began = performance.now(); await work(); return performance.now() - began; };
 """
@@ -414,8 +417,10 @@ def tab(browser, tmp_path_factory):
         return base64.b64encode(content).decode()
 
     x, y = images(1)
-    given = dict(wasm=packed(export.ENGINE.read_bytes()), coarse=packed(PARTS[0]), fine=packed(PARTS[1]), label=int(y[0]),
-                 worker=(LIVE / "worker.js").read_text(), image=x.numpy().ravel().tolist())  # fmt: skip
+    given = {
+        "wasm": packed(export.ENGINE.read_bytes()), "coarse": packed(PARTS[0]), "fine": packed(PARTS[1]),
+        "worker": (LIVE / "worker.js").read_text(), "image": x.numpy().ravel().tolist(), "label": int(y[0]),
+    }  # fmt: skip
     path = tmp_path_factory.mktemp("page") / "page.html"
     text = f"{(LIVE / 'engine.js').read_text()}\nconst given = {json.dumps(given)};\n{SCRIPT}"
     path.write_text(f'<!doctype html><meta charset="utf-8"><script>{text}</script>', encoding="utf-8")
@@ -437,7 +442,8 @@ def test_a_browser_computes_the_same_numbers(tab, engine, workers):
         const engine = await start(workers);
         await engine.exact;
         const pieces = [], steps = [];
-        const logits = await engine.vote({ ...noisy, draws: 10, seed: 4 }, (first, part) => pieces.push([first, part.length]));
+        const onPasses = (first, part) => pieces.push([first, part.length]);
+        const logits = await engine.vote({ ...noisy, draws: 10, seed: 4 }, onPasses);
         const more = await engine.vote({ ...noisy, draws: 13, seed: 4 });
         const how = { ...noisy, label, epsilon: 8 / 255, stepSize: 2 / 255, seed: 6 };
         const gradient = await engine.gradient({ ...noisy, label, seed: 5, pass: 2 });
@@ -586,7 +592,8 @@ def test_timings(tab, capsys):
         for (const workers of [1, 2]) {
             let engine;
             const trace = (times[workers] = {});
-            trace["start to exact"] = [await duration(async () => { engine = await start(workers); await engine.exact; })];
+            const begin = async () => { engine = await start(workers); await engine.exact; };
+            trace["start to exact"] = [await duration(begin)];
             const attack = { ...noisy, label, epsilon: 8 / 255, stepSize: 2 / 255, steps: 7 };
             const works = {
                 "64 votes": (seed) => engine.vote({ ...noisy, draws: 64, seed }),
@@ -596,7 +603,7 @@ def test_timings(tab, capsys):
             };
             for (const [name, work] of Object.entries(works)) {
                 trace[name] = [];
-                for (let i = 0; i < 5; i++) trace[name].push(await duration(() => work(i)));
+                for (let i = 0; i < 3; i++) trace[name].push(await duration(() => work(i)));
             }
             engine.close();
         }

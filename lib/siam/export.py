@@ -8,10 +8,10 @@ writes the network, the engine and images into FOLDER, as scripts, since a page 
 A part is little-endian: a header of 48 bytes (8: magic; 16: the checkpoint's digest; three int32: the rank of the
 noise, the numbers n of weights and c of output channels; zeros), and then, with W ≈ scale · (256 · high + low),
 
-| part   | magic      | what follows                                                                                     |
-|--------|------------|--------------------------------------------------------------------------------------------------|
-| coarse | `siamCRS1` | high int8 [n], scale float32 [c], bias float32 [c]                                               |
-| fine   | `siamFIN1` | low int8 [n], D uint8 [n], F int8 [rank, n], the scales of D float32 [c], those of F float32 [c] |
+| part   | magic      | what follows                                                                           |
+|--------|------------|----------------------------------------------------------------------------------------|
+| coarse | `siamCRS1` | high int8 [n], scale float32 [c], bias float32 [c]                                     |
+| fine   | `siamFIN1` | low int8 [n], D uint8 [n], F int8 [rank, n], scale of D float32 [c], of F float32 [c]  |
 
 n runs over the layers in the order of `LAYERS`, in each over [kernel, kernel, inputs, outputs]; scales belong to output
 channels. The last layer's ten outputs are padded to sixteen. `lib/siam/live/engine.c` is the other reader.
@@ -82,7 +82,7 @@ def names(folder=CHECKPOINTS):
 
 
 def folded(tensors):
-    """W, D, F and bias of each of `LAYERS` as lists: W, D [kernel, kernel, inputs, outputs], F with [rank] before, bias.
+    """W, D, F and bias of each of `LAYERS`, four lists: W, D [kernel, kernel, inputs, outputs], F [rank, …], bias.
 
     BatchNorm's scale multiplies the weights and their noise alike (see siam.folding). D is zero where there is no
     noise, and the rank of F then 0. Raises ValueError where a tensor of the network is missing.
@@ -118,7 +118,7 @@ def folded(tensors):
 
 
 def _ordered(t):
-    """t [outputs, inputs(, kernel, kernel)(, rank)] -> [(rank, )kernel, kernel, inputs, outputs]; W and D have no rank."""
+    """t [outputs, inputs(, kernel, kernel)(, rank)] -> [(rank, )kernel, kernel, inputs, outputs]; W, D have no rank."""
     if t.ndim in (2, 3):  # the linear layer, as a 1 × 1 convolution
         t = t[:, :, None, None]
     return t.transpose(4, 2, 3, 1, 0) if t.ndim == 5 else t.transpose(2, 3, 1, 0)

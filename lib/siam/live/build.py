@@ -9,8 +9,8 @@ from pathlib import Path
 
 SOURCE = Path(__file__).with_name("engine.c")
 # No relaxed SIMD: Firefox has none. No fast-math: it would buy nothing, the sums being written out as vectors.
-FLAGS = ("--target=wasm32-freestanding", "-O3", "-msimd128", "-mbulk-memory", "-nostdlib", "-Wall", "-Wextra", "-Werror",
-         "-Wl,--no-entry", "-Wl,--strip-all")  # fmt: skip
+FLAGS = ("--target=wasm32-freestanding", "-O3", "-msimd128", "-mbulk-memory", "-nostdlib", "-Wl,--no-entry",
+         "-Wl,--strip-all", "-Wall", "-Wextra", "-Werror")  # fmt: skip
 
 
 def build(path=SOURCE.with_suffix(".wasm")):

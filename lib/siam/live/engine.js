@@ -64,7 +64,8 @@ async function startEngine({ wasm, worker, workers, coarse, fine }) {
 
   function toEach(message) {
     if (failure) return Promise.reject(failure);
-    return Promise.all(team.map((member) => new Promise((resolve, reject) => send(member, { message, resolve, reject }))));
+    const sent = (member) => new Promise((resolve, reject) => send(member, { message, resolve, reject }));
+    return Promise.all(team.map(sent));
   }
 
   // The results of all messages, in their order; each is also handed to onResult(result, index) when it comes.
@@ -127,6 +128,7 @@ async function startEngine({ wasm, worker, workers, coarse, fine }) {
 
   return {
     // Resolves when every worker has the weights in 16 bits and the noise; before that they have 8 bits and no noise.
+    // A vote or an attack that is under way meanwhile goes on with the better weights: ask for it again.
     exact,
 
     // The logits of passes 0 … draws - 1 of `seed` in that order, Float32Array [draws * 10]; σ in normalised units.
