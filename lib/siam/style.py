@@ -157,7 +157,7 @@ def heatmap(frame, xlabel, ylabel, title, salt):
         # One quadrilateral a cell: what stays sharp at any size, as a picture inside the SVG would not.
         axes.pcolormesh(frame.to_numpy(), cmap=HEAT, vmin=low, vmax=high, edgecolors="none")
         for (i, j), value in np.ndenumerate(frame.to_numpy()):
-            dark = (value - low) / max(high - low, 1e-9) < 0.55
+            dark = (value - low) / max(high - low, 1e-9) < 0.47
             text = "–" if np.isnan(value) else f"{value:.0f}"
             axes.text(j + 0.5, i + 0.5, text, ha="center", va="center", color=INK if text == "–" else "#ffffff" if dark else "#000000")
         axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
