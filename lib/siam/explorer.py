@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 
 from siam import report
 from siam.cifar10 import STD
+from siam.live import Live  # noqa: F401  the other explorer: of a network instead of records
 from siam.paths import PAPER, RESULTS
 from siam.runs import TIERS, clopper_pearson
 

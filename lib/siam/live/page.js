@@ -150,7 +150,8 @@ function startLive(el, { about, worker, parts, linked, instead }) {
     const { say, end } = begin();
     signal.addEventListener("abort", end);
     delete root.dataset.settled;
-    const see = (seen) => showPictures({ name: CLASSES[image.label], pixels: image.pixels, seen, epsilon: s.epsilon, attacking });
+    root.classList.toggle("live-attacking", attacking);
+    const see = (seen) => showPictures({ name: CLASSES[image.label], pixels: image.pixels, seen, attacking });
     let [noisy, logits, waiting] = [[], new Float32Array(), false];
     const draw = () => {
       waiting = false;
@@ -169,6 +170,7 @@ function startLive(el, { about, worker, parts, linked, instead }) {
         see(stepped);
       }, signal);
       if (signal.aborted) return;
+      root.classList.remove("live-attacking");
       see(seen);
       lab.noisy(seen, s, Math.min(SAMPLES, s.draws)).then((pictures) => { noisy = pictures; drawSoon(); }, () => {});
       const id = attacking ? [s.image, s.epsilon, s.steps, s.samples, s.sigma, s.weightNoise, s.seed] : [s.image];

@@ -41,13 +41,13 @@ function pictures() {
   const captions = [image, added, shown].map(() => html("figcaption"));
   const node = html("div", { class: "live-pictures" },
     ...[image, added, shown].map((picture, i) => html("figure", {}, picture, captions[i])));
-  return [node, ({ name, pixels, seen, epsilon, attacking }) => {
+  return [node, ({ name, pixels, seen, attacking }) => {
     paint(image, pixels);
     paint(added, pixels.map((value, i) => 0.5 + 8 * (seen[i] - value)));
     paint(shown, seen);
     captions[0].textContent = `image: ${name}`;
     captions[1].textContent = attacking ? "attack × 8" : "no attack";
-    captions[2].textContent = attacking ? `attacked, ε ${epsilon}/255` : "voted on";
+    captions[2].textContent = attacking ? "attacked" : "voted on";
     image.setAttribute("aria-label", `The image, a ${name}`);
     added.setAttribute("aria-label", attacking ? "What the attack added, 8 times amplified, on grey" : "No attack: plain grey");
     shown.setAttribute("aria-label", attacking ? `The ${name} after the attack` : `The ${name}, untouched`);

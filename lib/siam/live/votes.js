@@ -4,8 +4,8 @@
 const CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
 const RULES = [
   { key: "prediction", name: "Prediction smoothing", equation: "eq. 8", adds: "votes" },
-  { key: "soft", name: "Soft smoothing", equation: "eq. 9", adds: "sum of probabilities" },
-  { key: "weighted", name: "Weighted smoothing", equation: "eq. 11", adds: "sum of rank weights" },
+  { key: "soft", name: "Soft smoothing", equation: "eq. 9", adds: "probabilities" },
+  { key: "weighted", name: "Weighted smoothing", equation: "eq. 11", adds: "rank weights" },
 ];
 
 // The class with the highest score; of equal ones the first.
