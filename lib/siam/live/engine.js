@@ -1,10 +1,10 @@
 // The network of the live page, on a few workers: votes, noisy images, attacks. See engine.c for what one pass is.
 //
-// Work is cut into jobs of some ten milliseconds, so that what is aborted is out of the way at once. Pass i of a seed
+// Work is cut into jobs of a few milliseconds, so that what is aborted is out of the way at once. Pass i of a seed
 // is the same whichever worker carries it out and however many there are.
 
 const PIXELS = 3072; // [3][32][32], in [0, 1]
-const PASSES = 4; // in one job of a vote
+const PASSES = 2; // in one job of a vote: with one, messages begin to count, with more, a slow machine stops late
 const AHEAD = 2; // jobs that a worker has at a time, so that it need not wait for the next one
 const ATTACKER = 0x80000000; // where the passes of attacks begin: an attack does not see the noise of the votes
 
