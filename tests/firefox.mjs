@@ -1,5 +1,5 @@
-// Drives Firefox over WebDriver BiDi with nothing but Node.js: opens the live page at an address, attacks an image, moves a
-// slider, takes the link, and prints what was seen as one line of JSON. node firefox.mjs FIREFOX ADDRESS
+// Drives Firefox over WebDriver BiDi with nothing but Node.js: opens the live page at an address, attacks an image, moves
+// a slider, takes the link, and prints what was seen as one line of JSON. node firefox.mjs FIREFOX ADDRESS
 
 import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -8,8 +8,9 @@ import { join } from "node:path";
 
 const [executable, address] = process.argv.slice(2);
 const profile = mkdtempSync(join(tmpdir(), "firefox-"));
-const firefox = spawn(executable, ["--headless", "--no-remote", "--profile", profile, "--remote-debugging-port", "0"],
-  { env: { ...process.env, HOME: profile } });
+const firefox = spawn(executable, ["--headless", "--no-remote", "--profile", profile, "--remote-debugging-port", "0"], {
+  env: { ...process.env, HOME: profile },
+});
 
 async function listening() {
   let said = "";
@@ -23,7 +24,9 @@ async function listening() {
 
 async function main() {
   const socket = new WebSocket(`${await listening()}/session`);
-  await new Promise((resolve, reject) => Object.assign(socket, { onopen: resolve, onerror: () => reject(new Error("no connection")) }));
+  await new Promise((resolve, reject) =>
+    Object.assign(socket, { onopen: resolve, onerror: () => reject(new Error("no connection")) }),
+  );
   const waiting = new Map();
   const [said, asked] = [[], []];
   let id = 0;
@@ -33,22 +36,31 @@ async function main() {
     if (message.method === "network.beforeRequestSent") asked.push(message.params.request.url);
     waiting.get(message.id)?.(message);
   };
-  const send = (method, params) => new Promise((resolve, reject) => {
-    waiting.set(++id, (answer) => (answer.error ? reject(new Error(`${method}: ${answer.message}`)) : resolve(answer.result)));
-    socket.send(JSON.stringify({ id, method, params }));
-  });
+  const send = (method, params) =>
+    new Promise((resolve, reject) => {
+      waiting.set(++id, (answer) =>
+        answer.error ? reject(new Error(`${method}: ${answer.message}`)) : resolve(answer.result),
+      );
+      socket.send(JSON.stringify({ id, method, params }));
+    });
 
   await send("session.new", { capabilities: {} });
   await send("session.subscribe", { events: ["log.entryAdded", "network.beforeRequestSent"] });
-  const { contexts: [{ context }] } = await send("browsingContext.getTree", {});
+  const {
+    contexts: [{ context }],
+  } = await send("browsingContext.getTree", {});
   const run = async (text) => {
-    const { result, exceptionDetails } = await send("script.evaluate",
-      { expression: `(async () => JSON.stringify(await (${text})))()`, target: { context }, awaitPromise: true });
+    const { result, exceptionDetails } = await send("script.evaluate", {
+      expression: `(async () => JSON.stringify(await (${text})))()`,
+      target: { context },
+      awaitPromise: true,
+    });
     if (exceptionDetails) throw new Error(exceptionDetails.text);
     return JSON.parse(result.value ?? "null");
   };
   const open = (url) => send("browsingContext.navigate", { context, url, wait: "complete" });
-  const settled = (part = "") => run(`(async () => {
+  const settled = (part = "") =>
+    run(`(async () => {
     const root = document.querySelector("[data-testid=siam-live]");
     for (let i = 0; i < 3000; i++) {
       if (root.dataset.exact === "true" && root.dataset.settled?.includes("${part}")) {
@@ -70,7 +82,9 @@ async function main() {
     for (const event of ["input", "change"]) slider.dispatchEvent(new Event(event));
   })()`);
   result.eight = await settled("draws=8&");
-  await run(`[...document.querySelectorAll("button")].find(({ textContent }) => textContent.startsWith("Link")).click()`);
+  await run(
+    `[...document.querySelectorAll("button")].find(({ textContent }) => textContent.startsWith("Link")).click()`,
+  );
   const link = await run("location.href");
   await open("about:blank");
   await open(link);

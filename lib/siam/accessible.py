@@ -13,7 +13,8 @@ MENDS = (
     (r'(<i class="theme-switch [^>]*?) title="[^"]*"', r"\1"),
     (r'<summary aria-label="Toggle hidden content">', "<summary>"),
     # The book's title in the sidebar lies in no landmark.
-    (r'<div class="sidebar-primary-item">(\s*<a class="navbar-brand logo")', r'<div class="sidebar-primary-item" role="navigation" aria-label="Home">\1'),
+    (r'<div class="sidebar-primary-item">(\s*<a class="navbar-brand logo")',
+     r'<div class="sidebar-primary-item" role="navigation" aria-label="Home">\1'),
     # A list of citations whose entries are no list items; their role is deprecated.
     (r' role="doc-biblioentry"', ' role="listitem"'),
     # Heading cells without a heading.

@@ -22,7 +22,7 @@ from siam.live.static import Page
 from siam.paths import CHECKPOINTS, RESULTS
 
 FOLDER = Path(__file__).parent
-FRONT_END = ("engine.js", "votes.js", "lab.js", "view.js", "page.js")
+FRONT_END = ("engine.js", "votes.js", "lab.js", "view.js", "controls.js", "hundred.js", "page.js")
 CONTROLS = ("sigma", "draws", "epsilon", "steps", "samples")
 
 
@@ -37,7 +37,7 @@ def style():
 
 
 def about(record, digest=None, noisy=True):
-    """What the front end is told of the images, the opening setting and the recorded accuracy, as plain lists and dicts.
+    """What the front end is told of images, opening setting and recorded accuracy, as plain lists and dicts.
 
     The groups and the recorded accuracy are left out where `digest` says that the network is another than the record's.
     """
@@ -71,7 +71,10 @@ def page(results=RESULTS):
 
 
 def write(folder, checkpoints=CHECKPOINTS, results=RESULTS):
-    """Write all that the book's page loads into `folder`. Raises ValueError for a checkpoint that is not the record's."""
+    """Write all that the book's page loads into `folder`.
+
+    Raises ValueError where the checkpoint is not the one that the record is of.
+    """
     record, folder = records.read(results), Path(folder)
     path = Path(checkpoints) / f"{records.CHECKPOINT}.safetensors"
     export.write(path, folder)

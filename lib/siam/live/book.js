@@ -1,4 +1,5 @@
-// In the book the parts are scripts beside this one, which call siamLive.part: a page opened as a file can load nothing else.
+// In the book the parts are scripts beside this one, which call siamLive.part: a page opened as a file
+// can load nothing else.
 
 const siamLive = (() => {
   const [script, folder] = [document.currentScript, new URL(".", document.currentScript.src)];

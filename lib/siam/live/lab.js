@@ -6,8 +6,10 @@ const WHOLE = ["draws", "epsilon", "steps", "samples", "seed"];
 // ---- the state -----------------------------------------------------------------------------------------------------
 
 // The state in a link's fragment, and back: what is missing, unknown or out of range stays as in `opening`.
-const fragment = (state) => `#${new URLSearchParams(Object.entries(state).map(([key, value]) =>
-  [key, typeof value === "boolean" ? Number(value) : value]))}`;
+const fragment = (state) =>
+  `#${new URLSearchParams(
+    Object.entries(state).map(([key, value]) => [key, typeof value === "boolean" ? Number(value) : value]),
+  )}`;
 
 function restored(hash, opening, images) {
   const asked = new URLSearchParams(hash.replace(/^#/, ""));
@@ -30,7 +32,9 @@ function restored(hash, opening, images) {
 function unpacked(bytes) {
   const n = bytes.length / 3073;
   return Array.from({ length: n }, (_, i) => ({
-    label: bytes[i], pixels: Float32Array.from(bytes.subarray(n + 3072 * i, n + 3072 * (i + 1)), (v) => v / 255) }));
+    label: bytes[i],
+    pixels: Float32Array.from(bytes.subarray(n + 3072 * i, n + 3072 * (i + 1)), (v) => v / 255),
+  }));
 }
 
 // Deflated bytes -> bytes.
@@ -46,7 +50,8 @@ function laboratory(engine) {
   const attacked = new Map();
   const voted = new Map();
   let exact = false;
-  const keep = (map, key, value) => { // the latest few dozen
+  const keep = (map, key, value) => {
+    // the latest few dozen
     map.delete(key);
     map.set(key, value);
     if (map.size > 60) map.delete(map.keys().next().value);
@@ -55,15 +60,27 @@ function laboratory(engine) {
   const noise = ({ sigma, weightNoise, seed }) => ({ sigma, weightNoise: weightNoise && exact, seed });
 
   return {
-    ready: engine.exact.then(() => { exact = true; attacked.clear(); voted.clear(); }),
+    ready: engine.exact.then(() => {
+      exact = true;
+      attacked.clear();
+      voted.clear();
+    }),
 
     // The adversarial form of pixels of a class, made against the network with this σ and noise.
     async attack(id, { label, pixels }, s, onStep, signal) {
       if (s.epsilon === 0) return pixels;
-      const how = { epsilon: s.epsilon / 255, stepSize: s.epsilon / 4 / 255, steps: s.steps, samples: s.samples, ...noise(s) };
+      const how = {
+        epsilon: s.epsilon / 255,
+        stepSize: s.epsilon / 4 / 255,
+        steps: s.steps,
+        samples: s.samples,
+        ...noise(s),
+      };
       if (id === null) return engine.attack({ image: pixels, label, ...how }, onStep, signal); // nobody will ask again
       const key = JSON.stringify([id, how]);
-      return attacked.get(key) ?? keep(attacked, key, await engine.attack({ image: pixels, label, ...how }, onStep, signal));
+      return (
+        attacked.get(key) ?? keep(attacked, key, await engine.attack({ image: pixels, label, ...how }, onStep, signal))
+      );
     },
 
     // Logits of the first M passes over pixels that `id` names; onMore is given those that have come, in order.
@@ -76,20 +93,25 @@ function laboratory(engine) {
       const logits = new Float32Array(10 * s.draws);
       const come = new Set();
       let first = 0; // passes without a gap
-      const done = await engine.vote({ image: pixels, draws: s.draws, ...how }, (pass, part) => {
-        logits.set(part, 10 * pass);
-        for (let i = 0; i < part.length / 10; i++) come.add(pass + i);
-        while (come.has(first)) first += 1;
-        onMore?.(logits.subarray(0, 10 * first));
-      }, signal);
+      const done = await engine.vote(
+        { image: pixels, draws: s.draws, ...how },
+        (pass, part) => {
+          logits.set(part, 10 * pass);
+          for (let i = 0; i < part.length / 10; i++) come.add(pass + i);
+          while (come.has(first)) first += 1;
+          onMore?.(logits.subarray(0, 10 * first));
+        },
+        signal,
+      );
       return keep(voted, key, done);
     },
 
     // The pictures that the first passes saw.
-    noisy: (pixels, s, count) => Promise.all(Array.from({ length: count }, (_, pass) =>
-      engine.noisy({ image: pixels, sigma: s.sigma, seed: s.seed, pass }))),
+    noisy: (pixels, s, count) =>
+      Promise.all(
+        Array.from({ length: count }, (_, pass) => engine.noisy({ image: pixels, sigma: s.sigma, seed: s.seed, pass })),
+      ),
 
     close: () => engine.close(),
   };
 }
-

@@ -31,9 +31,10 @@ GROUPS = {
 def group(image):
     """The group of one image of the record, or None.
 
-    All are images that the network without noise gets right while nothing is done to them. If the vote is wrong about the
-    untouched image, smoothing harms. Else what counts are the answers after the attacks: without noise right (R) or wrong
-    (W), and so the vote: W R is rescued, R W harmed, W W lost, R R safe. None where that depends on the attack's start.
+    All are images that the network without noise gets right while nothing is done to them. If the vote is wrong about
+    the untouched image, smoothing harms. Else what counts are the answers after the attacks: without noise right (R)
+    or wrong (W), and so the vote: W R is rescued, R W harmed, W W lost, R R safe. None where that depends on the
+    attack's random start.
     """
     label = image["label"]
     if image["plain"] != label:

@@ -39,8 +39,8 @@ class Page:
 
     def _caption(self):
         s, n = self.record["setting"], self.record["n"]
-        return (f"{len(self.about['images'])} of the first {n} test images, and the votes of {s['draws']} noisy passes for"
-                f" their own class before and after {s['attacks']} PGD attacks, each from another random start:"
+        return (f"{len(self.about['images'])} of the first {n} test images, and the votes of {s['draws']} noisy passes"
+                f" for their own class before and after {s['attacks']} PGD attacks, each from another random start:"
                 f" {self.record['label']}, σ = {s['sigma']}, ε = {s['epsilon']}/255, {s['steps']} steps."
                 f" Without noise: whether one pass without any is right after attacks made against it."
                 f" Tier {self.record['tier']}, record live/images.json.")

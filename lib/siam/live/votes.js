@@ -23,8 +23,12 @@ function tallies(logits) {
     const powers = z.map((v) => Math.exp(v - z[order[0]]));
     const total = powers.reduce((sum, power) => sum + power, 0);
     sums.prediction[order[0]] += 1;
-    order.forEach((c, rank) => { sums.weighted[c] += 2 ** -rank; });
-    powers.forEach((power, c) => { sums.soft[c] += power / total; });
+    order.forEach((c, rank) => {
+      sums.weighted[c] += 2 ** -rank;
+    });
+    powers.forEach((power, c) => {
+      sums.soft[c] += power / total;
+    });
     const M = i + 1;
     if ((M & (M - 1)) === 0 || M === passes) {
       kept.push({ M, prediction: [...sums.prediction], soft: [...sums.soft], weighted: [...sums.weighted] });
@@ -33,7 +37,8 @@ function tallies(logits) {
   return kept;
 }
 
-// The exact (Clopper–Pearson) 95 % interval of a share, k of n -> [low, high]; n up to a few hundred. What was computed is kept.
+// The exact (Clopper–Pearson) 95 % interval of a share, k of n -> [low, high]; n up to a few hundred.
+// What was computed is kept.
 const intervals = new Map();
 function interval(k, n) {
   const key = `${k}/${n}`;

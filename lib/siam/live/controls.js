@@ -1,0 +1,171 @@
+// The controls of the live page, and its progress bar.
+
+const KEYS = { "data-lm-suppress-shortcuts": "true" }; // or JupyterLab takes the arrow keys
+const PATIENCE = 300; // ms that work may take before its progress is shown
+
+const powers = (last) => Array.from({ length: Math.log2(last) + 1 }, (_, i) => 2 ** i);
+const upTo = (from, to) => Array.from({ length: to - from + 1 }, (_, i) => from + i);
+
+// A slider over `values`, in words by `say`. Returns [node, show].
+function slider(title, values, say, move, settle) {
+  const output = html("output");
+  const input = html("input", {
+    type: "range",
+    min: 0,
+    max: values.length - 1,
+    step: 1,
+    "aria-label": title,
+    ...KEYS,
+    oninput: () => move(values[input.valueAsNumber]),
+    onchange: settle,
+  });
+  const node = html(
+    "div",
+    { class: "live-slider" },
+    html("span", { "aria-hidden": "true" }, `${title}: `, output),
+    input,
+  );
+  return [
+    node,
+    (value) => {
+      input.value = values.reduce((best, v, i) => (Math.abs(v - value) < Math.abs(values[best] - value) ? i : best), 0);
+      output.textContent = say(value);
+      input.setAttribute("aria-valuetext", say(value));
+    },
+  ];
+}
+
+// All controls. ask: {move(change) while dragged, settle() when let go, undo, reset, share, state}. Returns [nodes, what
+// fills them].
+function controlPanel(about, name, ask) {
+  const change = (what) => {
+    ask.move(what);
+    ask.settle();
+  };
+  const range = (key, title, values, say) =>
+    slider(title, values, say, (value) => ask.move({ [key]: value }), ask.settle);
+  const pixels = (sigma) => Math.round(255 * about.pixel_std * sigma);
+  const sliders = {
+    sigma: range(
+      "sigma",
+      "σ, noise on the input",
+      upTo(0, 50).map((i) => i / 100),
+      (v) => `${v.toFixed(2)} ≈ ${pixels(v)}/255`,
+    ),
+    draws: range("draws", "M", powers(512), passes),
+    epsilon: range("epsilon", "ε, budget", upTo(0, 35), (v) => `${v}/255`),
+    steps: range("steps", "Steps", upTo(1, 30), (v) => `${v} of ε/4`),
+    samples: range("samples", "Samples a step", powers(32), (v) => (v === 1 ? "1 (PGD)" : `${v} (EPGD)`)),
+  };
+  const radio = (of, value, onchange) =>
+    html("input", { type: "radio", name: `${name}-${of}`, value, onchange, ...KEYS });
+  const button = (text, onclick) => html("button", { type: "button", onclick, ...KEYS }, text);
+  const choices = about.images.map(({ number, label }) => ({
+    number,
+    label,
+    input: radio("image", number, () => change({ image: number })),
+    picture: canvas({ "aria-hidden": "true", role: null }),
+  }));
+  const sides = [false, true].map((attacked) => radio("side", String(attacked), () => change({ attacked })));
+  const weights = html("input", {
+    type: "checkbox",
+    disabled: !about.noisy,
+    onchange: () => change({ weightNoise: weights.checked }),
+    ...KEYS,
+  });
+  const weightsSaid = html("span", { class: "siam-quiet" });
+  const undo = button("Undo", ask.undo);
+  const anew = button("Draw anew", () => change({ seed: ask.state().seed + 1 }));
+  // No link: the theme takes every link to a fragment for that of a heading.
+  const link = ask.share && button("Link to this state", ask.share);
+  const linkSaid = html("span", { class: "siam-quiet", role: "status" });
+
+  const strip = html(
+    "div",
+    { class: "live-strip" },
+    ...about.groups.map(({ key, title, count }) =>
+      html(
+        "fieldset",
+        {},
+        html("legend", {}, title, count !== null && html("small", {}, ` ${count} of ${about.n}`)),
+        html(
+          "div",
+          {},
+          ...about.images.flatMap(({ group }, i) =>
+            group !== key
+              ? []
+              : [html("label", {}, choices[i].input, choices[i].picture, html("span", {}, CLASSES[choices[i].label]))],
+          ),
+        ),
+      ),
+    ),
+  );
+  const node = html(
+    "div",
+    { class: "live-controls" },
+    html(
+      "fieldset",
+      {},
+      html("legend", {}, "Noise and votes"),
+      sliders.sigma[0],
+      sliders.draws[0],
+      html("label", { class: "live-check" }, weights, html("span", {}, "noise in the weights "), weightsSaid),
+    ),
+    html("fieldset", {}, html("legend", {}, "Attack"), sliders.epsilon[0], sliders.steps[0], sliders.samples[0]),
+  );
+  const tools = html(
+    "div",
+    { class: "live-tools" },
+    html(
+      "fieldset",
+      { class: "live-sides" },
+      html("legend", {}, "The vote is on the image"),
+      ...["untouched", "attacked"].map((text, i) => html("label", {}, sides[i], html("span", {}, text))),
+    ),
+    html("span", { class: "live-buttons" }, anew, undo, button("Reset", ask.reset), link, linkSaid),
+  );
+
+  return [
+    [strip, node, tools],
+    {
+      state(state, { exact, undoable }) {
+        for (const [key, [, show]] of Object.entries(sliders)) show(state[key]);
+        weights.checked = state.weightNoise;
+        weightsSaid.textContent = !about.noisy ? "(this network has none)" : exact ? "" : "(still loading)";
+        sides.forEach((side, i) => {
+          side.checked = state.attacked === Boolean(i);
+        });
+        choices.forEach(({ input, number }) => {
+          input.checked = number === state.image;
+        });
+        undo.disabled = !undoable;
+      },
+      strip: (images) => choices.forEach(({ number, picture }) => paint(picture, images.get(number).pixels)),
+      linkSaid: (text) => {
+        linkSaid.textContent = text;
+      },
+    },
+  ];
+}
+
+// A progress bar whose place is kept. begin() returns {say(text, share), end()}; what takes less than PATIENCE is not
+// shown.
+function progressBar() {
+  const [bar, text] = [html("progress", { max: 1, value: 0, "aria-label": "Progress" }), html("span")];
+  const node = html("div", { class: "live-progress" }, bar, text);
+  const begin = () => {
+    const show = (said, share) => {
+      [text.textContent, bar.value] = [said, share];
+    };
+    const timer = setTimeout(() => node.classList.add("live-busy"), PATIENCE);
+    return {
+      say: show,
+      end() {
+        clearTimeout(timer);
+        node.classList.remove("live-busy");
+        show("", 0);
+      },
+    };
+  };
+  return [node, begin];
+}

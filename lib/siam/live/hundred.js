@@ -1,0 +1,83 @@
+// "Attack 100 images": the reader's accuracy under attack, beside the one that was recorded.
+function hundred(about, state, lab, parts) {
+  const settings = ["sigma", "draws", "epsilon", "steps", "samples", "weightNoise"];
+  const { book } = about;
+  const words = (s) =>
+    `σ = ${s.sigma}, M = ${s.draws}, ε = ${s.epsilon}/255, ${counted(s.steps, "step")}, ` +
+    `${s.samples === 1 ? "PGD" : `EPGD with ${s.samples} samples`}${s.weightNoise ? "" : ", no noise in the weights"}`;
+  const [table, showShare] = shares(book ? ["Here", "The book"] : ["Here"]);
+  const button = html(
+    "button",
+    { type: "button", onclick: () => (running ? stop() : start()), ...KEYS },
+    "Attack 100 images",
+  );
+  const counter = html("span", { class: "siam-quiet" });
+  const said = html("p", { class: "siam-quiet", role: "status" });
+  const compared = html("p", { class: "siam-quiet" });
+  const node = html(
+    "section",
+    { class: "live-hundred", "aria-label": "Attack 100 images" },
+    html("div", {}, button, counter),
+    table,
+    said,
+    compared,
+  );
+  let running = null; // the AbortController of the run
+  let found = null; // {s, n, correct by rule}
+  if (book) showShare(1, book.correct, book.n);
+
+  function compare() {
+    const s = state();
+    if (running && settings.some((key) => s[key] !== found.s[key])) stop("A control was moved: stopped.");
+    if (found?.n) showShare(0, found.correct[s.rule], found.n);
+    const differs =
+      book && (s.rule !== "prediction" || settings.some((key) => (found?.s ?? s)[key] !== book.setting[key]));
+    compared.textContent = !book
+      ? ""
+      : `The book: ${words(book.setting)}, prediction smoothing; the same images, in PyTorch, one attack each, ` +
+        `${about.tier} tier, record live/images.json.` +
+        (differs ? " The setting here differs, so the two are not the same experiment." : "");
+  }
+
+  function stop(why = "Stopped.") {
+    if (!running) return;
+    running.abort();
+    running = null;
+    button.textContent = "Attack 100 images";
+    counter.textContent = "";
+    said.textContent = why;
+  }
+
+  async function start() {
+    const { signal } = (running = new AbortController());
+    const s = state();
+    found = { s, n: 0, correct: { prediction: 0, soft: 0, weighted: 0 } };
+    button.textContent = "Stop";
+    said.textContent = `Attacking with ${words(s)}.`;
+    counter.textContent = "loading";
+    try {
+      const [bytes] = await Promise.all([
+        parts.images(),
+        lab()?.ready ?? Promise.reject(new Error("the network is still being loaded")),
+      ]);
+      for (const image of unpacked(bytes)) {
+        const seen = await lab().attack(null, image, s, null, signal);
+        const tally = tallies(await lab().vote(null, seen, s, null, signal)).at(-1);
+        for (const { key } of RULES) found.correct[key] += winner(tally[key]) === image.label;
+        found.n += 1;
+        counter.textContent = `${found.n} of 100`;
+        showShare(0, found.correct[state().rule], found.n);
+      }
+      const right = found.correct[state().rule];
+      stop(
+        `Done: ${right} of ${found.n} images right, ${percent(right / found.n)}, ` +
+          `exact 95 % interval ${between(interval(right, found.n))}.`,
+      );
+    } catch (error) {
+      if (error.name === "AbortError") return;
+      stop(`It could not be done: ${error.message}.`);
+    }
+  }
+
+  return { node, compare, stop };
+}
