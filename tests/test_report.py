@@ -391,6 +391,14 @@ def test_the_summary_tells_the_two_trainings_of_plain_apart(folder):
         "| plain, normal training | 0 | 1 | 80.0 (77.", "| plain, adversarial training | 0 | 1 | 60.0"]
 
 
+def test_every_table_can_be_taken_away_as_it_is(folder):
+    table = tables.table(1, folder)
+    (data,) = re.findall('download="table-1.csv" href="data:text/csv;base64,([^"]*)"', table._repr_html_())
+    frame = pd.read_csv(io.BytesIO(base64.b64decode(data)), dtype=str, keep_default_na=False)
+    assert list(frame.columns) == list(table.frame.columns) and list(frame["Ours, %"]) == list(table.frame["Ours, %"])
+    assert frame["Records"].iloc[2] == " ".join(table.frame["Records"].iloc[2])
+
+
 def test_the_readme_shows_what_the_records_say():
     """`make render` writes the table; what a reader sees first must not go stale."""
     assert tables.summary() in (paths.ROOT / "README.md").read_text(encoding="utf-8")

@@ -27,18 +27,17 @@ HEAT = "cividis"  # even steps for every kind of colour vision
 
 
 class Table:
-    """A table for the page (HTML with caption and links) and for the console (text).
+    """A table for the page (HTML with caption, links and a CSV to take away) and for the console (text).
 
     frame: cells as text, or as a tuple of record ids. Its first column names the part of the table that a row
     is in; the next `keys` columns name the row, and equal neighbours in them are shown once.
     """
 
     def __init__(self, frame, caption, keys):
-        self.frame, self.caption, self.keys = frame, caption, keys
+        self.frame, self.caption, self.keys, self.name = frame, caption, keys, _name(caption)
 
     def __repr__(self):
-        frame = self.frame.map(lambda value: " ".join(value) if isinstance(value, tuple) else value)
-        return f"{self.caption}\n{frame.to_string(index=False)}"
+        return f"{self.caption}\n{self._text().to_string(index=False)}"
 
     def _repr_html_(self):
         head = "".join(f'<th scope="col">{escape(name)}</th>' for name in self.frame.columns[1:])
@@ -48,7 +47,14 @@ class Table:
         # The caption stays outside what scrolls, readable on a narrow screen; tabindex: scrolls by keyboard.
         return (f'<figure class="numbers"><figcaption>{escape(self.caption)}</figcaption>\n'
                 f'<div class="table-scroll" tabindex="0" role="region" aria-label="{name}">\n'
-                f"<table>\n<thead><tr>{head}</tr></thead>\n{body}\n</table></div></figure>")
+                f"<table>\n<thead><tr>{head}</tr></thead>\n{body}\n</table></div>{self._download()}</figure>")
+
+    def _download(self):
+        data = base64.b64encode(self._text().to_csv(index=False).encode()).decode()
+        return f'<p class="aside"><a download="{self.name}.csv" href="data:text/csv;base64,{data}">These numbers as CSV</a></p>'
+
+    def _text(self):
+        return self.frame.map(lambda value: " ".join(value) if isinstance(value, tuple) else value)
 
     def _part(self, part, rows):
         title = f'<tr><th scope="rowgroup" colspan="{len(rows[0])}">{escape(part)}</th></tr>\n'
@@ -73,6 +79,11 @@ class Table:
         return "".join(parts)
 
 
+def _name(caption):
+    """The name of the file that has the numbers below a caption: its first words."""
+    return re.sub("[^a-z0-9]+", "-", re.split("[.:]", caption)[0].lower()).strip("-")
+
+
 def _link(id):
     """A record by its id, or, of what is no evaluation, by its place in data/results."""
     # The same relative address serves the notebook in JupyterLab and the page of the book.
@@ -89,6 +100,8 @@ class Figure:
 
     def __init__(self, panels, legend, caption, numbers):
         self.panels, self.legend, self.caption, self.numbers = panels, legend, caption, numbers
+        if numbers is not None:
+            numbers.name = _name(caption)
 
     def __repr__(self):
         return f"{self.caption}\n{self.numbers!r}" if self.panels else self.caption
@@ -103,12 +116,7 @@ class Figure:
                           for name, line in self.legend.items())
         return (f'<figure class="panels"><div style="{grid}">{"".join(self.panels)}</div>'
                 f'<p class="legend">{legend}</p>{caption}</figure>'
-                f"<details><summary>The numbers</summary>{self.numbers._repr_html_()}{self._download()}</details>")
-
-    def _download(self):
-        data = base64.b64encode(self.numbers.frame.to_csv(index=False).encode()).decode()
-        name = re.sub("[^a-z0-9]+", "-", self.caption.split(":")[0].lower())
-        return f'<p><a download="{name}.csv" href="data:text/csv;base64,{data}">These numbers as CSV</a></p>'
+                f"<details><summary>The numbers</summary>{self.numbers._repr_html_()}</details>")
 
 
 def _key(colour, dashes):
