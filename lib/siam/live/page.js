@@ -99,6 +99,7 @@ function startLive(el, { about, worker, parts, linked, instead }) {
 
   function show() {
     shows.state(state, { exact, undoable: history.length > 0 });
+    if (!lab) showVerdicts({ rule: state.rule });
     tour.compare();
   }
 
@@ -229,9 +230,13 @@ function startLive(el, { about, worker, parts, linked, instead }) {
     opened = resolve;
   });
   async function load() {
-    const [wasm, coarse, strip] = await Promise.all([parts.engine(), parts.coarse(), parts.shown()]);
-    unpacked(strip).forEach((image, i) => images.set(numbers[i], image));
-    shows.strip(images);
+    const strip = (bytes) => {
+      unpacked(bytes).forEach((image, i) => images.set(numbers[i], image));
+      shows.strip(images);
+      const { label, pixels } = images.get(state.image);
+      showPictures({ name: CLASSES[label], pixels, seen: pixels, attacking: false });
+    };
+    const [wasm, coarse] = await Promise.all([parts.engine(), parts.coarse(), parts.shown().then(strip)]);
     const workers = Math.min(3, Math.max(1, navigator.hardwareConcurrency ?? 2));
     lab = laboratory(await startEngine({ wasm, worker, workers, coarse, fine: first.then(parts.fine) }));
     vote();

@@ -100,7 +100,8 @@ function samples(count) {
 // A table whose middle column is drawn: the votes of every class.
 function histogram() {
   const rows = CLASSES.map((name) => {
-    const [bar, count, title] = [html("i"), html("td", { class: "live-count" }), html("th", { scope: "row" }, name)];
+    const bar = html("i", { style: "width: 0" });
+    const [count, title] = [html("td", { class: "live-count" }), html("th", { scope: "row" }, name)];
     return {
       bar,
       count,
@@ -176,6 +177,7 @@ function verdicts(name, choose) {
     ({ rule, tally, label }) =>
       cards.forEach(({ key, adds, input, said, score, node }) => {
         input.checked = key === rule;
+      if (!tally) return; // nothing has voted yet
         const best = winner(tally[key]);
         node.dataset.right = best === label;
         said.textContent = `${CLASSES[best]} ${mark(best === label)}`;
