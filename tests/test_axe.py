@@ -4,6 +4,7 @@ import pytest
 from conftest import npm
 from test_book import PAGES, html  # noqa: F401  the fixture
 
+from siam.accessible import mended
 from siam.paths import ROOT
 
 FOLDER = ROOT / "tests"
@@ -37,6 +38,13 @@ def test_no_page_has_a_fault(browser, html, axe, scheme):  # noqa: F811
         faults += [(page, fault["id"], node["html"][:120]) for fault in found["violations"] for node in fault["nodes"]]
     context.close()
     assert faults == []
+
+
+def test_mends():
+    assert mended('<div class="citation" role="doc-biblioentry">') == '<div class="citation" role="listitem">'
+    assert mended('<th scope="col" style="x"></th><th>y</th>') == '<td style="x"></td><th>y</th>'
+    assert mended('<summary aria-label="Toggle hidden content">') == "<summary>"
+    assert mended("<p>text</p>") == "<p>text</p>"
 
 
 def test_axe_sees_a_fault(browser, axe):

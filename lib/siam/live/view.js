@@ -177,7 +177,7 @@ function verdicts(name, choose) {
     ({ rule, tally, label }) =>
       cards.forEach(({ key, adds, input, said, score, node }) => {
         input.checked = key === rule;
-      if (!tally) return; // nothing has voted yet
+        if (!tally) return; // nothing has voted yet
         const best = winner(tally[key]);
         node.dataset.right = best === label;
         said.textContent = `${CLASSES[best]} ${mark(best === label)}`;
