@@ -203,7 +203,7 @@ def made_on(used):
                 f" precision {precisions}")
 
     parts = {part: words(cells) for part, cells in used.groupby("part", sort=False)} if "part" in used else {}
-    same = len(set(parts.values())) < 2
+    same = len(set(parts.values())) < 2 or len(parts) > 4  # a list longer than that nobody reads
     text = words(used) if same else "; ".join(f"{part}: {made_on}" for part, made_on in parts.items())
     return text[0].upper() + text[1:]
 
