@@ -1,4 +1,5 @@
-"""A Sphinx extension that mends, in the written pages, what the theme and docutils tell screen readers wrongly.
+"""A Sphinx extension that mends, in the written pages, what the theme and docutils tell screen readers wrongly, and
+leaves out what they load for nothing.
 
 axe-core names the faults, and tests/test_axe.py checks that none is left. Each mend says what it replaces; one that no
 longer finds anything can go.
@@ -17,6 +18,8 @@ MENDS = (
      r'<div class="sidebar-primary-item" role="navigation" aria-label="Home">\1'),
     # A list of citations whose entries are no list items; their role is deprecated.
     (r' role="doc-biblioentry"', ' role="listitem"'),
+    # The icons come as a font too, in the theme's style sheet: the script that draws them again is 1.5 MB.
+    (r'<script src="[^"]*/fontawesome\.js[^"]*"></script>\n?', ""),
     # Heading cells without a heading.
     (r'<th( class="[^"]*")?( scope="col")?( style="[^"]*")?></th>', r"<td\1\3></td>"),
 )  # fmt: skip
