@@ -77,3 +77,9 @@ def restless(model):
                 module.weight.uniform_(0.5, 1.5)
                 module.bias.normal_(0, 0.2)
     return model.eval()
+
+
+def say_nothing_is_measured(pages, record):
+    """Whether every function of `pages` says so of a `record` that is not there, in its Table, Figure or text."""
+    shown = [page(record) for page in pages]
+    return all("not yet measured" in (text if isinstance(text, str) else repr(text)).lower() for text in shown)

@@ -5,6 +5,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+from conftest import say_nothing_is_measured
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -149,10 +150,8 @@ def test_a_file_that_is_no_record_is_refused(tmp_path):
 
 
 def test_pages_of_nothing_say_so(tmp_path):
-    nothing = tmp_path / "x.npz"
-    for page in (bound.probabilities, bound.ordered, bound.sides, bound.violations, bound.halves, bound.in_words):
-        shown = page(nothing)
-        assert "not yet measured" in (shown if isinstance(shown, str) else repr(shown)).lower()
+    pages = (bound.probabilities, bound.ordered, bound.sides, bound.violations, bound.halves, bound.in_words)
+    assert say_nothing_is_measured(pages, tmp_path / "x.npz")
 
 
 def test_figures_are_described_and_the_same_every_time(record):

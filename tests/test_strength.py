@@ -150,3 +150,6 @@ def test_command_says_what_is_wrong(tmp_path):
     (tmp_path / "x.json").write_text("no record")
     with pytest.raises(SystemExit, match="error: .*x.json: not a record: not valid JSON"):
         learnt.main(["--record", str(tmp_path / "x.json")])
+    (tmp_path / "x.json").write_text("{}")
+    with pytest.raises(SystemExit, match="error: .*x.json: not a record: its kind must be learnt"):
+        learnt.main(["--record", str(tmp_path / "x.json")])

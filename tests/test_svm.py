@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from conftest import say_nothing_is_measured
 import torch
 from conftest import restless
 
@@ -192,10 +193,8 @@ def test_a_file_that_is_no_record_is_refused(tmp_path):
 
 
 def test_pages_of_nothing_say_so(tmp_path):
-    nothing = tmp_path / "x.json"
-    for page in (svm.expected_loss, svm.averages, svm.in_words, svm.along, svm.averaging, svm.losses):
-        shown = page(nothing)
-        assert "not yet measured" in (shown if isinstance(shown, str) else repr(shown)).lower()
+    pages = (svm.expected_loss, svm.averages, svm.in_words, svm.along, svm.averaging, svm.losses)
+    assert say_nothing_is_measured(pages, tmp_path / "x.json")
 
 
 def test_figures_are_described_and_take_the_pages_colours(record):

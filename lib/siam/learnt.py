@@ -25,7 +25,7 @@ from siam import models, runs
 from siam.attacks import error_of, pgd
 from siam.data import images, pixels
 from siam.evaluation import evaluate
-from siam.files import command, read_json
+from siam.files import command, read_other
 from siam.folding import Folded
 from siam.noise import GaussianInput
 from siam.paths import CHECKPOINTS, RESULTS
@@ -92,7 +92,7 @@ def found(sigmas):
 
 def measure(path=RECORD, cells=CELLS, checkpoints=CHECKPOINTS, results=RESULTS, images=1000, **fields):
     """Learn σ in every cell, evaluate what was found, and write the record after each; what is there is kept."""
-    record = read_json(path) if Path(path).exists() else dict(kind="learnt", cells=[])
+    record = read_other(path, "learnt", ("cells",)) if Path(path).exists() else dict(kind="learnt", cells=[])
     done = {(cell["checkpoint"], cell["M"], cell["weight"]) for cell in record["cells"]}
     for checkpoint, M, weight in cells:
         if (checkpoint, M, weight) in done:
