@@ -43,19 +43,20 @@ def test_same_run_same_record_and_a_finished_one_is_refused(checkpoints, tmp_pat
 
 def test_cut_off_between_batches_it_ends_in_the_same_record(checkpoints, tmp_path, monkeypatch):
     (run,) = asked(checkpoints)
-    whole, counts, calls = run_it(run, checkpoints, tmp_path / "whole"), evaluation.correct_counts, []
+    whole, right_of, calls = run_it(run, checkpoints, tmp_path / "whole"), evaluation.right_of, []
 
     def cut(*args):
         calls.append(args[-1])
         if calls == [0, 1, 2]:
             raise KeyboardInterrupt
-        return counts(*args)
+        return right_of(*args)
 
-    monkeypatch.setattr(evaluation, "correct_counts", cut)
+    monkeypatch.setattr(evaluation, "right_of", cut)
     with pytest.raises(KeyboardInterrupt):
         run_it(run, checkpoints, tmp_path)
     assert not runs.finished(run, tmp_path)
-    assert run_it(run, checkpoints, tmp_path)["result"] == whole["result"]
+    again = run_it(run, checkpoints, tmp_path)
+    assert (again["result"], again["right"]) == (whole["result"], whole["right"])
     assert calls == [0, 1, 2, 2] and not list((tmp_path / ".partial").iterdir())
 
 
@@ -65,9 +66,9 @@ def test_rows_are_what_the_passes_say(checkpoints, tmp_path):
     model = Folded(models.load(checkpoints / "a.safetensors", 0.2))
     x, y = images("sample-test", 20)
     votes = smoothing.tally(model, pixels(x), 4, (0, 0))
-    for row in record["result"]:
+    for row, right in zip(record["result"], runs.right_of(record), strict=True):
         scores = smoothing.RULES[row["rule"]](votes.at(row["M"]))
-        assert row["correct"] == int((smoothing.vote(scores)[0] == y).sum())
+        assert (right == (smoothing.vote(scores)[0] == y).numpy()).all() and row["correct"] == right.sum()
     assert [(row["rule"], row["M"]) for row in record["result"]] == [(r, M) for r in runs.RULES for M in (1, 2, 4)]
 
 

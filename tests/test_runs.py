@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, binomtest
 
-from siam import runs
+from siam import bits, runs
 
 DIGEST = "0123456789abcdef"
 EVALUATION = runs.EvaluationRun("cpni-w-cpu-0", DIGEST, "epgd", samples=8, sigma=0.24)
@@ -178,6 +178,8 @@ def test_json_is_sorted_indented_and_has_null_for_what_is_not_finite(tmp_path):
     (lambda r: r["result"][0].update(M=128), "row"),
     (lambda r: r["result"][0].update(rule="coin"), "row"),
     (lambda r: r["result"][0].pop("correct"), "row"),
+    (lambda r: r.update(right="AAAA"), "right is not the bits"),
+    (lambda r: r.update(right=bits.pack([[i < r["result"][0]["correct"] - 1 for i in range(r["n"])]])), "right does not fit the counts"),
 ])
 def test_a_foreign_or_inconsistent_record_is_refused_by_name(tmp_path, spoil, why):
     path = runs.write(record(), tmp_path)

@@ -5,15 +5,17 @@ import time
 from itertools import product
 from pathlib import Path
 
+import numpy as np
+import torch
 from tqdm import tqdm
 
-from siam import models, runs
+from siam import bits, models, runs
 from siam.attacks import error_of, pgd
 from siam.data import images, pixels
 from siam.folding import Folded
 from siam.paths import CHECKPOINTS, RESULTS
 from siam.seeding import seeded
-from siam.smoothing import RULES, tally, vote
+from siam.smoothing import RULES, powers_of_two, tally, vote
 from siam.training import autocast, available, describe
 
 
@@ -62,8 +64,9 @@ def attacked(run, model, x, y):
     )  # fmt: skip
 
 
-def correct_counts(model, source, x, y, run, batch):
-    """{rule: images right at M = 1, 2, 4, … run.draws} for one batch of pixels, and the seconds of attack and votes.
+def right_of(model, source, x, y, run, batch):
+    """Which images [rows, N] of one batch of pixels are right, a row for each rule and in it for each M = 1, 2, 4, …
+    run.draws; and the seconds of attack and votes.
 
     The attack is made on `source`, which is `model` itself unless it is transferred.
 
@@ -76,8 +79,8 @@ def correct_counts(model, source, x, y, run, batch):
             x = attacked(run, source, x, y)
         between = time.perf_counter()
         votes = tally(model, x, run.draws, (run.seed, batch))
-    counts = {rule: (vote(scores(votes)) == y).sum(1).tolist() for rule, scores in RULES.items()}
-    return counts, dict(attack=between - began, smoothing=time.perf_counter() - between)
+    right = torch.cat([vote(scores(votes)) == y for scores in RULES.values()]).cpu().numpy()
+    return right, dict(attack=between - began, smoothing=time.perf_counter() - between)
 
 
 def evaluate(run, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, progress=True):
@@ -100,16 +103,15 @@ def evaluate(run, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, progre
     done = json.loads(partial.read_text()) if partial.exists() else []
     title = f"{run.checkpoint} {run.attack} σ={run.sigma:g}"
     for batch in tqdm(range(len(done), len(x)), initial=len(done), total=len(x), desc=title, mininterval=5, disable=not progress):
-        counts, seconds = correct_counts(model, source, pixels(x[batch]), y[batch], run, batch)
-        done.append(dict(correct=counts, seconds=seconds))
+        right, seconds = right_of(model, source, pixels(x[batch]), y[batch], run, batch)
+        done.append(dict(right=bits.pack(right), seconds=seconds))
         runs.write_json(partial, done)
-    result = []
-    for rule in RULES:
-        columns = zip(*(batch["correct"][rule] for batch in done))
-        result += [runs.row(rule, 2**k, sum(column), run.images) for k, column in enumerate(columns)]
+    rows = list(product(RULES, powers_of_two(run.draws)))
+    right = np.hstack([bits.unpack(batch["right"], len(rows), len(part)) for batch, part in zip(done, y)])
+    result = [runs.row(rule, M, correct, run.images) for (rule, M), correct in zip(rows, right.sum(1))]
     seconds = {name: round(sum(batch["seconds"][name] for batch in done), 1) for name in ("attack", "smoothing")}
     tier = runs.tier(said["tier"], run.split, run.images, provenance["device"])
-    record = runs.record(run, tier=tier, n=run.images, result=result, seconds=seconds, **provenance)
+    record = runs.record(run, tier=tier, n=run.images, result=result, right=bits.pack(right), seconds=seconds, **provenance)
     runs.write(record, results)
     partial.unlink(missing_ok=True)
     return record

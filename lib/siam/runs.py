@@ -21,6 +21,7 @@ from pathlib import Path
 
 from scipy.stats import beta
 
+from siam import bits
 from siam.files import read_json
 from siam.paths import RESULTS, ROOT
 
@@ -310,7 +311,18 @@ def _check(record, where):
         for line in record["result"]:
             if not _consistent(line, record["n"], run.draws):
                 refuse(f"row {line} does not fit n = {record['n']}, draws = {run.draws}, rules {RULES}")
+        try:
+            right = right_of(record)
+        except ValueError as error:
+            refuse(error)
+        if right is not None and list(right.sum(1)) != [line["correct"] for line in record["result"]]:
+            refuse("its right does not fit the counts of its result")
     return run
+
+
+def right_of(record):
+    """Which images [rows of its result, n] were right in an evaluation; None in a record that keeps counts alone."""
+    return bits.unpack(record["right"], len(record["result"]), record["n"]) if "right" in record else None
 
 
 def _consistent(line, n, draws):
