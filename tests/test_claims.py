@@ -3,11 +3,11 @@
 import re
 import subprocess
 import sys
-from math import nan
+from math import inf, nan
 
 import pytest
 
-from siam import claims, runs, style, verdicts
+from siam import claims, paired, runs, style, verdicts
 from test_report import DIGITS, digest, evaluate, train
 
 ALL = claims.listed()
@@ -87,7 +87,7 @@ def test_some_of_many_holds_in_part_and_what_is_missing_is_named(tmp_path):
 
 def test_one_of_many_counts_on_wider_intervals():
     def one(points):
-        return claims.Difference(points, 4.0, "cpu", 1000, 1, ("0" * 16,))
+        return paired.Difference(points, 2.04, inf, "cpu", 1000, 1, ("0" * 16,))
 
     assert claims.judge({"a": one(4.5)}, "").verdict == claims.HOLDS
     assert claims.judge({"a": one(4.5), "b": one(4.5)}, "").verdict == claims.HOLDS

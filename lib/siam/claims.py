@@ -15,12 +15,13 @@ import pandas as pd
 from scipy.stats import f as variance_ratio
 
 from siam import alignment, figures, runs, strength, svm, tables
+from siam.paired import combine, less, mean_of, shares
 from siam.paths import PAPER, RESULTS
 from siam.report import ATTACKS, BASES, cells, evaluations, measured_on, one_recipe, one_tier, select, trainings
 from siam.style import NOT_YET, Table, _link
-from siam.verdicts import (FAILS, HOLDS, LEAST, NARROW, OPEN, PART, SAME, SEEDS, VERDICTS, Difference, Verdict, agrees, combine, decided,
-                           draws_of, judge, lacks, less, level, mean_of, optima, optimum_of, pick, pick_chosen, pick_other, place,
-                           prediction_adds, read, rises, sigmas_of, spread, together, votes_add)
+from siam.verdicts import (FAILS, HOLDS, LEAST, NARROW, OPEN, PART, SAME, SEEDS, VERDICTS, Verdict, agrees, decided, draws_of, judge,
+                           lacks, level, optima, optimum_of, pick, pick_chosen, pick_other, place, prediction_adds, read, rises,
+                           sigmas_of, spread, together, votes_add)
 
 PAIRS = 5  # pairs of records of a ratio of times
 ALIKE = 0.01  # two expected losses are the same up to this share of them
@@ -65,8 +66,8 @@ def table(rows):
                           "Verdict": words, "Compared": rows["compared"], "Found": rows["evidence"], "Page": rows["page"],
                           "Records": rows["ids"]})  # fmt: skip
     weak = " Tier cpu: a small model of the experiment, not a reproduction." if "cpu" in set(rows["tier"]) else ""
-    caption = (f"The paper's claims, {len(rows)} of them. Differences in points of accuracy ± half their 95 % interval over"
-               f" images, combined as if the two sides shared none.{weak}")
+    caption = (f"The paper's claims, {len(rows)} of them. Differences in points of accuracy ± half their 95 % interval,"
+               f" taken image by image where the records say which were right.{weak}")
     return _Claims(frame, caption, 1)
 
 
@@ -275,8 +276,7 @@ def _aligned(measured, attack, pairs):
     found = {}
     for name, (arm, other) in pairs.items():
         of, against = rows[arm]["robust"], rows[arm]["robust_before"] if other is None else rows[other]["robust"]
-        half = np.hypot(*(50 * (share["high"] - share["low"]) for share in (of, against)))
-        found[name] = Difference(100 * (of["share"] - against["share"]), half, record["tier"], record["n"], 1, ("gradients/cpu.json",))
+        found[name] = shares(of, against, tier=record["tier"], n=record["n"], runs=1, ids=("gradients/cpu.json",))
     return judge(found, "", lambda one: HOLDS if one.low > 0 else FAILS if one.high < SAME else OPEN)
 
 

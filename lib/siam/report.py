@@ -23,7 +23,7 @@ CHOSEN = "σ and M chosen by us on held-out training images (highest PGD accurac
 
 # A cell is one number of the paper, of one recipe; SAME is what the runs averaged in it must have in common.
 CELL = ["label", "method", "recipe", "rule", "M", "sigma", "attack", "epsilon"]
-SAME = ["tier", "n", "precision", "batch_size"]
+SAME = ["tier", "n", "keeps", "precision", "batch_size"]
 
 FLOATS = ["epsilon", "step_size", "sigma", "source_sigma", "accuracy", "low", "high"]
 WHOLES = ["steps", "samples", "draws", "images", "batch_size", "seed", "n", "M", "correct"]
@@ -31,6 +31,11 @@ WHOLES = ["steps", "samples", "draws", "images", "batch_size", "seed", "n", "M",
 
 def _records(folder, kind):
     return [runs.read(path) for path in sorted((Path(folder) / kind).glob("*.json"))]
+
+
+def _right(record):
+    right = runs.right_of(record)
+    return [None] * len(record["result"]) if right is None else [row.tobytes() for row in np.packbits(right, axis=1)]
 
 
 def trainings(folder=RESULTS):
@@ -61,16 +66,17 @@ def trainings(folder=RESULTS):
 
 def evaluations(folder=RESULTS):
     """One row per evaluation, voting rule and M: the fields of its run; id, tier, n, device, commit; rule, M,
-    correct, accuracy, low, high; of its training label, variant, method, training_id, training_seed, recipe;
-    source_label, that of the network a transferred attack was made on.
+    correct, accuracy, low, high; right, which images were, eight a byte (None in a record of counts alone); of its training
+    label, variant, method, training_id, training_seed, recipe; source_label, that of the network a transferred attack was
+    made on.
 
     The attack of those is "transferred pgd", "transferred pgd_s" (PGD on a source with input noise), ….
     Raises ValueError for a file in folder/evaluation or folder/training that is no record.
     """
     about = ["id", "tier", "n", "device", "commit"]
-    counts = ["rule", "M", "correct", "accuracy", "low", "high"]
-    rows = [{**record["run"], **{key: record.get(key) for key in about}, **line}
-            for record in _records(folder, "evaluation") for line in record["result"]]
+    counts = ["rule", "M", "correct", "accuracy", "low", "high", "right"]
+    rows = [{**record["run"], **{key: record.get(key) for key in about}, **line, "right": right}
+            for record in _records(folder, "evaluation") for line, right in zip(record["result"], _right(record))]
     frame = pd.DataFrame(rows, columns=[*runs.EvaluationRun.__dataclass_fields__, *about, *counts])
     frame = frame.astype({**dict.fromkeys(FLOATS, float), **dict.fromkeys(WHOLES, int)})  # when empty as well
     smoothed = (frame["attack"] == "pgd") & (frame["source_sigma"] > 0)
@@ -85,30 +91,45 @@ def evaluations(folder=RESULTS):
 
 
 def cells(frame):
-    """One row per cell: of its evaluations those of the best tier, then of most images, then of the precision
-    most of its network's have, averaged over runs.
+    """One row per cell: of its evaluations those of the best tier, then of most images, then those that say which images
+    were right, then of the precision most of its network's have, averaged over runs.
 
-    frame: rows of `evaluations`. Columns: CELL, tier, n, precision, accuracy (mean), std (over runs, NaN for
-    one), runs, low, high, ids, seeds. Runs share their images, so the interval is the mean of theirs: more
-    runs do not narrow it.
+    frame: rows of `evaluations`. Columns: CELL, tier, n, precision, batch_size, accuracy (mean), std (over runs, NaN for
+    one), runs, low, high, ids, seeds; right and networks (the digest), of each run; luck (`luck`, or None). Runs share
+    their images, so the interval is the mean of theirs: more runs do not narrow it.
     """
     seeds = ["?" if pd.isna(trained) else f"{trained:g}" for trained in frame["training_seed"]]
     seeds = [f"{trained}/{seed}" for trained, seed in zip(seeds, frame["seed"])]
     alike = frame.groupby(["label", "method", "recipe", "precision"])["id"].transform("nunique")
-    frame = frame.assign(order=frame["tier"].map(runs.TIERS.index), alike=alike, seeds=seeds)
-    frame = frame.sort_values(["order", "n", "alike", "precision", "draws", "batch_size", "id"],
-                              ascending=[False, False, False, False, False, True, True])
+    frame = frame.assign(order=frame["tier"].map(runs.TIERS.index), keeps=frame["right"].notna(), alike=alike, seeds=seeds)
+    frame = frame.sort_values(["order", "n", "keeps", "alike", "precision", "draws", "batch_size", "id"],
+                              ascending=[False, False, False, False, False, False, True, True])
     groups = frame.groupby(CELL, sort=False)
     keep = np.ones(len(frame), bool)
     for column in SAME:
         keep &= (frame[column] == groups[column].transform("first")).to_numpy(bool)
     frame = frame[keep].drop_duplicates([*CELL, "digest", "source", "seed"])
-    return frame.groupby(CELL).agg(
-        tier=("tier", "first"), n=("n", "first"), precision=("precision", "first"),
+    found = frame.groupby(CELL).agg(
+        tier=("tier", "first"), n=("n", "first"), precision=("precision", "first"), batch_size=("batch_size", "first"),
         accuracy=("accuracy", "mean"), std=("accuracy", "std"),
         runs=("id", "size"), low=("low", "mean"), high=("high", "mean"),
         ids=("id", lambda ids: tuple(sorted(ids))), seeds=("seeds", lambda seeds: tuple(sorted(seeds))),
+        right=("right", tuple), networks=("digest", tuple),
     ).reset_index()
+    lucks = luck(frame)
+    return found.assign(luck=[lucks.get((cell.tier, "none" if cell.attack == "none" else "pgd")) for cell in found.itertuples()])
+
+
+def luck(frame):
+    """What another training seed changes: {(tier, "none" or "pgd"): (variance in points² of a network's accuracy over
+    trainings, degrees of freedom)}, from all networks of three or more trainings, one noisy pass at σ = 0."""
+    frame = select(frame, rule="prediction", M=1, sigma=0)
+    frame = frame[frame["attack"].isin(["none", "pgd"]) & frame["epsilon"].isin([0, 8])]
+    each = frame.groupby(["tier", "attack", "label", "method", "recipe", "digest"])["accuracy"].mean()
+    spread = (100 * each).groupby(["tier", "attack", "label", "method", "recipe"]).agg(["var", "size"])
+    spread = spread[spread["size"] >= 3].reset_index()
+    spread["freedom"] = spread["size"] - 1
+    return {key: (np.average(of["var"], weights=of["freedom"]), of["freedom"].sum()) for key, of in spread.groupby(["tier", "attack"])}
 
 
 def one_recipe(frame):

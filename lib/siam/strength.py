@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 
 from siam.files import read_other
+from siam.paired import less
 from siam.paths import RESULTS
-from siam.report import ATTACKS, BASES, SIGMA_MAX, cells_of, chosen, find, interval, select, signed, warning
+from siam.report import ATTACKS, BASES, SIGMA_MAX, cells_of, chosen, find, interval, select, warning
 from siam.style import INK, NOT_YET, Figure, Table
 from siam.theory_figures import BLUE, GREEN, VERMILLION, drawing
 
@@ -125,15 +126,14 @@ def comparison(folder=RESULTS):
         row = grid_choice(heldout, one.label, one.M)
         other = find(ours, row, "pgd")
         used += [cell for cell in (one.none, one.pgd, other) if cell is not None]
-        compared = one.pgd is not None and other is not None and (one.pgd["tier"], one.pgd["n"]) == (other["tier"], other["n"])
-        half = compared and np.hypot(*(50 * (cell["high"] - cell["low"]) for cell in (one.pgd, other)))
+        difference = less(one.pgd, other)
         lines.append(dict(zip(columns, (
             one.label, f"{one.M}", f"{one.weight:g}", f"{one.sigma:g}", row["sigma"] if row["sigma"] == "–" else f"{row['sigma']:g}",
             *(NOT_YET if cell is None else interval(cell) for cell in (one.none, one.pgd, other)),
-            f"{signed(100 * (one.pgd['accuracy'] - other['accuracy']), 1)} ± {half:.1f}" if compared else NOT_YET,
+            NOT_YET if difference is None else str(difference),
             tuple(sorted({id for cell in (one.none, one.pgd, other) if cell is not None for id in cell["ids"]})),
         ))))  # fmt: skip
     used = pd.DataFrame(used)
     caption = ("σ learnt and σ of the grid, prediction smoothing: accuracy in percent (95 % interval). Difference: learnt less grid, in"
-               f" points, ± as if they shared no images. Tier {' and '.join(sorted(set(used['tier'])))}, n = {used['n'].min():,}.{warning(used)}")
+               f" points ± half a 95 % interval. Tier {' and '.join(sorted(set(used['tier'])))}, n = {used['n'].min():,}.{warning(used)}")
     return Table(pd.DataFrame(lines), caption, 3)

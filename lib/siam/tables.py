@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from siam import runs
+from siam.paired import less
 from siam.paths import PAPER, RESULTS
 from siam.report import (ATTACKS, BASES, CHOSEN, as_in_paper, cells_of, chosen, evaluations, find, interval, made_on,
                          measured_on, select, signed, trainings, warning)
@@ -150,13 +151,9 @@ def cards(folder=RESULTS):
 
 
 def _contrast(one, other):
-    """The difference of two cells of one tier and number of images, in points. ± combines their intervals as
-    if they shared no images, which is on the safe side."""
-    if one is None or other is None or measured_on(one) != measured_on(other):
-        return NOT_YET
-    wide = np.hypot(*(cell["high"] - cell["low"] for cell in (one, other))) / 2
-    difference = signed(100 * (one["accuracy"] - other["accuracy"]), 2)
-    return f"{difference} ± {100 * wide:.2f} (tier {one['tier']}, n = {one['n']:,})"
+    """The difference of two cells of one tier and number of images, in points (`siam.paired`)."""
+    found = less(one, other)
+    return NOT_YET if found is None else f"{signed(found.points, 2)} ± {found.half:.2f} (tier {found.tier}, n = {found.n:,})"
 
 
 def _rows(number, printed, ours, heldout):

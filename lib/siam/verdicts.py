@@ -4,18 +4,17 @@
 images, one about spread off at least SEEDS runs. A difference counts where its 95 % interval leaves out zero.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
 
 from siam import runs
+from siam.paired import less, mean_of
 from siam.paths import RESULTS
-from siam.report import (ATTACKS, BASES, as_in_paper, cells, chosen, evaluations, interval, measured_on, select, signed,
-                         usual)
+from siam.report import ATTACKS, BASES, as_in_paper, cells, chosen, evaluations, interval, measured_on, select, usual
 from siam.style import NOT_YET
 
 HOLDS, PART, FAILS, OPEN = "holds", "holds in part", "does not hold", "undecided"
@@ -46,24 +45,6 @@ class Measured:
     others: dict
     heldout: pd.DataFrame
     frame: pd.DataFrame = field(repr=False)
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Points of accuracy, ± half a 95 % interval, and what they were measured on."""
-
-    points: float
-    half: float
-    tier: str
-    n: int
-    runs: int
-    ids: tuple
-
-    low = property(lambda self: self.points - self.half)
-    high = property(lambda self: self.points + self.half)
-
-    def __str__(self):
-        return f"{signed(self.points, 1)} ± {self.half:.1f}"
 
 
 def read(folder=RESULTS):
@@ -113,31 +94,6 @@ def pick_chosen(measured, label, attack, M=None):
     return None if row["M"] == "–" else pick(measured, label, attack, row["M"], row["sigma"])
 
 
-def combine(*terms):
-    """Weighted cells -> a Difference, ± as if they shared no images, which is on the safe side; None where one is
-    missing or they were not all measured on one tier and number of images."""
-    if any(cell is None for _, cell in terms) or len({measured_on(cell) for _, cell in terms}) > 1:
-        return None
-    half = np.sqrt(sum((weight * (cell["high"] - cell["low"]) / 2) ** 2 for weight, cell in terms))
-    first = terms[0][1]
-    return Difference(100 * sum(weight * cell["accuracy"] for weight, cell in terms), 100 * half, first["tier"], first["n"],
-                      min(cell["runs"] for _, cell in terms), ids_of(cell for _, cell in terms))  # fmt: skip
-
-
-def less(one, other):
-    return combine((1, one), (-1, other))
-
-
-def mean_of(differences):
-    """Their mean, of those of the best tier. They share images and networks: its ± is the mean of theirs, no narrower."""
-    found = [one for one in differences if one is not None]
-    found = [one for one in found if (one.tier, one.n) == (found[0].tier, found[0].n)]
-    if not found:
-        return None
-    return Difference(np.mean([one.points for one in found]), np.mean([one.half for one in found]), found[0].tier, found[0].n,
-                      min(one.runs for one in found), tuple(sorted({id for one in found for id in one.ids})))  # fmt: skip
-
-
 def over_sigmas(measured, label, attack, one, other):
     """The mean over σ up to 0.5 of the difference of two (rule, M) of a network; M = None: the largest there is at a σ."""
     found = []
@@ -146,7 +102,7 @@ def over_sigmas(measured, label, attack, one, other):
         pair = [pick(measured, label, attack, M, sigma, rule) for (rule, _), M in zip((one, other), Ms)]
         if Ms[0] != Ms[1] or one[0] != other[0]:
             found.append(less(*pair))
-    return mean_of(sorted((one for one in found if one), key=lambda one: (-runs.TIERS.index(one.tier), -one.n)))
+    return mean_of(found)
 
 
 def votes_add(measured, one, other, attacks):
@@ -159,10 +115,6 @@ def prediction_adds(measured, Ms, attacks, others):
     """What prediction smoothing has more than other rules, averaged over σ."""
     return {f"{label}, {ATTACKS[attack]}, M = {M}, {rule}": over_sigmas(measured, label, attack, ("prediction", M), (rule, M))
             for label, attack, M, rule in product(BASES, attacks, Ms, others)}  # fmt: skip
-
-
-def ids_of(cells):
-    return tuple(sorted({id for cell in cells if cell is not None for id in cell["ids"]}))
 
 
 # Verdicts from differences
@@ -203,8 +155,7 @@ def judge(differences, lacking, decide=rises):
     decide = decide if isinstance(decide, dict) else dict.fromkeys(found, decide)
     each = {name: decide[name](one) for name, one in found.items()}
     if set(each.values()) != {HOLDS}:
-        wider = norm.ppf(1 - 0.025 / len(found)) / norm.ppf(0.975)
-        each = {name: decide[name](replace(one, half=wider * one.half)) for name, one in found.items()}
+        each = {name: decide[name](one.among(len(found))) for name, one in found.items()}
     said = summary({name: f"{name}: {one}" for name, one in found.items()}, each)
     if len(found) > 4:
         ends = [find(found, key=lambda name: found[name].points) for find in (min, max)]

@@ -1,0 +1,145 @@
+"""Differences between cells (`siam.report.cells`), and how sure they are.
+
+All networks are tested on the same images, and cells that are compared share their random numbers, so most of what makes
+one accuracy unsure makes the other one so as well. Where the records say which images were right, a difference is taken
+image by image, and its standard error has two parts:
+
+- images and draws of the noise: the batches are the sample, as those of one batch share their draws;
+- training, where networks of different trainings are compared: another seed would have given others.
+
+Where they do not, two cells count as if they shared no images, which is on the safe side.
+"""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from scipy.stats import norm, t
+
+from siam import runs
+from siam.report import measured_on, signed
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Points of accuracy, ± half a 95 % interval by Student's t, and what they were measured on.
+
+    error: standard error; freedom: its degrees of freedom. comparisons: how many shall all keep the 95 % (Bonferroni).
+    each: the difference of every image in points [n], or None; batch: images that share their draws. luck: of the error²,
+    what another training might change, and its degrees of freedom.
+    """
+
+    points: float
+    error: float
+    freedom: float
+    tier: str
+    n: int
+    runs: int
+    ids: tuple
+    each: np.ndarray | None = field(default=None, repr=False, compare=False)
+    batch: int = 0
+    luck: tuple = (0.0, np.inf)
+    comparisons: int = 1
+
+    @property
+    def half(self):
+        return t.ppf(1 - 0.025 / self.comparisons, self.freedom) * self.error
+
+    low = property(lambda self: self.points - self.half)
+    high = property(lambda self: self.points + self.half)
+
+    def among(self, comparisons):
+        """As one of so many, of which all are to keep the 95 %."""
+        return replace(self, comparisons=comparisons)
+
+    def __str__(self):
+        return f"{signed(self.points, 1)} ± {self.half:.1f}"
+
+
+def combine(*terms):
+    """(weight, cell) … -> their sum, a Difference; None where a cell is None or they differ in tier or number of images.
+
+    Cells of one kind of network (label, method, recipe) are compared on the trainings that all of them have.
+    """
+    cells = [cell for _, cell in terms]
+    if any(cell is None for cell in cells) or len({measured_on(cell) for cell in cells}) > 1:
+        return None
+    about = dict(tier=cells[0]["tier"], n=cells[0]["n"], runs=min(cell["runs"] for cell in cells), ids=ids_of(cells))
+    if (images := _by_image(terms)) is not None:
+        each, luck = images
+        return _paired(each, max(cell["batch_size"] for cell in cells), luck, **about)
+    error = np.sqrt(sum((weight * _error(cell)) ** 2 for weight, cell in terms))
+    return Difference(100 * sum(weight * cell["accuracy"] for weight, cell in terms), error, np.inf, **about)
+
+
+def less(one, other):
+    """One cell less another: a Difference or None, as `combine`."""
+    return combine((1, one), (-1, other))
+
+
+def mean_of(differences):
+    """The mean of Differences, of those of the best tier and its number of images; None without any.
+
+    Those that share images and networks are averaged image by image. Else the mean's ± is the mean of theirs, no narrower.
+    """
+    found = [one for one in differences if one is not None]
+    if not found:
+        return None
+    best = max((runs.TIERS.index(one.tier), one.n) for one in found)
+    found = [one for one in found if (runs.TIERS.index(one.tier), one.n) == best]
+    about = dict(tier=found[0].tier, n=found[0].n, runs=min(one.runs for one in found),
+                 ids=tuple(sorted({id for one in found for id in one.ids})))  # fmt: skip
+    if any(one.each is None for one in found):
+        return Difference(*(np.mean([getattr(one, name) for one in found]) for name in ("points", "error")),
+                          min(one.freedom for one in found), **about)  # fmt: skip
+    luck = np.mean([np.sqrt(one.luck[0]) for one in found]) ** 2, min(one.luck[1] for one in found)
+    return _paired(np.mean([one.each for one in found], 0), max(one.batch for one in found), luck, **about)
+
+
+def shares(one, other, **about):
+    """The Difference of two shares {"share", "low", "high"}, as if they had no image in common."""
+    return Difference(100 * (one["share"] - other["share"]), np.hypot(_error(one), _error(other)), np.inf, **about)
+
+
+def ids_of(cells):
+    return tuple(sorted({id for cell in cells if cell is not None for id in cell["ids"]}))
+
+
+def _error(cell):
+    """The standard error, in points, that half a 95 % interval amounts to."""
+    return 100 * (cell["high"] - cell["low"]) / 2 / norm.ppf(0.975)
+
+
+def _paired(each, batch, luck, **about):
+    batches = np.arange(len(each)) // batch
+    k = batches[-1] + 1
+    sums = np.bincount(batches, each - each.mean())
+    parts = [(k / (k - 1) * np.sum(sums**2) / len(each) ** 2, k - 1), luck]
+    variance = sum(part for part, _ in parts)
+    # Welch and Satterthwaite: the degrees of freedom of a sum of variances that are known to different degrees
+    freedom = variance**2 / sum(part**2 / degrees for part, degrees in parts) if variance else np.inf
+    return Difference(each.mean(), np.sqrt(variance), freedom, each=each, batch=batch, luck=luck, **about)
+
+
+def _by_image(terms):
+    """The weighted sum for each image [n] in points, and the luck of training in its mean; None where it is not known."""
+    kinds = {}
+    for weight, cell in terms:
+        kinds.setdefault((cell["label"], cell["method"], cell["recipe"]), []).append((weight, cell))
+    each, moved = 0, []
+    for of in kinds.values():
+        networks = [set(cell["networks"]) for _, cell in of]
+        shared = set.intersection(*networks) or set.union(*networks)
+        for weight, cell in of:
+            kept = [bits for bits, network in zip(cell["right"], cell["networks"]) if network in shared]
+            if None in kept or cell["batch_size"] >= cell["n"]:
+                return None
+            right = [np.unpackbits(np.frombuffer(bits, np.uint8), count=cell["n"]) for bits in kept]
+            each = each + 100 * weight * np.mean(right, 0)
+        # What another training does to a network it does to all its cells: only their net weight moves the sum.
+        net = sum(weight for weight, _ in of)
+        moved.append((net**2 / len(shared), of[0][1]["luck"]))
+    moved = [(weight, luck) for weight, luck in moved if weight > 1e-12]
+    if len(moved) and any(luck is None for _, luck in moved):
+        return None
+    variance = sum(weight * luck[0] for weight, luck in moved)
+    return each, (variance, min((luck[1] for _, luck in moved), default=np.inf))

@@ -1,0 +1,147 @@
+"""Differences of cells: image by image where records say which were right, as wide as chance makes them, else on the safe side."""
+
+import numpy as np
+import pytest
+from scipy.stats import ttest_1samp
+
+from siam import bits, paired, report, runs
+from test_report import digest, evaluate, train
+
+N, BATCH = 1000, 100
+
+
+def keep(folder, label, attack, right, seed=0, training_seed=0, **asked):
+    """A record of M = 1, prediction smoothing, whose images are right where `right` [n] is."""
+    right = np.asarray(right, bool)
+    run = runs.EvaluationRun(f"{label.lower()}-{training_seed}", digest(label, training_seed), attack, draws=1, images=len(right),
+                             batch_size=asked.pop("batch_size", BATCH), seed=seed, **asked)  # fmt: skip
+    result = [runs.row("prediction", 1, right.sum(), len(right))]
+    runs.write(runs.record(run, tier="cpu", n=len(right), result=result, right=bits.pack([right])), folder)
+
+
+def cell(folder, label, attack="none", sigma=0):
+    found = report.select(report.cells_of(folder, False), label=label, attack=attack, sigma=sigma)
+    assert len(found) == 1
+    return found.iloc[0]
+
+
+def images(share, n=N, seed=0):
+    return np.random.default_rng(seed).random(n) < share
+
+
+def test_a_difference_is_taken_image_by_image_and_its_batches_are_the_sample(tmp_path):
+    train(tmp_path, "CPNI-W")
+    before = images(0.5)
+    after = before ^ images(0.04, seed=1)
+    keep(tmp_path, "CPNI-W", "none", before)
+    keep(tmp_path, "CPNI-W", "none", after, sigma=0.24)
+    found = paired.less(cell(tmp_path, "CPNI-W", sigma=0.24), cell(tmp_path, "CPNI-W"))
+    change = 100.0 * (after.astype(int) - before.astype(int))
+    low, high = ttest_1samp(change.reshape(-1, BATCH).mean(1), 0).confidence_interval()
+    assert (found.low, found.high) == pytest.approx((low, high)) and found.points == pytest.approx(change.mean())
+    assert (found.freedom, found.runs, len(found.ids)) == (N / BATCH - 1, 1, 2)
+    unpaired = paired.combine(*((w, c.drop("right").to_dict() | {"right": (None,)}) for w, c in
+                                ((1, cell(tmp_path, "CPNI-W", sigma=0.24)), (-1, cell(tmp_path, "CPNI-W")))))  # fmt: skip
+    assert unpaired.points == pytest.approx(found.points) and found.half < unpaired.half / 2
+
+
+def test_without_the_bits_of_one_side_two_cells_share_nothing(tmp_path):
+    train(tmp_path, "CPNI-W")
+    keep(tmp_path, "CPNI-W", "none", images(0.5))
+    evaluate(tmp_path, "CPNI-W", "pgd", 400, draws=1, rules=("prediction",))
+    found = paired.less(cell(tmp_path, "CPNI-W"), cell(tmp_path, "CPNI-W", "pgd"))
+    ends = [runs.clopper_pearson(correct, N) for correct in (images(0.5).sum(), 400)]
+    assert found.each is None and found.half == pytest.approx(100 * np.hypot(*((high - low) / 2 for low, high in ends)), rel=1e-4)
+
+
+@pytest.mark.parametrize("missing", ["cell", "tier", "n"])
+def test_what_cannot_be_compared_is_none(tmp_path, missing):
+    train(tmp_path, "CPNI-W")
+    evaluate(tmp_path, "CPNI-W", "none", 500)
+    evaluate(tmp_path, "CPNI-W", "pgd", 400, **{"tier": dict(tier="smoke"), "n": dict(n=2000)}.get(missing, {}))
+    one = report.cells_of(tmp_path, False)
+    one, other = (report.select(one, attack=attack, rule="prediction", M=1).iloc[0] for attack in ("none", "pgd"))
+    assert paired.less(one, None if missing == "cell" else other) is None
+
+
+def trained_thrice(folder, gap=0.0):
+    """CPNI-W and PNI-W of three trainings each, whose accuracies differ from training to training by 2 points or so."""
+    for label, share in (("CPNI-W", 0.5 + gap), ("PNI-W", 0.5)):
+        for training, shift in enumerate((-0.02, 0, 0.02)):
+            train(folder, label, seed=training)
+            keep(folder, label, "none", np.arange(N) % 50 < 50 * (share + shift), training_seed=training)
+
+
+def test_another_training_might_change_what_two_networks_differ_in(tmp_path):
+    trained_thrice(tmp_path)
+    train(tmp_path, "EPGD-diverged", method="epgd")
+    keep(tmp_path, "EPGD-diverged", "none", np.arange(N) % 50 < 30)
+    ours, one = cell(tmp_path, "CPNI-W"), cell(tmp_path, "EPGD-diverged")
+    variance, freedom = ours["luck"]
+    assert (variance, freedom) == pytest.approx((4, 4))  # two networks of three trainings, 48, 50 and 52 %
+    between = paired.less(cell(tmp_path, "CPNI-W"), cell(tmp_path, "PNI-W"))
+    assert between.points == pytest.approx(0) and between.error == pytest.approx(np.sqrt(2 * 4 / 3))
+    single = paired.less(one, ours)
+    assert single.points == pytest.approx(10) and single.error == pytest.approx(np.sqrt(4 * (1 + 1 / 3)))
+    assert single.freedom == pytest.approx(4)
+
+
+def test_what_noise_does_to_a_network_owes_nothing_to_its_training(tmp_path):
+    trained_thrice(tmp_path)
+    for label in ("CPNI-W", "PNI-W"):
+        keep(tmp_path, label, "none", np.arange(N) % 50 < 27, sigma=0.24)
+    noisy, calm = cell(tmp_path, "CPNI-W", sigma=0.24), cell(tmp_path, "CPNI-W")
+    found = paired.less(noisy, calm)
+    assert found.points == pytest.approx(6)  # of the training that has both: 54 less 48, not less 50
+    assert found.luck[0] == 0 and found.error == pytest.approx(0, abs=1e-9)
+    others = [cell(tmp_path, "PNI-W", sigma=0.24), cell(tmp_path, "PNI-W")]
+    double = paired.combine((1, noisy), (-1, calm), (-1, others[0]), (1, others[1]))
+    assert (double.points, double.luck[0]) == (pytest.approx(0), 0)
+
+
+def test_two_networks_whose_luck_nobody_measured_share_nothing(tmp_path):
+    for label in ("CPNI-W", "PNI-W"):
+        train(tmp_path, label)
+        keep(tmp_path, label, "none", images(0.5))
+    found = paired.less(cell(tmp_path, "CPNI-W"), cell(tmp_path, "PNI-W"))
+    assert found.each is None and found.points == 0 and found.half > 4
+
+
+def test_a_mean_over_noise_levels_is_as_sure_as_its_images_make_it(tmp_path):
+    train(tmp_path, "CPNI-W")
+    calm = images(0.5)
+    keep(tmp_path, "CPNI-W", "none", calm)
+    sigmas = [0.1, 0.2, 0.3, 0.4]
+    for k, sigma in enumerate(sigmas):
+        keep(tmp_path, "CPNI-W", "none", calm ^ images(0.1, seed=k + 1), sigma=sigma)
+    each = [paired.less(cell(tmp_path, "CPNI-W", sigma=sigma), cell(tmp_path, "CPNI-W")) for sigma in sigmas]
+    mean = paired.mean_of([None, *each])
+    assert mean.points == pytest.approx(np.mean([one.points for one in each])) and len(mean.ids) == 5
+    assert mean.error < np.mean([one.error for one in each])
+    alike = paired.mean_of(each[:1] * 3)
+    assert alike.half == pytest.approx(each[0].half)
+    assert paired.mean_of([None]) is None
+
+
+def test_of_many_comparisons_all_keep_their_level():
+    one = paired.Difference(3.0, 1.0, 9, "cpu", N, 1, ())
+    assert one.half == pytest.approx(2.262, abs=1e-3) and one.among(20).half == pytest.approx(4.024, abs=0.3)
+    assert str(one) == "+3.0 ± 2.3" and one.low == pytest.approx(0.738, abs=1e-3)
+
+
+def test_the_interval_covers_what_it_should_where_batches_share_their_draws():
+    """Images of their own difficulty, seen by two networks whose weights are drawn once a batch."""
+    draw, trials, true = np.random.default_rng(7), 1000, 3.0
+    hit = blind = 0
+    for _ in range(trials):
+        skill = draw.normal(size=N)
+        moved = 0.4 * np.repeat(draw.normal(size=(2, N // BATCH)), BATCH, axis=1)
+        sides = [skill + moved[k] + 0.3 * draw.normal(size=N) for k in (0, 1)]
+        cut = np.sqrt(1 + 0.16 + 0.09) * 0.0752698  # the normal quantile of 0.53
+        each = 100.0 * ((sides[0] > -cut).astype(int) - (sides[1] > 0).astype(int))
+        about = dict(tier="cpu", n=N, runs=1, ids=())
+        found = paired._paired(each, BATCH, (0.0, np.inf), **about)
+        hit += found.low <= true <= found.high
+        found = paired._paired(each, 1, (0.0, np.inf), **about)  # as if every image had draws of its own
+        blind += found.low <= true <= found.high
+    assert hit / trials > 0.93 and blind / trials < 0.75
