@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import f as variance_ratio
 
-from siam import alignment, figures, runs, strength, svm, tables
+from siam import alignment, borders, figures, runs, strength, svm, tables
 from siam.paired import combine, less, mean_of, shares
 from siam.paths import PAPER, RESULTS
 from siam.report import ATTACKS, BASES, cells, evaluations, measured_on, one_recipe, one_tier, select, trainings
@@ -98,7 +98,7 @@ TABLE3 = "the steps table3-… and heldout-… of the campaign"
 TABLE1 = "the steps train-… and evaluate-… of Table 1 in the campaign"
 GRID = "a grid of σ on test images: the steps table3-…-cpu of the campaign; no step of a better tier has one"
 GRADIENTS = "the steps steps-… and samples-… of the campaign"
-NO_STEP = "the campaign has no step for it yet"
+BOUNDARY = f"siam.boundary on {LEAST:,} images"
 
 
 _Range = namedtuple("Range", "low high")
@@ -108,15 +108,6 @@ def claim(function):
     """Register the function that decides a claim: (Measured, the number the paper gives or NaN) -> Verdict."""
     CLAIMS[function.__name__] = function
     return function
-
-
-# What no record decides, and what would.
-LACKING = {
-    "smooths_boundaries": f"a measure of the decision boundary; {NO_STEP}",
-    "competing_classes": f"probabilities per image, which no record keeps; {NO_STEP}",
-    "certified_radius": f"certified radii; {NO_STEP}, and the book certifies nothing",
-}
-CLAIMS |= {name: lambda measured, number, lacking=lacking: lacks(lacking) for name, lacking in LACKING.items()}
 
 
 def _paper_cell(measured, label):
@@ -159,6 +150,19 @@ def smoothing_helps(measured, number):
                    for label, attack in pairs}, TABLE3)  # fmt: skip
 
 
+@claim
+def smooths_boundaries(measured, number):
+    record = _boundary(measured)
+    return judge(borders.fewer_changes(record), BOUNDARY) if record else lacks(BOUNDARY)
+
+
+def _boundary(measured):
+    """The record of siam.boundary, of its networks those tested on enough images; None without any."""
+    record = borders.read(measured.folder)
+    networks = [one for one in record["networks"] if one["n"] >= LEAST] if record else []
+    return {**record, "networks": networks} if networks else None
+
+
 # Section 3
 
 
@@ -170,6 +174,12 @@ def votes_help(measured, number):
 @claim
 def soft_is_easier(measured, number):
     return judge(prediction_adds(measured, (8,), ATTACKED, ("soft",)), GRID)
+
+
+@claim
+def competing_classes(measured, number):
+    record = _boundary(measured)
+    return judge(borders.rise(record), BOUNDARY) if record else lacks(BOUNDARY)
 
 
 @claim
@@ -527,6 +537,24 @@ def clean_falls(measured, number):
 def gauss_resilient(measured, number):
     (calm, noisy), (gauss_calm, gauss_noisy) = _fall(measured, "CPNI-W"), _fall(measured, "Gauss")
     return judge({"loss of CPNI-W less loss of Gauss": combine((1, calm), (-1, noisy), (-1, gauss_calm), (1, gauss_noisy))}, GRID)
+
+
+@claim
+def certified_radius(measured, number):
+    record = _boundary(measured)
+    medians = borders.median_radius(record) if record else {}
+    if not medians:
+        return lacks(BOUNDARY)
+
+    def decide(low, high):
+        if number / COMPARABLE < low and high < number * COMPARABLE:
+            return HOLDS
+        return FAILS if high < number / COMPARABLE or low > number * COMPARABLE else OPEN
+
+    each = {label: decide(low, high) for label, (_, low, high, _) in medians.items()}
+    said = "; ".join(f"{label}: {median:.2f} ({low:.2f} to {high:.2f}, {k:,} images)" for label, (median, low, high, k) in medians.items())
+    return decided(together(list(each.values())), f"Median R / σ of images certified as what they are, {said}; at M = "
+                   f"{record['draws']['certified']} no more than {borders.largest(record):.2f} can be", borders.rise(record).values())  # fmt: skip
 
 
 @claim

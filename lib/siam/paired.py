@@ -100,6 +100,11 @@ def shares(one, other, **about):
     return Difference(100 * (one["share"] - other["share"]), np.hypot(_error(one), _error(other)), np.inf, **about)
 
 
+def over_batches(means, **about):
+    """The Difference whose value in each batch is given, in points: batches are the sample."""
+    return _paired(np.asarray(means, float), 1, (0.0, np.inf), **about)
+
+
 def ids_of(cells):
     return tuple(sorted({id for cell in cells if cell is not None for id in cell["ids"]}))
 

@@ -1,0 +1,209 @@
+"""The page on decision boundaries: maps, curves and tables, from what `siam.boundary` wrote. No torch."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.colors import to_rgb
+from scipy.stats import norm
+
+from siam.alignment import Grid
+from siam.cifar10 import CLASSES, STD
+from siam.files import read_other
+from siam.paired import over_batches
+from siam.paths import RESULTS, SAMPLE
+from siam.report import warning
+from siam.style import INK, NOT_YET, Figure, Table
+from siam.theory_figures import BLUE, COLOURS, GREEN, PINK, VERMILLION, drawing
+
+FIELDS = ("networks", "places", "draws", "epsilon", "reach", "alpha")
+RECORD = "boundary/cpu.json"  # in data/results
+LOOK = {"without noise": (INK, ":"), "one draw": (VERMILLION, "--"), "vote": (BLUE, "-")}
+DIRECTIONS = {"attack": "towards the attack", "random": "a random way"}
+OTHERS = (VERMILLION, GREEN, PINK, "#E69F00", "#999999")  # classes but the image's own, by how much of a map they take
+
+
+def read(folder=RESULTS):
+    """The record of `siam.boundary`, a dict, or None. Raises ValueError, one line, for a file that is none."""
+    path = Path(folder) / RECORD
+    return read_other(path, "boundary", FIELDS) if path.exists() else None
+
+
+def _missing(title):
+    return Figure([], {}, f"{title}: {NOT_YET}.", None)
+
+
+def _about(record):
+    used = pd.DataFrame(record["networks"])
+    return f"Tier {' and '.join(sorted(set(used['tier'])))}, n = {used['n'].min():,} test images.{warning(used)}"
+
+
+def _difference(means, one):
+    return over_batches(means, tier=one["tier"], n=one["n"], runs=1, ids=(RECORD,))
+
+
+# What claims are decided from: {comparison: a Difference}
+
+
+def fewer_changes(record):
+    """Changes of class along 100 lines that the vote has fewer than the network without noise, and than one draw."""
+    found = {}
+    for one in record["networks"]:
+        changes = {(of["direction"], of["classifier"]): 100 * np.array(of["changes"]) for of in one["lines"]}
+        for direction in DIRECTIONS:
+            for other in ("without noise", "one draw"):
+                fewer = changes[direction, other] - changes[direction, "vote"]
+                found[f"{one['label']}, {DIRECTIONS[direction]}, {other} less vote"] = _difference(fewer, one)
+    return found
+
+
+def rise(record):
+    """Points of probability by which an attack that fails lifts the strongest wrong class."""
+    return {one["label"]: _difference(100 * np.array(one["competing"]["rose"]), one) for one in record["networks"]}
+
+
+def median_radius(record):
+    """{label: (median of R / σ over images that are certified as what they are, its exact 95 % interval by order, how many)}"""
+    found = {}
+    for one in record["networks"]:
+        ratios = np.sort([ratio for ratio in one["certified"] if ratio > 0])
+        k = len(ratios)
+        if k >= 10:
+            # Of k independent values the median lies between the r-th from below and the r-th from above.
+            r = int(np.floor(k / 2 - 0.98 * np.sqrt(k)))
+            found[one["label"]] = float(np.median(ratios)), float(ratios[r - 1]), float(ratios[-r]), k
+    return found
+
+
+def largest(record):
+    """The largest R / σ that so many passes can certify: all of them agree."""
+    return norm.ppf(record["alpha"] ** (1 / (record["draws"]["certified"] - record["draws"]["chosen"])))
+
+
+# ------------------------------------------------------------------------------------------------ the page
+
+
+def maps(folder=RESULTS, label="CPNI-W"):
+    """Grid: the class that each classifier sees on a plane through an image, a row for each of the first test images."""
+    title, record = "Decision boundaries around test images", read(folder)
+    one = next((one for one in record["networks"] if one["label"] == label), None) if record else None
+    if one is None:
+        return Grid(f"{title}. {NOT_YET.capitalize()}.", [], {})
+    with np.load(SAMPLE / "cifar10-sample.npz") as sample:
+        pictures = sample["test_images"][: len(one["slices"])]
+    reach = record["reach"]
+    drawn = [_coloured(np.array([list(map(int, row)) for row in rows]).reshape(3, len(rows) // 3, -1), own, reach)
+             for rows, own in zip(one["slices"], one["labels"])]  # fmt: skip
+    columns = {("image", ""): pictures} | {(name, "" if name != "vote" else f"M = {record['draws']['slices']}"): np.stack(of)
+                                           for name, of in zip(LOOK, zip(*drawn))}  # fmt: skip
+    caption = (f"{title}: {label}, σ = {one['sigma']:g}, the first {len(drawn)} test images, not picked. A map's centre is the image; to the"
+               f" right, as far as the dot, what PGD-7 of ε = {record['epsilon']:g}/255 adds to it, and up to {reach:g} times that;"
+               f" upwards a random direction of the same length. Blue: the image's own class; each other colour: another class, by how"
+               f" much of the row it takes. Each pass is one draw all over a map. Tier {one['tier']}.")  # fmt: skip
+    return Grid(caption, [CLASSES[label] for label in one["labels"]], columns, width=7)
+
+
+def _coloured(said, own, reach):
+    """Maps of classes [3, side, side] as pictures uint8 [3, 3 side, 3 side, 3]: the same colours in all, the image and the
+    attacked image marked."""
+    others = [c for c in np.argsort(-np.bincount(said.ravel(), minlength=10), kind="stable") if c != own]
+    colours = np.zeros((10, 3))
+    colours[own] = to_rgb(BLUE)
+    for place, c in enumerate(others):
+        colours[c] = to_rgb(OTHERS[min(place, len(OTHERS) - 1)])
+    pictures = np.kron((255 * colours[said]).astype(np.uint8), np.ones((1, 3, 3, 1), np.uint8))
+    centre = pictures.shape[1] // 2
+    there = centre + round(3 * (said.shape[1] - 1) / 2 / reach)
+    for across, half in ((centre, 4), (there, 2)):
+        pictures[:, centre - half : centre + half + 1, across - half // 4 : across + half // 4 + 1] = 255
+        pictures[:, centre - half // 4 : centre + half // 4 + 1, across - half : across + half + 1] = 255
+    return pictures
+
+
+def lines(folder=RESULTS):
+    """Figure: the share of images whose class is still that of the image itself, against the way gone, a panel for each
+    network and direction; its numbers have how often the class changes."""
+    title, record = "How far the class stays the same", read(folder)
+    if record is None:
+        return _missing(title)
+    panels, rows, fewer = [], [], fewer_changes(record)
+    for one in record["networks"]:
+        for direction, words in DIRECTIONS.items():
+            of = {line["classifier"]: line for line in one["lines"] if line["direction"] == direction}
+
+            def draw(axes, of=of):
+                for name, (colour, dashes) in LOOK.items():
+                    axes.plot(record["places"], 100 * (1 - np.array(of[name]["changed"])), dashes, color=colour)
+                axes.set(ylim=(0, 103))
+
+            said = "; ".join(f"{name}: {100 * (1 - line['changed'][len(record['places']) // 4]):.0f} % after ε, "
+                             f"{100 * (1 - line['changed'][-1]):.0f} % at the end" for name, line in of.items())  # fmt: skip
+            panels.append(drawing(draw, one["label"], f"{words}, in ε", "class unchanged, %", said, f"lines {one['label']} {direction}"))
+            for name, line in of.items():
+                changes = 100 * np.array(line["changes"])
+                less = fewer.get(f"{one['label']}, {words}, {name} less vote")
+                rows.append({"Network": f"{one['label']}, σ = {one['sigma']:g}", "Direction": words,
+                             "Classifier": name + (f", M = {record['draws']['lines']}" if name == "vote" else ""),
+                             "class unchanged after ε, %": f"{100 * (1 - line['changed'][len(record['places']) // 4]):.1f}",
+                             "changes of class in 100 lines": f"{changes.mean():.1f}", "less vote": "" if less is None else str(less),
+                             "Records": (RECORD,)})  # fmt: skip
+    caption = (f"{title}: along lines of {record['places'][-1]:g} ε, towards what PGD-7 adds, and in a random direction that is as long in"
+               f" every pixel. {_about(record)}")  # fmt: skip
+    legend = {name: ("currentColor" if colour == INK else colour, dashes) for name, (colour, dashes) in LOOK.items()}
+    return Figure(panels, legend, caption, Table(pd.DataFrame(rows), "Changes of class along lines (± half a 95 % interval over batches)", 2))
+
+
+def competing(folder=RESULTS):
+    """Figure: the strongest wrong class's probability before and after an attack that fails, a panel for each network."""
+    title, record = "Competing classes where the attack fails", read(folder)
+    if record is None:
+        return _missing(title)
+    panels, rows, rises = [], [], rise(record)
+    for one in record["networks"]:
+        before, after = (np.sort(one["competing"][name]) for name in ("before", "after"))
+        share = 100 * np.arange(1, len(before) + 1) / len(before)
+
+        def draw(axes, before=before, after=after, share=share):
+            axes.step(before, share, color=INK, ls=":", where="post")
+            axes.step(after, share, color=VERMILLION, where="post")
+            axes.set(xlim=(0, None), ylim=(0, 103))
+
+        higher = 100 * np.mean(np.array(one["competing"]["after"]) > np.array(one["competing"]["before"]))
+        said = f"mean {before.mean():.3f} before, {after.mean():.3f} after"
+        panels.append(drawing(draw, one["label"], "probability of the runner-up", "images with at most that, %", said, f"competing {one['label']}"))
+        rows.append({"Rows": "images on which the vote is right before and after", "Network": f"{one['label']}, σ = {one['sigma']:g}", "Images": f"{len(before):,}",
+                     "mean before": f"{before.mean():.3f}", "mean after": f"{after.mean():.3f}", "rise, points": str(rises[one["label"]]),
+                     "images where it rises, %": f"{higher:.1f}", "Records": (RECORD,)})  # fmt: skip
+    caption = (f"{title}: mean softmax of the strongest wrong class over M = {record['draws']['competing']} passes, images on which the vote is"
+               f" right before and after PGD-7; how many of them have at most so much. {_about(record)}")  # fmt: skip
+    legend = {"before the attack": ("currentColor", ":"), "after it": (VERMILLION, "-")}
+    return Figure(panels, legend, caption, Table(pd.DataFrame(rows), "The strongest wrong class (rise ± half a 95 % interval over batches)", 1))
+
+
+def certified(folder=RESULTS):
+    """Figure: certified accuracy against the radius in units of σ, a curve for each network."""
+    title, record = "Certified radii", read(folder)
+    if record is None:
+        return _missing(title)
+    grid, medians = np.linspace(0, 2.3, 93), median_radius(record)
+    curves = {one["label"]: [100 * np.mean(np.array(one["certified"]) > r) for r in grid] for one in record["networks"]}
+
+    def draw(axes):
+        for (label, curve), colour in zip(curves.items(), COLOURS):
+            axes.plot(grid, curve, color=colour)
+        axes.axvline(0.5, color=INK, ls=":", lw=1)
+        axes.annotate("σ/2", (0.5, 2), xytext=(3, 0), textcoords="offset points", fontsize=8)
+        axes.set(ylim=(0, None))
+
+    said = "; ".join(f"{label}: {curve[0]:.0f} % at 0, {curve[20]:.0f} % at σ/2, {curve[40]:.0f} % at σ" for label, curve in curves.items())
+    rows = []
+    for one in record["networks"]:
+        ratios, (median, low, high, k) = np.array(one["certified"]), medians.get(one["label"], (np.nan,) * 4)
+        rows.append({"Rows": "L2 radius R", "Network": f"{one['label']}, σ = {one['sigma']:g}",
+                     **{f"certified right at {name}, %": f"{100 * np.mean(ratios > r):.1f}" for name, r in (("R > 0", 0), ("σ/2", 0.5), ("σ", 1))},
+                     "median R / σ": f"{median:.2f} ({low:.2f}–{high:.2f})", "of": f"{k:,} images",
+                     "median R, pixels": f"{median * one['sigma'] * min(STD):.3f}", "Records": (RECORD,)})  # fmt: skip
+    caption = (f"{title}: how many images are certified as what they are, at {100 * (1 - record['alpha']):g} % each, against the radius in units of σ."
+               f" M = {record['draws']['certified']}, of which {record['draws']['chosen']} choose the class. {_about(record)}")  # fmt: skip
+    panel = drawing(draw, "All networks", "radius R / σ", "certified and right, %", said, "certified")
+    return Figure([panel], {label: (colour, "-") for label, colour in zip(curves, COLOURS)}, caption, Table(pd.DataFrame(rows), "Certified radii (95 % interval)", 1))

@@ -1,0 +1,229 @@
+"""Decision boundaries: the measures are exact where the answer is known, and the page and the verdicts say what the record says."""
+
+import json
+from math import nan
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import binom, norm
+
+from siam import borders, boundary, claims, models, paired, runs, style
+from siam.noise import GaussianInput
+
+
+class Told(torch.nn.Module):
+    """A classifier of 10 classes that is told how: logits = 20 × one-hot of rule(x), a class for each image."""
+
+    def __init__(self, rule):
+        super().__init__()
+        self.rule, self.input_noise = rule, GaussianInput(0.0)
+
+    def forward(self, x):
+        return 20 * torch.nn.functional.one_hot(self.rule(self.input_noise(x)), 10).float() + 0 * x.flatten(1).sum(1, keepdim=True)
+
+
+def steps(x):
+    """Class 0 or 1, by turns: it changes with every half ε of brightness."""
+    return ((x.mean((1, 2, 3)) - 0.3) / boundary.EPSILON / 0.5 + 0.25).floor().long() % 2
+
+
+def half(x):
+    return (x.mean((1, 2, 3)) > 0.3 + 1.6 * boundary.EPSILON).long()
+
+
+def test_changes_along_a_line_are_counted(monkeypatch):
+    x = torch.full((2, 3, 32, 32), 0.3)
+    monkeypatch.setattr(boundary, "attacked", lambda model, x, y: x + boundary.EPSILON)
+    monkeypatch.setitem(boundary.DRAWS, "lines", 2)
+    found = boundary.lines(Told(steps), Told(half), x, torch.zeros(2, dtype=torch.long), (0,))
+    changes, changed = found["attack", "without noise"]
+    assert changes == 8 and list(changed[:5]) == [0, 0, 1, 1, 0]
+    for classifier in ("one draw", "vote"):
+        changes, changed = found["attack", classifier]
+        assert changes == 1 and list(changed) == [0] * 7 + [1] * 10
+    assert found["random", "vote"][0] == 0  # as many pixels brighter as darker
+    assert {name for name, _ in found} == set(boundary.DIRECTIONS) and {name for _, name in found} == set(boundary.CLASSIFIERS)
+
+
+def test_places_of_one_image_share_their_noise():
+    x = torch.rand(5, 3, 8, 8)
+    added = boundary.OneImage(0.3)(x) - x
+    assert torch.allclose(added, added[:1].expand_as(added), atol=1e-6) and added[0].std() == pytest.approx(0.3, rel=0.2)
+    assert torch.equal(boundary.OneImage(0.0)(x), x)
+
+
+def test_a_slice_has_the_attack_to_the_right_and_the_other_direction_upwards(monkeypatch):
+    x = torch.full((1, 3, 32, 32), 0.5)
+    monkeypatch.setattr(boundary, "attacked", lambda model, x, y: x + boundary.EPSILON)
+    monkeypatch.setitem(boundary.DRAWS, "slices", 1)
+    still, noise = Told(lambda x: (x.mean((1, 2, 3)) > 0.5 + 1e-4).long()), GaussianInput(0.0)
+    model = Told(lambda x: (x.mean((1, 2, 3)) > 0.5 - 1.01 * boundary.EPSILON).long())
+    model.input_noise = noise
+    classes = boundary.sliced(still, model, x, torch.tensor([0]), (0,))
+    n, centre = boundary.SIDE, boundary.SIDE // 2
+    assert classes.shape == (3, n, n) and model.input_noise is noise
+    assert (classes[0] == (np.arange(n) > centre)).all()
+    assert (classes[2] == (np.linspace(-boundary.REACH, boundary.REACH, n) > -1.01)).all()
+
+    torch.manual_seed(0)
+    with boundary.seeded(0, "slice"):
+        v = torch.randn_like(x).sign()
+    v = v - v.mean()
+    up = Told(lambda x: ((x * v).mean((1, 2, 3)) > 1e-6).long())
+    assert (boundary.sliced(up, model, x, torch.tensor([0]), (0,))[0] == (np.arange(n) < centre)[:, None]).all()
+
+
+def test_only_images_that_stay_right_compete(monkeypatch):
+    """Class 3 has 0.2 before and 0.3 after; the second image is lost to the attack."""
+    x, y = torch.full((2, 3, 32, 32), 0.4), torch.tensor([0, 1])
+    monkeypatch.setattr(boundary, "attacked", lambda model, x, y: x + 0.1)
+    monkeypatch.setitem(boundary.DRAWS, "competing", 4)
+
+    class Known(torch.nn.Module):
+        def forward(self, x):
+            share = torch.full((2, 10), 1e-9)
+            share[:, 3] = 0.2 if x.mean() < 0.45 else 0.3
+            share[0, 0] = 1 - share[0, 3]
+            share[1, 1] = 1 - share[1, 3] if x.mean() < 0.45 else 1e-9
+            return share.log()
+
+    assert boundary.competing(Known(), x, y, (0,)) == pytest.approx(np.array([[0.2], [0.3]]), abs=1e-5)
+
+
+@pytest.mark.parametrize("share, label, wanted", [(1.0, 4, 1), (1.0, 5, -1), (0.8, 4, 1), (0.4, 4, 0)])
+def test_the_certified_radius_is_cohens(share, label, wanted):
+    class Coin(torch.nn.Module):
+        def forward(self, x):
+            other = torch.randint(5, 10, (len(x),))
+            named = torch.where(torch.rand(len(x)) < share, torch.full((len(x),), 4), other)
+            return torch.nn.functional.one_hot(named, 10).float()
+
+    ratios = boundary.certified(Coin(), torch.zeros(40, 3, 32, 32), torch.full((40,), label), (0,))
+    assert (np.sign(ratios) == wanted).all() or share < 0.5
+    left = boundary.DRAWS["certified"] - boundary.DRAWS["chosen"]
+    if share == 1:
+        assert abs(ratios) == pytest.approx(norm.ppf(0.001 ** (1 / left)), abs=1e-6)
+        assert ratios[0] * wanted == pytest.approx(borders.largest(dict(alpha=boundary.ALPHA, draws=boundary.DRAWS)))
+    elif share == 0.8:  # below the true radius, and what it was computed from is no less likely than alpha
+        assert (ratios < norm.ppf(0.8)).all() and (ratios > 0.3).all()
+        assert binom.sf(np.round(0.8 * left), left, norm.cdf(ratios).mean()) < 0.02
+    else:
+        assert (ratios <= 0).mean() > 0.5
+
+
+def test_without_noise_is_without_noise():
+    path = boundary.CHECKPOINTS / "cpni-w-cpu-0.safetensors"
+    x, model = torch.rand(2, 3, 32, 32), boundary.without_noise(path)
+    with torch.no_grad():
+        assert torch.equal(model(x), model(x))
+        plain = models.load(path, 0.0).eval()
+        for module in plain.modules():
+            if hasattr(module, "weight_noise"):
+                module.weight_noise = torch.nn.Identity()
+        assert torch.allclose(model(x), plain(x), atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """A record of two networks and 20 images of the sample, measured small."""
+    folder = tmp_path_factory.mktemp("results")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(boundary, "BATCH", 10)
+        patch.setattr(boundary, "SIDE", 5)
+        patch.setattr(boundary, "SHOWN", 2)
+        patch.setattr(boundary, "PLACES", np.linspace(0, 4, 5))
+        for name, M in dict(lines=2, competing=4, chosen=4, certified=16, slices=2).items():
+            patch.setitem(boundary.DRAWS, name, M)
+        patch.setitem(boundary.SETTINGS, "places", boundary.PLACES.tolist())
+        asked = dict(checkpoints=boundary.CHECKPOINTS, split="sample-test", n=20)
+        path = boundary.measure(folder / "boundary" / "cpu.json", {"cpni-w-cpu-0": 0.24}, **asked)
+        first = json.loads(path.read_text())["networks"]
+        calls, of_network = [], boundary.of_network
+        patch.setattr(boundary, "of_network", lambda path, *rest: calls.append(path.stem) or of_network(path, *rest))
+        boundary.measure(path, {"cpni-w-cpu-0": 0.24, "gauss-cpu-0": 0.37}, **asked)
+        patch.undo()
+    assert calls == ["gauss-cpu-0"] and json.loads(path.read_text())["networks"][:1] == first
+    return folder
+
+
+def test_the_page_shows_what_was_measured(measured):
+    record = borders.read(measured)
+    assert [one["label"] for one in record["networks"]] == ["CPNI-W", "Gauss"] and record["networks"][0]["tier"] == "smoke"
+    grid = borders.maps(measured)
+    assert grid.rows == ["frog", "airplane"] and [name for name, _ in grid.columns] == ["image", *borders.LOOK]
+    assert grid.columns["vote", f"M = {record['draws']['slices']}"].shape == (2, 15, 15, 3)
+    lines, competing, certified = borders.lines(measured), borders.competing(measured), borders.certified(measured)
+    assert (len(lines.panels), len(competing.panels), len(certified.panels)) == (4, 2, 1)
+    rows = lines.numbers.frame
+    assert len(rows) == 12 and (rows.loc[rows["Classifier"].str.startswith("vote"), "less vote"] == "").all()
+    one = record["networks"][0]
+    changes = {(of["direction"], of["classifier"]): of["changes"] for of in one["lines"]}
+    fewer = borders.fewer_changes(record)["CPNI-W, towards the attack, one draw less vote"]
+    assert fewer.points == pytest.approx(100 * np.mean(np.subtract(changes["attack", "one draw"], changes["attack", "vote"])))
+    assert "Tier smoke" in lines.caption and "n = 20" in lines.caption
+    assert certified.numbers.frame["certified right at R > 0, %"][0] == f"{100 * np.mean(np.array(one['certified']) > 0):.1f}"
+
+
+def test_a_page_of_nothing_says_so(tmp_path):
+    for shown in (borders.maps, borders.lines, borders.competing, borders.certified):
+        assert style.NOT_YET in repr(shown(tmp_path)).lower()
+    (tmp_path / "boundary").mkdir()
+    (tmp_path / "boundary" / "cpu.json").write_text('{"kind": "bound"}')
+    with pytest.raises(ValueError, match="cpu.json: not a record: its kind must be boundary"):
+        borders.read(tmp_path)
+    with pytest.raises(SystemExit, match="error: .*cpu.json: not a record"):
+        boundary.main(["--record", str(tmp_path / "boundary" / "cpu.json")])
+
+
+def test_marks_stand_on_the_image_and_on_the_attacked_one():
+    pictures = borders._coloured(np.zeros((3, 33, 33), int), 0, 3.0)
+    white = (pictures[0] == 255).all(2)
+    assert white[49, 49] and white[49, 49 + 16 * 3 // 3] and not white[0].any() and pictures.shape == (3, 99, 99, 3)
+
+
+def record(folder, n=1000, changes=(1.0, 0.9, 0.7), rose=0.05, radius=0.5):
+    """One network of which all batches say nearly the same; changes: of CLASSIFIERS."""
+    wiggle = 0.001 * np.arange(10)
+    lines = [dict(direction=direction, classifier=classifier, changes=(of + wiggle).tolist(), changed=[0, 1])
+             for direction in boundary.DIRECTIONS for classifier, of in zip(boundary.CLASSIFIERS, changes)]  # fmt: skip
+    one = dict(checkpoint="cpni-w-cpu-0", digest="a" * 16, label="CPNI-W", tier="cpu", sigma=0.24, n=n, lines=lines, labels=[], slices=[],
+               competing=dict(n=500, before=[0.1], after=[0.2], rose=(rose + wiggle / 100).tolist()),
+               certified=(radius * np.linspace(0.9, 1.1, 400)).tolist() + [0.0, -0.3])  # fmt: skip
+    runs.write_json(folder / "boundary" / "cpu.json", dict(kind="boundary", networks=[one]) | boundary.SETTINGS)
+
+
+@pytest.mark.parametrize("name, asked, verdict", [
+    ("smooths_boundaries", {}, claims.HOLDS),
+    ("smooths_boundaries", dict(changes=(0.7, 0.9, 0.8)), claims.PART),
+    ("smooths_boundaries", dict(changes=(0.7, 0.7, 0.9)), claims.FAILS),
+    ("smooths_boundaries", dict(n=500), style.NOT_YET),
+    ("competing_classes", {}, claims.HOLDS),
+    ("competing_classes", dict(rose=-0.05), claims.FAILS),
+    ("competing_classes", dict(n=500), style.NOT_YET),
+    ("certified_radius", {}, claims.HOLDS),
+    ("certified_radius", dict(radius=1.2), claims.FAILS),
+    ("certified_radius", dict(radius=0.75), claims.OPEN),
+    ("certified_radius", dict(n=500), style.NOT_YET),
+])  # fmt: skip
+def test_verdicts_on_boundaries(tmp_path, name, asked, verdict):
+    record(tmp_path, **asked)
+    number = claims.listed().set_index("decided_by").loc[name, "number"]
+    found = claims.CLAIMS[name](claims.read(tmp_path), number)
+    assert found.verdict == verdict and found.ids == (() if verdict == style.NOT_YET else ("boundary/cpu.json",))
+    assert number == 0.5 if name == "certified_radius" else np.isnan(number) or number is nan
+
+
+def test_the_interval_of_a_median_covers_it():
+    draw, hit = np.random.default_rng(0), 0
+    for _ in range(400):
+        one = dict(label="CPNI-W", certified=draw.exponential(size=200).tolist() + [0.0, -1.0])
+        _, low, high, k = borders.median_radius(dict(networks=[one]))["CPNI-W"]
+        hit += low <= np.log(2) <= high
+        assert k == 200
+    assert hit > 0.93 * 400
+
+
+def test_batches_are_a_sample_of_their_own():
+    found = paired.over_batches([1.0, 2.0, 3.0], tier="cpu", n=1000, runs=1, ids=())
+    assert (found.points, found.freedom) == (2, 2) and found.error == pytest.approx(1 / np.sqrt(3))
