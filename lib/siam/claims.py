@@ -18,7 +18,7 @@ from siam import alignment, borders, figures, runs, strength, svm, tables
 from siam.paired import combine, less, mean_of, shares
 from siam.paths import PAPER, RESULTS
 from siam.report import ATTACKS, BASES, cells, evaluations, measured_on, one_recipe, one_tier, select, trainings
-from siam.style import NOT_YET, Table, _link
+from siam.style import NOT_YET, Table, links
 from siam.verdicts import (FAILS, HOLDS, LEAST, NARROW, OPEN, PART, SAME, SEEDS, VERDICTS, Verdict, agrees, decided, draws_of, judge,
                            lacks, level, optima, optimum_of, pick, pick_chosen, pick_other, place, prediction_adds, read, rises,
                            sigmas_of, spread, together, votes_add)
@@ -85,12 +85,11 @@ class _Claims(Table):
 
     def _line(self, claim, section, verdict, compared, found, page, ids):
         kind = max((word for word in VERDICTS if verdict.startswith(word)), key=len)
-        links = f"<details><summary>{len(ids)} record{'s' if len(ids) > 1 else ''}</summary>{' '.join(map(_link, ids))}</details>" if ids else ""
         found = re.sub(" (=|±|%) ?", lambda sign: sign[0].replace(" ", "\u00a0"), found)  # what is read in one breath stays on a line
         where = "abstract" if section == "abstract" else f"section {section}"
         return (f'<th scope="row"><q>{escape(claim)}</q> <span class="aside">{where}</span></th>'
                 f'<td class="verdict" data-verdict="{kind}">{escape(verdict)}</td><td><p>{escape(found)}</p>'
-                f'<p class="aside">Compared: {escape(compared)}. Page: {escape(page)}.</p>{links}</td>')
+                f'<p class="aside">Compared: {escape(compared)}. Page: {escape(page)}.</p>{links(ids)}</td>')
 
 
 # The steps of workflow/campaign.yaml that would measure what is lacking; the rest have none yet.

@@ -71,7 +71,7 @@ class Table:
                 span = next((k for k, row in enumerate(rows[i:]) if row[:j + 1] != start), len(rows) - i)
                 parts.append(f'<th scope="row" rowspan="{span}">{escape(value)}</th>')
             elif isinstance(value, tuple):
-                parts.append("<td>" + " ".join(map(_link, value)) + "</td>")
+                parts.append(f"<td>{links(value)}</td>")
             elif value == NOT_YET:
                 parts.append(f'<td class="missing">{value}</td>')
             else:
@@ -82,6 +82,12 @@ class Table:
 def _name(caption):
     """The name of the file that has the numbers below a caption: its first words."""
     return re.sub("[^a-z0-9]+", "-", re.split("[.:]", caption)[0].lower()).strip("-")
+
+
+def links(ids):
+    """Links to records as HTML, folded where there are more than four of them."""
+    told = " ".join(map(_link, ids))
+    return told if len(ids) < 5 else f"<details><summary>{len(ids)} records</summary>{told}</details>"
 
 
 def _link(id):

@@ -202,7 +202,17 @@ def _compare(row, column, cell):
     return {**line, "Ours, %": _spread(100 * cell["accuracy"], 100 * cell["std"]),
             "95 % interval": f"{100 * cell['low']:.1f}–{100 * cell['high']:.1f}",
             "Tier": cell["tier"], "n": f"{cell['n']:,}", "Records": cell["ids"],
-            "Runs": f"{cell['runs']} ({', '.join(cell['seeds'])})"}
+            "Runs": f"{cell['runs']} ({_seeds(cell['seeds'])})"}
+
+
+def _seeds(pairs):
+    """Seeds "training/evaluation" in short: "0/0, 0/1, 1/0, 1/1" is "0–1 / 0–1"."""
+    trainings, evaluations = zip(*(pair.split("/") for pair in pairs))
+    each = [sorted(set(seeds), key=lambda seed: (len(seed), seed)) for seeds in (trainings, evaluations)]
+    if len(pairs) < 2 or len(each[0]) * len(each[1]) != len(pairs):
+        return ", ".join(pairs)
+    dense = [seeds[-1].isdigit() and len(seeds) == int(seeds[-1]) - int(seeds[0]) + 1 for seeds in each]
+    return " / ".join(f"{of[0]}–{of[-1]}" if whole and len(of) > 1 else ", ".join(of) for whole, of in zip(dense, each))
 
 
 def _explain(used):
