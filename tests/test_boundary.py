@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy.stats import binom, norm
 
-from siam import borders, boundary, claims, models, paired, runs, style
+from siam import borders, boundary, claims, models, paired, runs, style, verdicts
 from siam.noise import GaussianInput
 
 
@@ -194,22 +194,22 @@ def record(folder, n=1000, changes=(1.0, 0.9, 0.7), rose=0.05, radius=0.5):
 
 
 @pytest.mark.parametrize("name, asked, verdict", [
-    ("smooths_boundaries", {}, claims.HOLDS),
-    ("smooths_boundaries", dict(changes=(0.7, 0.9, 0.8)), claims.PART),
-    ("smooths_boundaries", dict(changes=(0.7, 0.7, 0.9)), claims.FAILS),
+    ("smooths_boundaries", {}, verdicts.HOLDS),
+    ("smooths_boundaries", dict(changes=(0.7, 0.9, 0.8)), verdicts.PART),
+    ("smooths_boundaries", dict(changes=(0.7, 0.7, 0.9)), verdicts.FAILS),
     ("smooths_boundaries", dict(n=500), style.NOT_YET),
-    ("competing_classes", {}, claims.HOLDS),
-    ("competing_classes", dict(rose=-0.05), claims.FAILS),
+    ("competing_classes", {}, verdicts.HOLDS),
+    ("competing_classes", dict(rose=-0.05), verdicts.FAILS),
     ("competing_classes", dict(n=500), style.NOT_YET),
-    ("certified_radius", {}, claims.HOLDS),
-    ("certified_radius", dict(radius=1.2), claims.FAILS),
-    ("certified_radius", dict(radius=0.75), claims.OPEN),
+    ("certified_radius", {}, verdicts.HOLDS),
+    ("certified_radius", dict(radius=1.2), verdicts.FAILS),
+    ("certified_radius", dict(radius=0.75), verdicts.OPEN),
     ("certified_radius", dict(n=500), style.NOT_YET),
 ])  # fmt: skip
 def test_verdicts_on_boundaries(tmp_path, name, asked, verdict):
     record(tmp_path, **asked)
     number = claims.listed().set_index("decided_by").loc[name, "number"]
-    found = claims.CLAIMS[name](claims.read(tmp_path), number)
+    found = claims.CLAIMS[name](verdicts.read(tmp_path), number)
     assert found.verdict == verdict and found.ids == (() if verdict == style.NOT_YET else ("boundary/cpu.json",))
     assert number == 0.5 if name == "certified_radius" else np.isnan(number) or number is nan
 

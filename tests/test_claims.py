@@ -7,7 +7,7 @@ from math import inf, nan
 
 import pytest
 
-from siam import claims, paired, runs, style, verdicts
+from siam import claims, paired, report, runs, style, verdicts
 from test_report import DIGITS, digest, evaluate, train
 
 ALL = claims.listed()
@@ -16,7 +16,7 @@ EMPTY = b"PK\x05\x06" + 18 * b"\0"  # an archive of nothing
 
 def decide(name, folder, number=nan):
     said = ALL.set_index("decided_by").loc[name, "number"]
-    return claims.CLAIMS[name](claims.read(folder), said if number != number else number)
+    return claims.CLAIMS[name](verdicts.read(folder), said if number != number else number)
 
 
 def pair(folder, first, second, **asked):
@@ -45,7 +45,7 @@ def test_nothing_is_decided_without_records_and_all_say_what_is_lacking(tmp_path
 
 
 @pytest.mark.parametrize("first, second, verdict", [
-    (520, 400, claims.HOLDS), (400, 520, claims.FAILS), (405, 400, claims.OPEN), (400, 450, claims.FAILS),
+    (520, 400, verdicts.HOLDS), (400, 520, verdicts.FAILS), (405, 400, verdicts.OPEN), (400, 450, verdicts.FAILS),
 ])  # fmt: skip
 def test_a_size_holds_fails_or_stays_open(tmp_path, first, second, verdict):
     pair(tmp_path, first, second)
@@ -60,10 +60,10 @@ def test_a_size_holds_fails_or_stays_open(tmp_path, first, second, verdict):
 
 def test_a_gain_below_the_size_that_is_said_holds_in_part(tmp_path):
     pair(tmp_path, 520, 400)
-    assert decide("rank_five", tmp_path, number=20).verdict == claims.PART
+    assert decide("rank_five", tmp_path, number=20).verdict == verdicts.PART
 
 
-@pytest.mark.parametrize("n, verdict", [(999, style.NOT_YET), (1000, claims.HOLDS)])
+@pytest.mark.parametrize("n, verdict", [(999, style.NOT_YET), (1000, verdicts.HOLDS)])
 def test_no_verdict_on_fewer_than_1000_images(tmp_path, n, verdict):
     pair(tmp_path, round(0.52 * n), round(0.4 * n), n=n)
     assert decide("rank_five", tmp_path).verdict == verdict
@@ -81,7 +81,7 @@ def test_some_of_many_holds_in_part_and_what_is_missing_is_named(tmp_path):
         evaluate(tmp_path, label, "pgd", correct, draws=1)
         evaluate(tmp_path, label, "epgd", correct - (150 if label == "CPNI-W" else 0), draws=1)
     found = decide("epgd_beats_base", tmp_path)
-    assert found.verdict == claims.PART and "CPNI-W: +15.0" in found.evidence
+    assert found.verdict == verdicts.PART and "CPNI-W: +15.0" in found.evidence
     assert f"{style.NOT_YET}: PNI-W, EPGD-converged, Gauss" in found.evidence
 
 
@@ -89,26 +89,26 @@ def test_one_of_many_counts_on_wider_intervals():
     def one(points):
         return paired.Difference(points, 2.04, inf, "cpu", 1000, 1, ("0" * 16,))
 
-    assert claims.judge({"a": one(4.5)}, "").verdict == claims.HOLDS
-    assert claims.judge({"a": one(4.5), "b": one(4.5)}, "").verdict == claims.HOLDS
-    assert claims.judge({"a": one(4.5), "b": one(0.0)}, "").verdict == claims.OPEN
-    assert claims.judge({"a": one(9.0), "b": one(0.0)}, "").verdict == claims.PART
-    assert claims.judge({"a": one(-9.0), "b": one(0.0)}, "").verdict == claims.FAILS
-    assert claims.judge({"a": one(9.0), "b": one(-9.0)}, "").verdict == claims.PART
+    assert verdicts.judge({"a": one(4.5)}, "").verdict == verdicts.HOLDS
+    assert verdicts.judge({"a": one(4.5), "b": one(4.5)}, "").verdict == verdicts.HOLDS
+    assert verdicts.judge({"a": one(4.5), "b": one(0.0)}, "").verdict == verdicts.OPEN
+    assert verdicts.judge({"a": one(9.0), "b": one(0.0)}, "").verdict == verdicts.PART
+    assert verdicts.judge({"a": one(-9.0), "b": one(0.0)}, "").verdict == verdicts.FAILS
+    assert verdicts.judge({"a": one(9.0), "b": one(-9.0)}, "").verdict == verdicts.PART
 
 
 def test_agreement_must_be_shown(tmp_path):
     train(tmp_path, "CPNI-W", tier="fast")
     evaluate(tmp_path, "CPNI-W", "pgd", 4000, n=10_000, tier="fast", draws=1)
     evaluate(tmp_path, "CPNI-W", "epgd", 3990, n=10_000, tier="fast", draws=1)
-    assert decide("pgd_becomes_epgd", tmp_path).verdict == claims.HOLDS  # surely less than two points
+    assert decide("pgd_becomes_epgd", tmp_path).verdict == verdicts.HOLDS  # surely less than two points
 
 
 def test_disagreement_too(tmp_path):
     train(tmp_path, "CPNI-W", tier="fast")
     for attack, correct in (("pgd", 4000), ("epgd", 3500)):
         evaluate(tmp_path, "CPNI-W", attack, correct, n=10_000, tier="fast", draws=1)
-    assert decide("pgd_becomes_epgd", tmp_path).verdict == claims.FAILS
+    assert decide("pgd_becomes_epgd", tmp_path).verdict == verdicts.FAILS
 
 
 def seeded(folder, seeds, gap):
@@ -120,7 +120,7 @@ def seeded(folder, seeds, gap):
         runs.write(runs.record(run, tier="cpu", n=1000, result=rows), folder)
 
 
-@pytest.mark.parametrize("seeds, gap, verdict", [(2, 0, style.NOT_YET), (3, 0, claims.HOLDS), (3, 50, claims.FAILS)])
+@pytest.mark.parametrize("seeds, gap, verdict", [(2, 0, style.NOT_YET), (3, 0, verdicts.HOLDS), (3, 50, verdicts.FAILS)])
 def test_no_verdict_about_spread_on_fewer_than_three_seeds(tmp_path, seeds, gap, verdict):
     seeded(tmp_path, seeds, gap)
     found = decide("sixteen_is_enough", tmp_path)
@@ -129,7 +129,7 @@ def test_no_verdict_about_spread_on_fewer_than_three_seeds(tmp_path, seeds, gap,
 
 
 @pytest.mark.parametrize("tier, n, correct, verdict", [
-    ("cpu", 1000, 590, style.NOT_YET), ("fast", 10_000, 5900, claims.HOLDS), ("fast", 10_000, 5000, claims.FAILS),
+    ("cpu", 1000, 590, style.NOT_YET), ("fast", 10_000, 5900, verdicts.HOLDS), ("fast", 10_000, 5000, verdicts.FAILS),
 ])  # fmt: skip
 def test_a_level_is_judged_from_tier_fast_on(tmp_path, tier, n, correct, verdict):
     train(tmp_path, "EPGD-diverged", method="epgd", tier=tier)
@@ -144,7 +144,7 @@ def peaked(folder, top, attack="pgd"):
         evaluate(folder, "CPNI-W", attack, 500 if sigma == top else 300, sigma=sigma)
 
 
-@pytest.mark.parametrize("top, verdict", [(0.24, claims.HOLDS), (0.48, claims.FAILS), (None, claims.OPEN)])
+@pytest.mark.parametrize("top, verdict", [(0.24, verdicts.HOLDS), (0.48, verdicts.FAILS), (None, verdicts.OPEN)])
 def test_an_optimum_is_where_the_accuracy_is_surely_highest(tmp_path, top, verdict):
     train(tmp_path, "CPNI-W")
     peaked(tmp_path, top)
@@ -155,9 +155,9 @@ def test_an_optimum_is_where_the_accuracy_is_surely_highest(tmp_path, top, verdi
 def test_optima_of_rules_agree_or_not(tmp_path):
     train(tmp_path, "CPNI-W")
     peaked(tmp_path, 0.24)
-    assert decide("one_optimum", tmp_path).verdict == claims.PART  # the other base models are not there
+    assert decide("one_optimum", tmp_path).verdict == verdicts.PART  # the other base models are not there
     peaked(tmp_path, 0.48, attack="epgd")
-    assert decide("one_optimum_attacks", tmp_path).verdict == claims.FAILS
+    assert decide("one_optimum_attacks", tmp_path).verdict == verdicts.FAILS
 
 
 def timed(folder, ratio):
@@ -169,7 +169,7 @@ def timed(folder, ratio):
             runs.write_json(path, {**runs.read(path), "seconds": {"attack": seconds, "smoothing": 1.0}})
 
 
-@pytest.mark.parametrize("ratio, verdict", [(1.1, claims.HOLDS), (3.0, claims.FAILS)])
+@pytest.mark.parametrize("ratio, verdict", [(1.1, verdicts.HOLDS), (3.0, verdicts.FAILS)])
 def test_costs_are_compared_per_gradient(tmp_path, ratio, verdict):
     timed(tmp_path, ratio)
     found = decide("epgd_cost", tmp_path)
@@ -187,18 +187,18 @@ def ranks(folder, five, none):
 def test_the_rank_alone_is_varied(tmp_path):
     ranks(tmp_path, 520, 400)
     found = decide("correlation_helps", tmp_path)
-    assert found.verdict == claims.HOLDS and "r = 5 less r = 0, 2 epochs: +12.0" in found.evidence
+    assert found.verdict == verdicts.HOLDS and "r = 5 less r = 0, 2 epochs: +12.0" in found.evidence
 
 
 def test_more_than_is_said_holds_in_part(tmp_path):
-    for label in claims.BASES:
+    for label in report.BASES:
         if label in DIGITS:
             train(tmp_path, label, method=verdicts.METHODS.get(label, "adversarial"))
             run = runs.EvaluationRun(f"{label.lower()}-0", digest(label, 0), "none", draws=8)
             rows = [runs.row("prediction", M, 500 + 100 * (M == 8), 1000) for M in (1, 2, 4, 8)]
             runs.write(runs.record(run, tier="cpu", n=1000, result=rows), tmp_path)
     found = decide("votes_without_noise", tmp_path)
-    assert found.verdict == claims.PART and found.evidence.count(": +10.0") == 3
+    assert found.verdict == verdicts.PART and found.evidence.count(": +10.0") == 3
 
 
 def longer(folder, sigma, steps, correct, M=64, attack="pgd", samples=1):
@@ -214,7 +214,7 @@ def test_what_noise_adds_to_many_steps_is_set_against_what_it_adds_to_one(tmp_pa
         longer(tmp_path, 0, steps, calm)
         longer(tmp_path, 0.24, steps, noisy)
     found = decide("effect_accumulates", tmp_path)
-    assert found.verdict == claims.PART and "7 steps, M = 8: +12.0" in found.evidence and "28 steps, M = 64: +0.0" in found.evidence
+    assert found.verdict == verdicts.PART and "7 steps, M = 8: +12.0" in found.evidence and "28 steps, M = 64: +0.0" in found.evidence
     assert len(found.ids) == 6
 
 
@@ -224,11 +224,11 @@ def test_gradients_of_both_attacks_are_compared_at_equal_cost(tmp_path):
         longer(tmp_path, sigma, 56, 400)
         longer(tmp_path, sigma, 7, 300, attack="epgd", samples=8)
     found = decide("less_effort", tmp_path)
-    assert found.verdict == claims.HOLDS and "PGD-56 less EPGD 7 × 8, σ = 0.24, M = 64: +10.0" in found.evidence
+    assert found.verdict == verdicts.HOLDS and "PGD-56 less EPGD 7 × 8, σ = 0.24, M = 64: +10.0" in found.evidence
     assert decide("eight_samples_suffice", tmp_path).verdict == style.NOT_YET
     longer(tmp_path, 0.24, 7, 290, attack="epgd", samples=16)
     found = decide("eight_samples_suffice", tmp_path)
-    assert found.verdict == claims.OPEN and "8 less 16 samples, M = 8: +1.0" in found.evidence
+    assert found.verdict == verdicts.OPEN and "8 less 16 samples, M = 8: +1.0" in found.evidence
 
 
 def test_transfers_are_compared_with_the_attack_on_the_network_itself(tmp_path):
@@ -237,7 +237,7 @@ def test_transfers_are_compared_with_the_attack_on_the_network_itself(tmp_path):
     for source, correct in (("CPNI-W", 300), ("PNI-W", 500)):
         evaluate(tmp_path, "CPNI-W", "pgd", correct, sigma=0.02, source=digest(source, 0), source_sigma=0)
     found = decide("various_sources", tmp_path)
-    assert found.verdict == claims.HOLDS and found.evidence.startswith("PNI-W to CPNI-W: +20.0") and len(found.ids) == 2
+    assert found.verdict == verdicts.HOLDS and found.evidence.startswith("PNI-W to CPNI-W: +20.0") and len(found.ids) == 2
 
 
 def test_spread_over_budgets_needs_three_runs(tmp_path):
@@ -245,23 +245,23 @@ def test_spread_over_budgets_needs_three_runs(tmp_path):
     for seed in range(3):
         assert decide("strength_spread", tmp_path).verdict == style.NOT_YET
         evaluate(tmp_path, "CPNI-W", "pgd", 300 + 2 * seed, epsilon=4.0, seed=seed)
-    assert decide("strength_spread", tmp_path).verdict == claims.HOLDS
+    assert decide("strength_spread", tmp_path).verdict == verdicts.HOLDS
     for seed in range(3):
         evaluate(tmp_path, "CPNI-W", "pgd", 300 + 40 * seed, epsilon=16.0, seed=seed)
-    assert decide("strength_spread", tmp_path).verdict == claims.PART
+    assert decide("strength_spread", tmp_path).verdict == verdicts.PART
 
 
 def test_the_looks_of_gradients_need_a_thousand_images(tmp_path):
     shares = dict(low=0.2, high=0.26)
     rows = [dict(arm=arm, attack=attack, robust=shares | dict(share=share), robust_before=shares | dict(share=0.1))
             for attack in ("targeted", "untargeted") for arm, share in (("trained-8", 0.4), ("plain-noise-8", 0.1), ("adversarial", 0.9))]
-    for n, first in ((500, style.NOT_YET), (1000, claims.PART)):
+    for n, first in ((500, style.NOT_YET), (1000, verdicts.PART)):
         runs.write_json(tmp_path / "gradients" / "cpu.json", dict(kind="gradients", arms=[], rows=rows, differences=[], shown=[],
                                                                   settings={}, n=n, tier="cpu", judged_right={}))  # fmt: skip
         (tmp_path / "gradients" / "cpu.npz").write_bytes(EMPTY)
         assert decide("targeted_aligned", tmp_path).verdict == first
     found = decide("untargeted_not_aligned", tmp_path)
-    assert found.verdict == claims.HOLDS and "less trained on noise: +50.0" in found.evidence and found.ids == ("gradients/cpu.json",)
+    assert found.verdict == verdicts.HOLDS and "less trained on noise: +50.0" in found.evidence and found.ids == ("gradients/cpu.json",)
 
 
 @pytest.fixture(scope="module")
@@ -273,7 +273,7 @@ def test_evidence_names_records_that_exist(committed):
     there = {path.stem for path in (claims.RESULTS / "evaluation").glob("*.json")}
     there |= {path.relative_to(claims.RESULTS).as_posix() for path in claims.RESULTS.glob("*/*.json")}
     for row in committed.itertuples():
-        assert set(row.ids) <= there and row.verdict in claims.VERDICTS and row.evidence.endswith(".")
+        assert set(row.ids) <= there and row.verdict in verdicts.VERDICTS and row.evidence.endswith(".")
         assert bool(row.ids) or row.verdict == style.NOT_YET
 
 
@@ -283,7 +283,7 @@ def test_the_page_shows_every_verdict_as_text(committed):
     assert html.count("<tr>") == html.count("</tr>") == 1 + len(ALL) + len(claims.SECTIONS)
     for row in committed.itertuples():
         assert row.verdict == style.NOT_YET or f", at tier {row.tier}</td>" in html
-    counts = [html.count(f'data-verdict="{verdict}"') for verdict in claims.VERDICTS]
+    counts = [html.count(f'data-verdict="{verdict}"') for verdict in verdicts.VERDICTS]
     assert sum(counts) == len(ALL)
     assert list(map(int, claims.count(committed).frame["Claims"])) == counts
     assert "The paper's claims" in repr(table)
@@ -296,4 +296,4 @@ def test_held_out_images_choose_among_what_test_images_have(tmp_path):
         if sigma < 0.3:
             evaluate(tmp_path, "CPNI-W", "pgd", 300 if sigma == 0 else 450, sigma=sigma)
     found = decide("input_noise_helps", tmp_path)
-    assert found.verdict == claims.PART and "CPNI-W: +15.0" in found.evidence
+    assert found.verdict == verdicts.PART and "CPNI-W: +15.0" in found.evidence

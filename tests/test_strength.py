@@ -7,7 +7,7 @@ from math import exp, log
 import pytest
 import torch
 
-from siam import claims, learnt, runs, strength, style
+from siam import claims, learnt, runs, strength, style, verdicts
 from siam.noise import GaussianInput
 from siam.paths import RESULTS
 from test_report import digest, evaluate, train
@@ -125,8 +125,8 @@ def test_the_page_sets_what_was_learnt_beside_the_grid(folder):
 
 
 def test_the_claim_is_read_off_it(folder):
-    found = claims.CLAIMS["learnt_sigma"](claims.read(folder), None)
-    assert found.verdict == claims.OPEN and "CPNI-W, M = 8: σ = 0.2, of the grid 0.24: −1.0" in found.evidence
+    found = claims.CLAIMS["learnt_sigma"](verdicts.read(folder), None)
+    assert found.verdict == verdicts.OPEN and "CPNI-W, M = 8: σ = 0.2, of the grid 0.24: −1.0" in found.evidence
 
 
 def test_nothing_is_drawn_without_a_record(tmp_path):

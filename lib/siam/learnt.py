@@ -101,7 +101,7 @@ def measure(path=RECORD, cells=CELLS, checkpoints=CHECKPOINTS, results=RESULTS, 
         said = models.about(Path(checkpoints) / f"{checkpoint}.safetensors")
         sigmas, clean, adversarial = learn(checkpoint, M, weight, checkpoints, **fields)
         asked = runs.EvaluationRun(checkpoint, said["digest"], attack="pgd", sigma=found(sigmas), draws=DRAWS, images=images,
-                                   precision=PRECISION, seed=SEED)  # fmt: skip
+                                   batch_size=max(1, images // 10), precision=PRECISION, seed=SEED)  # fmt: skip
         asked = [asked, replace(asked, attack="none")]
         for run in asked:
             if not runs.finished(run, results):

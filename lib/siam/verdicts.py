@@ -1,7 +1,7 @@
 """How a verdict is read off records: cells, their differences, and what chance allows to be said of them.
 
-`siam.claims` has the claims; what it shares with none but itself stays there. A verdict is read off cells of at least LEAST
-images, one about spread off at least SEEDS runs. A difference counts where its 95 % interval leaves out zero.
+`siam.claims` has the claims, `siam.paired` the differences. A verdict is read off cells of at least LEAST images, one about
+spread off at least SEEDS runs. A difference counts where its 95 % interval leaves out zero.
 """
 
 from dataclasses import dataclass, field

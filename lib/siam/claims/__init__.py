@@ -1,0 +1,82 @@
+"""What the paper says in words, held against the records: a verdict for each claim, and the numbers behind it.
+
+`data/paper/claims.csv` lists the claims; each names the function that decides it, in the module of its section, by the rules
+of `siam.verdicts`.
+"""
+
+import re
+from html import escape
+from pathlib import Path
+
+import pandas as pd
+
+from siam import runs
+from siam.claims import section1, section3, section4, section5, section6
+from siam.paths import PAPER, RESULTS
+from siam.style import NOT_YET, Table, links
+from siam.verdicts import VERDICTS, read
+
+SECTIONS = {"a": "The abstract", "1": "Section 1: Introduction", "3": "Section 3: Randomized smoothing",
+            "4": "Section 4: Training a smoothed classifier", "5": "Section 5: Experiments", "6": "Section 6: Conclusions"}
+# By name, the functions that decide: (Measured, the number the paper gives or NaN) -> Verdict
+CLAIMS = {name: function for section in (section1, section3, section4, section5, section6)
+          for name, function in vars(section).items()
+          if getattr(function, "__module__", "") == section.__name__ and not name.startswith("_")}  # fmt: skip
+
+
+def listed(folder=PAPER):
+    """The claims, a row each: id, section, claim (the paper's words), number (a size it gives), compared (what is
+    measured for it), decided_by (a function of this module), page (where the numbers are)."""
+    return pd.read_csv(Path(folder) / "claims.csv", dtype={"id": str, "section": str})
+
+
+def verdicts(folder=RESULTS):
+    """Each row of `listed` with its verdict, evidence, tier and ids."""
+    measured = read(folder)
+    rows = listed()
+    found = [CLAIMS[row.decided_by](measured, row.number) for row in rows.itertuples()]
+    return rows.assign(**{name: [getattr(one, name) for one in found] for name in ("verdict", "evidence", "tier", "ids")})
+
+
+def count(rows):
+    """How many of `verdicts` there are of each kind, and on records of which tier: a Table."""
+    tiers = [tier for tier in reversed(runs.TIERS) if tier in set(rows["tier"])]
+    lines = []
+    for verdict in VERDICTS:
+        of = rows[rows["verdict"] == verdict]
+        shown = {f"at tier {tier}": "" if verdict == NOT_YET else str(sum(of["tier"] == tier)) for tier in tiers}
+        lines.append({"Rows": f"all {len(rows)} claims", "Verdict": verdict, "Claims": str(len(of)), **shown})
+    return Table(pd.DataFrame(lines), "Verdicts, and the worst tier of the records behind them.", 1)
+
+
+def table(rows):
+    """The rows of `verdicts` with what each rests on: a Table."""
+    words = [one.verdict + (f", at tier {one.tier}" if one.tier and one.verdict != NOT_YET else "") for one in rows.itertuples()]
+    frame = pd.DataFrame({"Part": rows["section"].str[0].map(SECTIONS), "The paper says": rows["claim"], "Section": rows["section"],
+                          "Verdict": words, "Compared": rows["compared"], "Found": rows["evidence"], "Page": rows["page"],
+                          "Records": rows["ids"]})  # fmt: skip
+    weak = " Tier cpu: a small model of the experiment, not a reproduction." if "cpu" in set(rows["tier"]) else ""
+    caption = (f"The paper's claims, {len(rows)} of them. Differences in points of accuracy ± half their 95 % interval,"
+               f" taken image by image where the records say which were right.{weak}")
+    return _Claims(frame, caption, 1)
+
+
+class _Claims(Table):
+    """A table of long texts: they wrap, and on a narrow page its rows become blocks."""
+
+    def _repr_html_(self):
+        head = "".join(f'<th scope="col">{name}</th>' for name in ("The paper says", "Verdict", "What we find"))
+        html = super()._repr_html_().replace('"numbers"', '"numbers claims"', 1)
+        return re.sub("<thead>.*</thead>", f"<thead><tr>{head}</tr></thead>", html, count=1)
+
+    def _part(self, part, rows):
+        title = f'<tr><th scope="rowgroup" colspan="3">{escape(part)}</th></tr>\n'
+        return f"<tbody>\n{title}" + "\n".join(f"<tr>{self._line(*row)}</tr>" for row in rows) + "\n</tbody>"
+
+    def _line(self, claim, section, verdict, compared, found, page, ids):
+        kind = max((word for word in VERDICTS if verdict.startswith(word)), key=len)
+        found = re.sub(" (=|±|%) ?", lambda sign: sign[0].replace(" ", "\u00a0"), found)  # what is read in one breath stays on a line
+        where = "abstract" if section == "abstract" else f"section {section}"
+        return (f'<th scope="row"><q>{escape(claim)}</q> <span class="aside">{where}</span></th>'
+                f'<td class="verdict" data-verdict="{kind}">{escape(verdict)}</td><td><p>{escape(found)}</p>'
+                f'<p class="aside">Compared: {escape(compared)}. Page: {escape(page)}.</p>{links(ids)}</td>')

@@ -1,0 +1,39 @@
+"""What the claims of several sections share."""
+
+from collections import namedtuple
+
+from siam import borders, tables
+from siam.report import select
+from siam.verdicts import LEAST, pick
+
+SIGMA = 0.24  # that of the paper's best CPNI-W
+COMPARABLE = 1.5  # times: two costs are comparable up to this factor
+ATTACKED = {"pgd": "PGD", "epgd": "EPGD"}
+
+# The steps of workflow/campaign.yaml, or the module, that would measure what is lacking.
+TABLE3 = "the steps table3-… and heldout-… of the campaign"
+TABLE1 = "the steps train-… and evaluate-… of Table 1 in the campaign"
+GRID = "a grid of σ on test images: the steps table3-…-cpu of the campaign; no step of a better tier has one"
+GRADIENTS = "the steps steps-… and samples-… of the campaign"
+BOUNDARY = f"siam.boundary on {LEAST:,} images"
+
+Range = namedtuple("Range", "low high")
+
+
+def paper_cell(measured, label):
+    """Our cell for the best row of a base model in the paper's table 3, under PGD."""
+    rows = select(tables.paper(3), label=label)
+    row = rows.loc[rows["pgd"].idxmax()]
+    return pick(measured, label, "pgd", row["M"], row["sigma"], row["rule"])
+
+
+def best_of_others():
+    rows = tables.paper(2)
+    return rows[rows["label"].isna()]["pgd"].max()
+
+
+def boundary(measured):
+    """The record of siam.boundary, of its networks those tested on enough images; None without any."""
+    record = borders.read(measured.folder)
+    networks = [one for one in record["networks"] if one["n"] >= LEAST] if record else []
+    return {**record, "networks": networks} if networks else None

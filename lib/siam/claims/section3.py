@@ -1,0 +1,56 @@
+"""Claims of section 3, smoothed inference: what decides each. All take (Measured, the number the paper gives or NaN)."""
+
+from itertools import product
+
+import numpy as np
+
+from siam import borders, svm
+from siam.claims.common import ATTACKED, BOUNDARY, GRADIENTS, GRID, SIGMA, TABLE3, boundary
+from siam.paired import combine, less
+from siam.report import BASES
+from siam.verdicts import FAILS, HOLDS, Verdict, judge, lacks, pick, pick_chosen, pick_other, prediction_adds, votes_add
+
+ALIKE = 0.01  # two expected losses are the same up to this share of them
+
+
+def votes_help(measured, number):
+    return judge(votes_add(measured, None, 1, ("none", "pgd")), TABLE3)
+
+
+def soft_is_easier(measured, number):
+    return judge(prediction_adds(measured, (8,), ATTACKED, ("soft",)), GRID)
+
+
+def competing_classes(measured, number):
+    record = boundary(measured)
+    return judge(borders.rise(record), BOUNDARY) if record else lacks(BOUNDARY)
+
+
+def linear_model(measured, number):
+    path = measured.folder / "svm" / "argument.json"
+    if not path.exists():
+        return lacks("the record of siam.svm")
+    record = svm.load(path)
+    said = record["svm"]
+    margins, e, t = np.array(said["margins"]), said["epsilon"] * said["l1"], svm.PIXEL_SIGMA * said["l2"]
+    quiet, noisy = (losses.mean() for losses in (svm.quiet(margins, e), svm.noisy(margins, e, t)))
+    more = noisy / quiet - 1
+    verdict = HOLDS if abs(more) < ALIKE else FAILS
+    return Verdict(verdict, f"Expected hinge loss under attack {quiet:.4f} without noise, {noisy:.4f} with it: {100 * more:+.2f} %; the same is "
+                   f"less than {100 * ALIKE:g} % (tier {record['tier']}, n = {said['n']:,}). Noise does not lower it.", record["tier"],
+                   ("svm/argument.json",))  # fmt: skip
+
+
+def effect_accumulates(measured, number):
+    found = {}
+    for steps, M in product((7, 28), (8, 64)):
+        terms = [(weight * sign, pick_other(measured, "CPNI-W", taken, 1, sigma, M))
+                 for weight, taken in ((1, steps), (-1, 1)) for sign, sigma in ((1, SIGMA), (-1, 0))]  # fmt: skip
+        found[f"{steps} steps, M = {M}"] = combine(*terms)
+    return judge(found, GRADIENTS)
+
+
+def input_noise_helps(measured, number):
+    with_noise = {label: pick_chosen(measured, label, "pgd") for label in BASES}
+    return judge({label: None if cell is None else less(cell, pick(measured, label, "pgd", cell["M"], 0))
+                   for label, cell in with_noise.items()}, TABLE3)  # fmt: skip

@@ -1,0 +1,154 @@
+"""Claims of section 4, training a smoothed classifier: what decides each. All take (Measured, the paper's number or NaN)."""
+
+import json
+from itertools import product
+
+import numpy as np
+from scipy.stats import f as variance_ratio
+
+from siam import alignment, runs, strength
+from siam.claims.common import ATTACKED, COMPARABLE, GRADIENTS, SIGMA, TABLE1, TABLE3
+from siam.paired import less, mean_of, shares
+from siam.report import ATTACKS, BASES, cells, one_tier, select
+from siam.verdicts import (FAILS, HOLDS, LEAST, OPEN, SAME, Verdict, agrees, draws_of, judge, lacks, pick, pick_other,
+                           rises, sigmas_of, spread)
+
+PAIRS = 5  # pairs of records of a ratio of times
+
+
+def _gauss(measured, attacks):
+    trained = {json.loads(recipe)["sigma"] for recipe in select(measured.frame, label="Gauss", method="gauss")["recipe"]}
+    sides = {attack: [pick(measured, label, attack, 8, max(trained, default=0)) for label in ("Gauss", "CPNI-W")] for attack in attacks}
+    return {ATTACKS[attack]: less(*pair) for attack, pair in sides.items()}
+
+
+def gauss_fits_smoothing(measured, number):
+    return judge(_gauss(measured, ["none"]), TABLE3)
+
+
+def gauss_fits_attack(measured, number):
+    return judge(_gauss(measured, ATTACKED), TABLE3)
+
+
+def epgd_training_helps(measured, number):
+    found = {}
+    for label in ("EPGD-converged", "EPGD-diverged"):
+        common = draws_of(measured, label, "pgd", 0) & draws_of(measured, "CPNI-W", "pgd", 0)
+        for M in sorted({1, max(common, default=1)}):
+            found[f"{label}, M = {M}"] = less(*(pick(measured, one, "pgd", M, 0) for one in (label, "CPNI-W")))
+    return judge(found, TABLE3)
+
+
+def pgd_becomes_epgd(measured, number):
+    pair = [pick(measured, "CPNI-W", attack, 1, 0) for attack in ATTACKED]
+    return judge({"PGD less EPGD": less(*pair)}, TABLE3, agrees)
+
+
+def eight_samples_suffice(measured, number):
+    at = {samples: [pick_other(measured, "CPNI-W", 7, samples, SIGMA, M) for M in (8, 64)] for samples in (8, 16, 32)}
+    found = {f"8 less {samples} samples, M = {M}": less(eight, more) for samples in (16, 32)
+             for M, eight, more in zip((8, 64), at[8], at[samples])}  # fmt: skip
+    return judge(found, GRADIENTS, agrees)
+
+
+def less_effort(measured, number):
+    found = {f"PGD-56 less EPGD 7 × 8, σ = {sigma:g}, M = {M}": less(pick_other(measured, "CPNI-W", 56, 1, sigma, M),
+             pick_other(measured, "CPNI-W", 7, 8, sigma, M)) for sigma in (0, SIGMA) for M in (1, 64)}  # fmt: skip
+    return judge(found, GRADIENTS)
+
+
+def targeted_aligned(measured, number):
+    return _aligned(measured, "targeted", {"trained on noise": ("trained-8", None), "smoothed": ("plain-noise-8", None)})
+
+
+def untargeted_not_aligned(measured, number):
+    return _aligned(measured, "untargeted", {"trained adversarially less trained on noise": ("adversarial", "trained-8"),
+                                             "trained adversarially less smoothed": ("adversarial", "plain-noise-8")})
+
+
+def _aligned(measured, attack, pairs):
+    """How often PNI-W names the class that the attack led a network without adversarial training to, less before; or than another."""
+    record, _ = alignment.read(measured.folder)
+    rows = {row["arm"]: row for row in record["rows"] if row["attack"] == attack} if record else {}
+    if not {arm for pair in pairs.values() for arm in pair if arm} <= set(rows) or record["n"] < LEAST:
+        return lacks(f"siam.gradients on {LEAST:,} images and a network trained on noise")
+
+    found = {}
+    for name, (arm, other) in pairs.items():
+        of, against = rows[arm]["robust"], rows[arm]["robust_before"] if other is None else rows[other]["robust"]
+        found[name] = shares(of, against, tier=record["tier"], n=record["n"], runs=1, ids=("gradients/cpu.json",))
+    return judge(found, "", lambda one: HOLDS if one.low > 0 else FAILS if one.high < SAME else OPEN)
+
+
+def lower_variance(measured, number):
+    def decide(pgd, epgd):  # the F test at 95 %, one-sided either way
+        ratio, freedom = pgd["std"] ** 2 / max(epgd["std"] ** 2, 1e-12), (pgd["runs"] - 1, epgd["runs"] - 1)
+        if ratio > variance_ratio.ppf(0.95, *freedom):
+            return HOLDS
+        return FAILS if ratio < variance_ratio.ppf(0.05, *freedom) else OPEN
+
+    sigmas = {label: sigmas_of(measured, label, "pgd", 1) for label in BASES}
+    return spread({f"{label}, σ = {sigma:g}, PGD and EPGD": [pick(measured, label, attack, 1, sigma) for attack in ATTACKED]
+                    for label in BASES for sigma in sigmas[label]}, decide, "the steps table3-… have five at tiers fast and paper")  # fmt: skip
+
+
+def epgd_cost(measured, number):
+    pairs = _timed_pairs(measured)
+    if len(pairs) < PAIRS:
+        return lacks(f"{PAIRS} pairs of records on at least {LEAST:,} images that differ in the attack alone, there are {len(pairs)}")
+    ratios = [epgd["seconds"]["attack"] / epgd["run"]["samples"] / pgd["seconds"]["attack"] for pgd, epgd in pairs]
+    low, middle, high = np.percentile(ratios, [25, 50, 75])
+    close = number / COMPARABLE < low and high < number * COMPARABLE
+    verdict = HOLDS if close else OPEN if number / COMPARABLE < middle < number * COMPARABLE else FAILS
+    tier = min((record["tier"] for pair in pairs for record in pair), key=runs.TIERS.index)
+    return Verdict(verdict, f"A gradient of EPGD takes {middle:.2f} times as long as one of PGD, quartiles {low:.2f} to {high:.2f}, in "
+                   f"{len(pairs)} pairs of records (wall-clock, other work on the same cores; PGD of more steps is not itself timed).",
+                   tier, tuple(sorted(record["id"] for pair in pairs for record in pair)))  # fmt: skip
+
+
+def _timed_pairs(measured):
+    """Records of PGD and of EPGD that differ in nothing else: (PGD's, EPGD's)."""
+    found = {}
+    for id in measured.frame[measured.frame["attack"].isin(ATTACKED) & (measured.frame["n"] >= LEAST)]["id"].unique():
+        record = runs.read(measured.folder / "evaluation" / f"{id}.json")
+        alike = {name: value for name, value in record["run"].items() if name not in ("attack", "samples")}
+        if isinstance(record.get("seconds"), dict) and record["seconds"].get("attack", 0) > 0:
+            found.setdefault((json.dumps(alike, sort_keys=True), record.get("device")), {})[record["run"]["attack"]] = record
+    return [(pair["pgd"], pair["epgd"]) for pair in found.values() if len(pair) == 2]
+
+
+def learnt_sigma(measured, number):
+    found, record = {}, strength.read(measured.folder)
+    for cell in record["cells"] if record else []:
+        choice = strength.grid_choice(measured.heldout, cell["label"], cell["M"])["sigma"]
+        if cell["weight"] == 1 and choice != "–":
+            at = [pick(measured, cell["label"], "pgd", cell["M"], sigma) for sigma in (cell["sigma"], choice)]
+            found[f"{cell['label']}, M = {cell['M']}: σ = {cell['sigma']:g}, of the grid {choice:g}"] = less(*at)
+    return judge(found, "siam.learnt", agrees)
+
+
+def any_defense(measured, number):
+    found = {}
+    for (training, text), attack in product({"plain": "normal", "adversarial": "adversarial"}.items(), ("none", "pgd")):
+        of = {key[4:]: cell for key, cell in measured.at.items() if key[:4] == ("plain", training, "prediction", attack)}
+        noisy = [less(cell, of.get((0, 1))) for (sigma, M), cell in of.items() if sigma > 0 and M == max(m for s, m in of if s == sigma)]
+        found[f"{text} training, {ATTACKS[attack]}"] = mean_of(noisy)
+    return judge(found, "the steps noise-…-cpu of the campaign")
+
+
+def correlation_helps(measured, number):
+    frame = select(measured.frame, variant="CPNI-W", method="adversarial", rule="prediction", M=1, sigma=0, attack="pgd", epsilon=8)
+    frame = one_tier(frame[frame["n"] >= LEAST])
+    recipes = [json.loads(recipe) for recipe in frame["recipe"]]
+    frame = frame.assign(rank=[recipe.pop("rank") for recipe in recipes], rest=[json.dumps(recipe, sort_keys=True) for recipe in recipes])
+    found = {}
+    for rest, of in frame.groupby("rest"):
+        ours = {rank: cells(rows).iloc[0] for rank, rows in of.groupby("rank")}
+        if {0, 5} <= set(ours):
+            found[f"r = 5 less r = 0, {json.loads(rest)['schedule']['epochs']} epochs"] = less(ours[5], ours[0])
+    return judge(found, "the steps train-CPNI-W-rank-0-… and evaluate-cpni-w-r-0-… of the campaign")
+
+
+def rank_five(measured, number):
+    pair = [pick(measured, label, "pgd", 1, 0) for label in ("CPNI-W", "PNI-W")]
+    return judge({"CPNI-W less PNI-W": less(*pair)}, TABLE1, lambda one: rises(one, at_least=number))

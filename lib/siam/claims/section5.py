@@ -1,0 +1,224 @@
+"""Claims of section 5, the experiments: what decides each. All take (Measured, the number the paper gives or NaN)."""
+
+from itertools import product
+
+import numpy as np
+
+from siam import borders
+from siam.claims.common import (ATTACKED, BOUNDARY, COMPARABLE, GRID, Range, TABLE3, best_of_others, boundary,
+                                paper_cell)
+from siam.paired import combine, less, mean_of
+from siam.report import ATTACKS, BASES, cells, measured_on, one_recipe, select
+from siam.verdicts import (FAILS, HOLDS, LEAST, NARROW, OPEN, PART, SAME, SEEDS, agrees, decided, draws_of, judge,
+                           lacks, level, optima, optimum_of, pick, pick_chosen, place, prediction_adds, rises,
+                           sigmas_of, spread, together)
+
+LINE = 1.0  # points: the width of a line, of an axis of a hundred
+
+
+def _against_cpni(measured, attacks):
+    found = {}
+    for attack in attacks:
+        sigmas = sorted(set(sigmas_of(measured, "EPGD-converged", attack, 8)) & set(sigmas_of(measured, "CPNI-W", attack, 8)))
+        sides = [[pick(measured, label, attack, 8, sigma) for label in ("EPGD-converged", "CPNI-W")] for sigma in sigmas]
+        found[ATTACKS[attack]] = mean_of(less(*pair) for pair in sides)
+    return found
+
+
+def converged_is_cpni(measured, number):
+    return judge(_against_cpni(measured, ATTACKS), GRID, agrees)
+
+
+def cpni_optimum(measured, number):
+    found = optimum_of(measured, "CPNI-W", "pgd")
+    if found is None:
+        return lacks(GRID)
+    within = found[1] - 1e-9 <= number <= found[2] + 1e-9
+    verdict = FAILS if not within else HOLDS if found[2] - found[1] <= NARROW + 1e-9 else OPEN
+    return decided(verdict, f"Highest at {place(found)}", found[3])
+
+
+def beats_prior_art(measured, number):
+    best = best_of_others()
+    return level(paper_cell(measured, "EPGD-diverged"), lambda low, high: rises(Range(low - best, high - best), number),
+                  "the step table3-epgd-diverged-fast or -paper")  # fmt: skip
+
+
+def beats_pni(measured, number):
+    pair = paper_cell(measured, "EPGD-diverged"), pick(measured, "PNI-W", "pgd", 1, 0)
+    return judge({"EPGD-diverged less PNI-W": less(*pair)}, f"{TABLE3} and of PNI-W", lambda one: rises(one, at_least=number))
+
+TRANSFER = "the steps table4-… of the campaign"
+
+
+def transfer_is_weaker(measured, number):
+    pair = pick(measured, "CPNI-W", "transferred pgd", 8, 0.02), pick(measured, "CPNI-W", "pgd", 8, 0)
+    return judge({"transferred less white-box": less(*pair)}, TRANSFER)
+
+
+def transfer_unsmoothed(measured, number):
+    pair = [pick(measured, "CPNI-W", f"transferred {attack}", 8, 0.02) for attack in ("pgd", "pgd_s")]
+    return judge({"PGD less PGD-s": less(*pair)}, TRANSFER, agrees)
+
+
+def sixteen_is_enough(measured, number):
+    def within(one, other):
+        return HOLDS if abs(one["accuracy"] - other["accuracy"]) <= max(one["std"], other["std"]) else FAILS
+
+    places = [(label, attack, sigma) for label, attack in product(BASES, ATTACKS) for sigma in sigmas_of(measured, label, attack, 512)]
+    return spread({f"{label}, {ATTACKS[attack]}, σ = {sigma:g}": [pick(measured, label, attack, M, sigma) for M in (16, 512)]
+                    for label, attack, sigma in places}, within, "the steps table3-… have five at tiers fast and paper")  # fmt: skip
+
+
+def diminishing_returns(measured, number):
+    found = {}
+    for label, attack in product(BASES, ("none", "pgd")):
+        largest = {sigma: max(draws_of(measured, label, attack, sigma)) for sigma in sigmas_of(measured, label, attack, 16) if sigma <= 0.5}
+        found[f"{label}, {ATTACKS[attack]}"] = mean_of(combine(*((weight, pick(measured, label, attack, M, sigma))
+            for weight, M in ((2, 16), (-1, 1), (-1, most)))) for sigma, most in largest.items() if most > 16)  # fmt: skip
+    return judge(found, TABLE3)
+
+
+def votes_1024(measured, number):
+    of = [pick(measured, "EPGD-diverged", "pgd", 1024, sigma) for sigma in sigmas_of(measured, "EPGD-diverged", "pgd", 1024)]
+    best = max(of, key=lambda cell: (*measured_on(cell), cell["accuracy"]), default=None)
+    return level(best, lambda low, high: FAILS if high < number else HOLDS, "the step m1024-epgd-diverged-fast or -paper")
+
+
+def high_noise_degrades(measured, number):
+    found = {}
+    for attack in ATTACKS:
+        M = max({key[5] for key in measured.at if key[:1] + key[3:4] == ("CPNI-W", attack) and key[4] > 0.5}, default=0)
+        sigmas = sigmas_of(measured, "CPNI-W", attack, M)
+        low = [pick(measured, "CPNI-W", attack, M, sigma) for sigma in sigmas if sigma <= 0.5]
+        high = [pick(measured, "CPNI-W", attack, M, sigma) for sigma in sigmas if sigma > 0.5]
+        best = max(low, key=lambda cell: cell["accuracy"], default=None)
+        found[ATTACKS[attack]] = less(best, high[0]) if high else None
+    return judge(found, "CPNI-W at σ above 0.5: the step units-cpni-w-cpu of the campaign")
+
+
+def prediction_is_best(measured, number):
+    found = {}
+    for label, attack, M in product(BASES, ATTACKS, (8, None)):
+        M = M or max(draws_of(measured, label, attack, 0), default=0)
+        best = {}
+        for rule in ("prediction", "soft", "weighted"):
+            of = [pick(measured, label, attack, M, sigma, rule) for sigma in sigmas_of(measured, label, attack, M, rule) if sigma <= 0.5]
+            best[rule] = max(of, key=lambda cell: (*measured_on(cell), cell["accuracy"]), default=None)
+        others = [cell for rule, cell in best.items() if rule != "prediction" and cell is not None]
+        found[f"{label}, {ATTACKS[attack]}, M = {M}"] = less(best["prediction"], max(others, key=lambda cell: cell["accuracy"], default=None))
+    return judge(found, GRID)
+
+
+def advantage_one_std(measured, number):
+    def about(one, other):
+        return HOLDS if 0 < one["accuracy"] - other["accuracy"] <= 2 * max(one["std"], other["std"]) else FAILS
+
+    places = [(label, attack, sigma) for label, attack in product(BASES, ATTACKED) for sigma in sigmas_of(measured, label, attack, 8)]
+    return spread({f"{label}, {ATTACKS[attack]}, σ = {sigma:g}": [pick(measured, label, attack, 8, sigma, rule) for rule in ("prediction", "soft")]
+                    for label, attack, sigma in places}, about, "the steps table3-… have five at tiers fast and paper")  # fmt: skip
+
+
+def advantage_persists(measured, number):
+    return judge(prediction_adds(measured, (2, 8, 64), ATTACKS, ("soft",)), GRID)
+
+
+def diverged_is_best(measured, number):
+    pairs = product(ATTACKED, [label for label in BASES if label != "EPGD-diverged"])
+    return judge({f"{label}, {ATTACKS[attack]}": less(pick_chosen(measured, "EPGD-diverged", attack), pick_chosen(measured, label, attack))
+                   for attack, label in pairs}, TABLE3)  # fmt: skip
+
+
+def obfuscation(measured, number):
+    found = {}
+    for label in BASES:
+        voted, once = ([of(attack) for attack in ATTACKED] for of in (lambda attack: pick_chosen(measured, label, attack),
+                                                                     lambda attack: pick(measured, label, attack, 1, 0)))  # fmt: skip
+        found[label] = combine((1, voted[0]), (-1, once[0]), (-1, voted[1]), (1, once[1]))
+    return judge(found, TABLE3)
+
+
+def one_optimum(measured, number):
+    return optima({label: [(rule, optimum_of(measured, label, "pgd", rule)) for rule in ("prediction", "soft", "weighted")]
+                    for label in BASES}, GRID)  # fmt: skip
+
+
+def one_optimum_attacks(measured, number):
+    return optima({label: [(name, optimum_of(measured, label, attack)) for attack, name in ATTACKED.items()] for label in BASES}, GRID)
+
+
+def _fall(measured, label):
+    """The cells, clean at M = 8, without input noise and with the most that the paper considers."""
+    sigmas = [sigma for sigma in sigmas_of(measured, label, "none", 8) if sigma <= 0.5]
+    return [pick(measured, label, "none", 8, sigma) if len(sigmas) > 1 else None for sigma in (0, max(sigmas, default=0))]
+
+
+def clean_falls(measured, number):
+    return judge({label: less(*_fall(measured, label)) for label in BASES if label != "Gauss"}, GRID)
+
+
+def gauss_resilient(measured, number):
+    (calm, noisy), (gauss_calm, gauss_noisy) = _fall(measured, "CPNI-W"), _fall(measured, "Gauss")
+    return judge({"loss of CPNI-W less loss of Gauss": combine((1, calm), (-1, noisy), (-1, gauss_calm), (1, gauss_noisy))}, GRID)
+
+
+def certified_radius(measured, number):
+    record = boundary(measured)
+    medians = borders.median_radius(record) if record else {}
+    if not medians:
+        return lacks(BOUNDARY)
+
+    def decide(low, high):
+        if number / COMPARABLE < low and high < number * COMPARABLE:
+            return HOLDS
+        return FAILS if high < number / COMPARABLE or low > number * COMPARABLE else OPEN
+
+    each = {label: decide(low, high) for label, (_, low, high, _) in medians.items()}
+    said = "; ".join(f"{label}: {median:.2f} ({low:.2f} to {high:.2f}, {k:,} images)" for label, (median, low, high, k) in medians.items())
+    return decided(together(list(each.values())), f"Median R / σ of images certified as what they are, {said}; at M = "
+                   f"{record['draws']['certified']} no more than {borders.largest(record):.2f} can be", borders.rise(record).values())  # fmt: skip
+
+
+def gauss_optimum(measured, number):
+    each, said, used = [], [], []
+    for attack, name in ATTACKED.items():
+        pair = [optimum_of(measured, label, attack) for label in ("Gauss", "CPNI-W")]
+        if None not in pair:
+            (_, low, high, _), (_, low_of_cpni, high_of_cpni, _) = pair
+            least, most = (one / other if other else np.inf for one, other in ((low, high_of_cpni), (high, low_of_cpni)))
+            near = 1 + (number - 1) / 2, 1 + (number - 1) * 1.5  # about 40 %: 20 to 60
+            each.append(HOLDS if near[0] <= least and most <= near[1] else FAILS if most < near[0] else PART if least > 1 else OPEN)
+            said.append(f"{name}: Gauss {place(pair[0])}, CPNI-W {place(pair[1])}")
+            used += [cell for optimum in pair for cell in optimum[3]]
+    return decided(together(each), "; ".join(said), used) if each else lacks(GRID)
+
+
+def gauss_no_better(measured, number):
+    def decide(one):
+        return FAILS if one.high < 0 else HOLDS if one.low > -SAME else OPEN
+
+    return judge({ATTACKS[attack]: less(pick_chosen(measured, "CPNI-W", attack), pick_chosen(measured, "Gauss", attack)) for attack in ATTACKS},
+                  TABLE3, decide)  # fmt: skip
+
+
+def votes_without_noise(measured, number):
+    found = {}
+    for label in BASES:
+        M = max(draws_of(measured, label, "none", 0), default=0)
+        found[label] = less(*(pick(measured, label, "none", draws, 0) for draws in (M, 1))) if M > 1 else None
+    return judge(found, TABLE3, lambda one: rises(one, at_most=number))
+
+
+def similar_but_epgd(measured, number):
+    def differs(one):
+        return HOLDS if one.low > 0 or one.high < 0 else FAILS if agrees(one) == HOLDS else OPEN
+
+    return judge(_against_cpni(measured, ATTACKS), GRID, dict(Clean=agrees, PGD=agrees, EPGD=differs))
+
+
+def strength_spread(measured, number):
+    frame = select(one_recipe(measured.frame), label="CPNI-W", rule="prediction", M=8, attack="pgd")
+    ours = cells(frame[(frame["n"] >= LEAST) & frame["source"].isna()])
+    by = {f"σ = {cell['sigma']:g}, ε = {cell['epsilon']:g}": [cell] for _, cell in ours.iterrows()}
+    by = {name: of for name, of in by.items() if of[0]["runs"] >= SEEDS}
+    return spread(by, lambda cell: HOLDS if 100 * cell["std"] < LINE else FAILS, "the steps figure4-… of the campaign, with seeds")
