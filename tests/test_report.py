@@ -109,9 +109,23 @@ def test_two_runs_have_a_std_and_one_has_none(folder):
     evaluate(folder, "CPNI-W", "pgd", 420, training_seed=1)
     table = tables.table(1, folder)
     row = line(table, Method="CPNI-W", Attack="PGD")
-    assert row["Ours, %"] == "41.00 ± 1.41" and row["Runs"] == "2 (0/0, 1/0)" and len(row["Records"]) == 2
+    assert row["Ours, %"] == "41.00 ± 1.41" and row["Runs"] == "2 (0–1 / 0)" and len(row["Records"]) == 2
     assert "±" not in line(table, Method="CPNI-W", Attack="Clean")["Ours, %"]
     assert "One run has no std" in table.caption
+
+
+@pytest.mark.parametrize("pairs, short", [
+    (["0/0"], "0/0"), (["0/0", "0/1", "0/2"], "0 / 0–2"), ([f"{a}/{b}" for a in range(3) for b in range(12)], "0–2 / 0–11"),
+    (["0/0", "0/2"], "0 / 0, 2"), (["0/0", "0/1", "1/0"], "0/0, 0/1, 1/0"), (["?/0", "?/1"], "? / 0–1"),
+])  # fmt: skip
+def test_seeds_are_named_in_short(pairs, short):
+    assert tables._seeds(tuple(pairs)) == short
+
+
+def test_many_records_fold(folder):
+    few, many = (style.links(tuple(f"{i:016x}" for i in range(k))) for k in (4, 5))
+    assert few.count("<a ") == 4 and "details" not in few
+    assert many.count("<a ") == 5 and many.startswith("<details><summary>5 records</summary>")
 
 
 def test_best_tier_wins_then_most_images_and_tiers_are_not_averaged(folder):
