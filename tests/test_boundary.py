@@ -37,13 +37,13 @@ def test_changes_along_a_line_are_counted(monkeypatch):
     monkeypatch.setattr(boundary, "attacked", lambda model, x, y: x + boundary.EPSILON)
     monkeypatch.setitem(boundary.DRAWS, "lines", 2)
     found = boundary.lines(Told(steps), Told(half), x, torch.zeros(2, dtype=torch.long), (0,))
-    changes, changed = found["attack", "without noise"]
+    changes, changed = found["attack", 0]
     assert changes == 8 and list(changed[:5]) == [0, 0, 1, 1, 0]
-    for classifier in ("one draw", "vote"):
-        changes, changed = found["attack", classifier]
+    for M in (1, 2):
+        changes, changed = found["attack", M]
         assert changes == 1 and list(changed) == [0] * 7 + [1] * 10
-    assert found["random", "vote"][0] == 0  # as many pixels brighter as darker
-    assert {name for name, _ in found} == set(boundary.DIRECTIONS) and {name for _, name in found} == set(boundary.CLASSIFIERS)
+    assert found["random", 2][0] == 0  # as many pixels brighter as darker
+    assert set(found) == {(direction, M) for direction in borders.DIRECTIONS for M in (0, 1, 2)}
 
 
 def test_places_of_one_image_share_their_noise():
@@ -156,11 +156,11 @@ def test_the_page_shows_what_was_measured(measured):
     lines, competing, certified = borders.lines(measured), borders.competing(measured), borders.certified(measured)
     assert (len(lines.panels), len(competing.panels), len(certified.panels)) == (4, 2, 1)
     rows = lines.numbers.frame
-    assert len(rows) == 12 and (rows.loc[rows["Classifier"].str.startswith("vote"), "less vote"] == "").all()
+    assert len(rows) == 12 and (rows.loc[rows["Classifier"] == "vote of 2", "less vote of 2"] == "").all()
     one = record["networks"][0]
-    changes = {(of["direction"], of["classifier"]): of["changes"] for of in one["lines"]}
+    changes = {(of["direction"], of["M"]): of["changes"] for of in one["lines"]}
     fewer = borders.fewer_changes(record)["CPNI-W, towards the attack, one draw less vote"]
-    assert fewer.points == pytest.approx(100 * np.mean(np.subtract(changes["attack", "one draw"], changes["attack", "vote"])))
+    assert fewer.points == pytest.approx(100 * np.mean(np.subtract(changes["attack", 1], changes["attack", 2])))
     assert "Tier smoke" in lines.caption and "n = 20" in lines.caption
     assert certified.numbers.frame["certified right at R > 0, %"][0] == f"{100 * np.mean(np.array(one['certified']) > 0):.1f}"
 
@@ -183,10 +183,10 @@ def test_marks_stand_on_the_image_and_on_the_attacked_one():
 
 
 def record(folder, n=1000, changes=(1.0, 0.9, 0.7), rose=0.05, radius=0.5):
-    """One network of which all batches say nearly the same; changes: of CLASSIFIERS."""
+    """One network of which all batches say nearly the same; changes: without noise, of one draw, of the vote."""
     wiggle = 0.001 * np.arange(10)
-    lines = [dict(direction=direction, classifier=classifier, changes=(of + wiggle).tolist(), changed=[0, 1])
-             for direction in boundary.DIRECTIONS for classifier, of in zip(boundary.CLASSIFIERS, changes)]  # fmt: skip
+    lines = [dict(direction=direction, M=M, changes=(of + wiggle).tolist(), changed=[0, 1])
+             for direction in borders.DIRECTIONS for M, of in zip((0, 1, boundary.DRAWS["lines"]), changes)]  # fmt: skip
     one = dict(checkpoint="cpni-w-cpu-0", digest="a" * 16, label="CPNI-W", tier="cpu", sigma=0.24, n=n, lines=lines, labels=[], slices=[],
                competing=dict(n=500, before=[0.1], after=[0.2], rose=(rose + wiggle / 100).tolist()),
                certified=(radius * np.linspace(0.9, 1.1, 400)).tolist() + [0.0, -0.3])  # fmt: skip

@@ -18,7 +18,7 @@ from siam.theory_figures import BLUE, COLOURS, GREEN, PINK, VERMILLION, drawing
 
 FIELDS = ("networks", "places", "draws", "epsilon", "reach", "alpha")
 RECORD = "boundary/cpu.json"  # in data/results
-LOOK = {"without noise": (INK, ":"), "one draw": (VERMILLION, "--"), "vote": (BLUE, "-")}
+LOOK = {"without noise": (INK, ":"), "one draw": (VERMILLION, "--"), "vote": (BLUE, "-")}  # how the three readings are drawn
 DIRECTIONS = {"attack": "towards the attack", "random": "a random way"}
 OTHERS = (VERMILLION, GREEN, PINK, "#E69F00", "#999999")  # classes but the image's own, by how much of a map they take
 
@@ -47,14 +47,19 @@ def _difference(means, one):
 
 def fewer_changes(record):
     """Changes of class along 100 lines that the vote has fewer than the network without noise, and than one draw."""
-    found = {}
+    found, most = {}, record["draws"]["lines"]
     for one in record["networks"]:
-        changes = {(of["direction"], of["classifier"]): 100 * np.array(of["changes"]) for of in one["lines"]}
-        for direction in DIRECTIONS:
-            for other in ("without noise", "one draw"):
-                fewer = changes[direction, other] - changes[direction, "vote"]
-                found[f"{one['label']}, {DIRECTIONS[direction]}, {other} less vote"] = _difference(fewer, one)
+        changes = {(of["direction"], of["M"]): 100 * np.array(of["changes"]) for of in one["lines"]}
+        for direction, words in DIRECTIONS.items():
+            for other in (0, 1):
+                fewer = changes[direction, other] - changes[direction, most]
+                found[f"{one['label']}, {words}, {reading(other)} less vote"] = _difference(fewer, one)
     return found
+
+
+def reading(M):
+    """What M is called, in words: 0 is the network without noise."""
+    return {0: "without noise", 1: "one draw"}.get(M, f"vote of {M}")
 
 
 def rise(record):
@@ -122,34 +127,35 @@ def _coloured(said, own, reach):
 
 def lines(folder=RESULTS):
     """Figure: the share of images whose class is still that of the image itself, against the way gone, a panel for each
-    network and direction; its numbers have how often the class changes."""
+    network and direction; its numbers have how often the class changes, for each M."""
     title, record = "How far the class stays the same", read(folder)
     if record is None:
         return _missing(title)
-    panels, rows, fewer = [], [], fewer_changes(record)
+    panels, rows, fewer, places = [], [], fewer_changes(record), record["places"]
+    drawn = dict(zip((0, 1, record["draws"]["lines"]), LOOK.values()))
     for one in record["networks"]:
         for direction, words in DIRECTIONS.items():
-            of = {line["classifier"]: line for line in one["lines"] if line["direction"] == direction}
+            of = {line["M"]: line for line in one["lines"] if line["direction"] == direction}
+            unchanged = {M: 100 * (1 - np.array(line["changed"])) for M, line in of.items()}
 
-            def draw(axes, of=of):
-                for name, (colour, dashes) in LOOK.items():
-                    axes.plot(record["places"], 100 * (1 - np.array(of[name]["changed"])), dashes, color=colour)
+            def draw(axes, unchanged=unchanged):
+                for M, (colour, dashes) in drawn.items():
+                    axes.plot(places, unchanged[M], dashes, color=colour)
                 axes.set(ylim=(0, 103))
 
-            said = "; ".join(f"{name}: {100 * (1 - line['changed'][len(record['places']) // 4]):.0f} % after ε, "
-                             f"{100 * (1 - line['changed'][-1]):.0f} % at the end" for name, line in of.items())  # fmt: skip
+            near = int(np.argmin(np.abs(np.array(places) - 1)))
+            said = "; ".join(f"{reading(M)}: {unchanged[M][near]:.0f} % after ε, {unchanged[M][-1]:.0f} % at the end" for M in drawn)
             panels.append(drawing(draw, one["label"], f"{words}, in ε", "class unchanged, %", said, f"lines {one['label']} {direction}"))
-            for name, line in of.items():
-                changes = 100 * np.array(line["changes"])
-                less = fewer.get(f"{one['label']}, {words}, {name} less vote")
-                rows.append({"Network": f"{one['label']}, σ = {one['sigma']:g}", "Direction": words,
-                             "Classifier": name + (f", M = {record['draws']['lines']}" if name == "vote" else ""),
-                             "class unchanged after ε, %": f"{100 * (1 - line['changed'][len(record['places']) // 4]):.1f}",
-                             "changes of class in 100 lines": f"{changes.mean():.1f}", "less vote": "" if less is None else str(less),
-                             "Records": (RECORD,)})  # fmt: skip
-    caption = (f"{title}: along lines of {record['places'][-1]:g} ε, towards what PGD-7 adds, and in a random direction that is as long in"
+            for M, line in of.items():
+                less = fewer.get(f"{one['label']}, {words}, {reading(M)} less vote")
+                rows.append({"Rows": "lines from test images", "Network": f"{one['label']}, σ = {one['sigma']:g}", "Direction": words,
+                             "Classifier": reading(M), "class unchanged after ε, %": f"{unchanged[M][near]:.1f}",
+                             "changes of class in 100 lines": f"{100 * np.mean(line['changes']):.1f}",
+                             f"less vote of {record['draws']['lines']}": "" if less is None else str(less), "Records": (RECORD,)})  # fmt: skip
+    caption = (f"{title}: along lines of {places[-1]:g} ε, towards what PGD-7 adds, and in a random direction that is as long in"
                f" every pixel. {_about(record)}")  # fmt: skip
-    legend = {name: ("currentColor" if colour == INK else colour, dashes) for name, (colour, dashes) in LOOK.items()}
+    legend = {f"vote of {record['draws']['lines']}" if name == "vote" else name: ("currentColor" if colour == INK else colour, dashes)
+              for name, (colour, dashes) in LOOK.items()}
     return Figure(panels, legend, caption, Table(pd.DataFrame(rows), "Changes of class along lines (± half a 95 % interval over batches)", 2))
 
 

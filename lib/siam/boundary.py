@@ -2,10 +2,10 @@
 
     python -m siam.boundary
 
-Each base model is measured behind the input noise that the paper gives it, on test images:
+Base models behind the input noise that the paper gives them, and a network that was never attacked, on test images:
 
 - lines: from an image x along d, x + t d within the range of pixels; d is what PGD-7 adds to x, or a random sign of ε in every
-  pixel. Which class do three classifiers see along it: the network without noise, one draw of its noise, the vote of M?
+  pixel. Which class do the classifiers see along it: the network without noise, one draw of its noise, the vote of 2, 4, … M?
 - competing: the mean softmax of the strongest wrong class over M passes, before an attack that fails and after it.
 - certified: R = σ Φ⁻¹(p), the L2 radius in normalised units within which the vote cannot change (Cohen et al., 2019). p is the
   lower Clopper–Pearson limit at 99.9 % of the share of passes that name the class; other passes have chosen the class.
@@ -33,9 +33,7 @@ from siam.smoothing import RULES, tally, vote
 from siam.training import autocast, describe
 
 RECORD = RESULTS / "boundary" / "cpu.json"
-NETWORKS = {"cpni-w-cpu-0": 0.24, "gauss-cpu-0": 0.37, "epgd-diverged-cpu-0": 0.18, "epgd-converged-cpu-0": 0.22}  # σ
-CLASSIFIERS = ("without noise", "one draw", "vote")
-DIRECTIONS = ("attack", "random")
+NETWORKS = {"cpni-w-cpu-0": 0.24, "gauss-cpu-0": 0.37, "epgd-diverged-cpu-0": 0.18, "plain-cpu-0": 0.24}  # σ
 EPSILON, STEPS = 8 / 255, 7
 PLACES = np.linspace(0, 4, 17)  # t along a line
 DRAWS = dict(lines=32, competing=64, chosen=64, certified=512, slices=32)  # M; `chosen` are the first of `certified`
@@ -72,26 +70,27 @@ def attacked(model, x, y):
 
 
 def classes_along(still, model, x, d, key):
-    """The class at each place x + t d, int [classifiers, places, N]; every place sees the same draws of the noise."""
-    said = []
+    """{M: the class at each place x + t d, int [places, N]}, M = 0 without noise; every place sees the same draws."""
+    said = {}
     for t in PLACES:
         at = (x + float(t) * d).clamp(0, 1)
         votes = tally(model, at, DRAWS["lines"], key)
         with torch.no_grad():
-            said.append(torch.stack([still(at).argmax(1), voted(votes, 1), voted(votes, DRAWS["lines"])]))
-    return torch.stack(said, 1).numpy()
+            said.setdefault(0, []).append(still(at).argmax(1))
+        for M in votes.draws:
+            said.setdefault(M, []).append(voted(votes, M))
+    return {M: torch.stack(of).numpy() for M, of in said.items()}
 
 
 def lines(still, model, x, y, key):
-    """Of a batch and each direction and classifier: changes of class along the line, and the share of images whose class is,
-    at each place, no longer that of x."""
+    """Of a batch {(direction, M): (mean changes of class along the line, and at each place the share of images whose class is
+    not that of x)}."""
     with seeded(*key, "lines"):
         directions = dict(attack=attacked(model, x, y) - x, random=EPSILON * torch.randn_like(x).sign())
     found = {}
     for direction, d in directions.items():
-        for classifier, said in zip(CLASSIFIERS, classes_along(still, model, x, d, (*key, "line"))):
-            changed = (said != said[0]).mean(1)
-            found[direction, classifier] = float((said[1:] != said[:-1]).sum(0).mean()), changed
+        for M, said in classes_along(still, model, x, d, (*key, "line")).items():
+            found[direction, M] = float((said[1:] != said[:-1]).sum(0).mean()), (said != said[0]).mean(1)
     return found
 
 
@@ -119,8 +118,8 @@ def certified(model, x, y, key):
 
 
 def sliced(still, model, x, y, key):
-    """The class on a plane through one image x [1, 3, 32, 32], int [classifiers, SIDE, SIDE]: to the right along what PGD adds,
-    upwards along random signs of ε, made orthogonal to it and as long."""
+    """The class on a plane through one image x [1, 3, 32, 32], int [3, SIDE, SIDE]: without noise, with one draw of it, by the
+    vote. To the right along what PGD adds, upwards along random signs of ε, made orthogonal to it and as long."""
     with seeded(*key, "slice"):
         u = attacked(model, x, y) - x
         v = EPSILON * torch.randn_like(x).sign()
@@ -134,7 +133,7 @@ def sliced(still, model, x, y, key):
     model.input_noise = noise
     with torch.no_grad():
         said = torch.stack([still(places).argmax(1), voted(votes, 1), voted(votes, DRAWS["slices"])])
-    return said.reshape(len(CLASSIFIERS), SIDE, SIDE).numpy()
+    return said.reshape(3, SIDE, SIDE).numpy()
 
 
 def of_network(path, sigma, x, y):
@@ -153,8 +152,8 @@ def of_network(path, sigma, x, y):
         print(f"{path.stem}: batch {batch + 1} of {len(x.split(BATCH))}", flush=True)
     with autocast("cpu", PRECISION):
         slices = [sliced(still, model, pixels(x[k : k + 1]), y[k : k + 1], (SEED, "boundary", k)) for k in range(min(SHOWN, len(x)))]
-    lines_of = [dict(direction=direction, classifier=classifier, changes=[round(changes, 4) for changes, _ in of],
-                     changed=np.mean([changed for _, changed in of], 0).round(4).tolist()) for (direction, classifier), of in along.items()]
+    lines_of = [dict(direction=direction, M=M, changes=[round(changes, 4) for changes, _ in of],
+                     changed=np.mean([changed for _, changed in of], 0).round(4).tolist()) for (direction, M), of in along.items()]
     all_before = np.concatenate(before, 1)
     return dict(
         lines=lines_of,
