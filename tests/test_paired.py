@@ -121,6 +121,9 @@ def test_a_mean_over_noise_levels_is_as_sure_as_its_images_make_it(tmp_path):
     alike = paired.mean_of(each[:1] * 3)
     assert alike.half == pytest.approx(each[0].half)
     assert paired.mean_of([None]) is None
+    counted = [paired.Difference(points, 1.0, np.inf, "cpu", N, 1, ()) for points in (1.0, 2.0)]
+    assert paired.mean_of([*each, *counted]).points == pytest.approx(mean.points)
+    assert (paired.mean_of(counted).points, paired.mean_of(counted).error) == (1.5, 1.0)
 
 
 def test_of_many_comparisons_all_keep_their_level():

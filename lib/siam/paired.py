@@ -79,13 +79,15 @@ def less(one, other):
 def mean_of(differences):
     """The mean of Differences, of those of the best tier and its number of images; None without any.
 
-    Those that share images and networks are averaged image by image. Else the mean's ± is the mean of theirs, no narrower.
+    Those that were taken image by image are averaged so, and the others left out. Where there are only others, the mean's ± is
+    the mean of theirs, no narrower.
     """
     found = [one for one in differences if one is not None]
     if not found:
         return None
     best = max((runs.TIERS.index(one.tier), one.n) for one in found)
     found = [one for one in found if (runs.TIERS.index(one.tier), one.n) == best]
+    found = [one for one in found if one.each is not None] or found
     about = dict(tier=found[0].tier, n=found[0].n, runs=min(one.runs for one in found),
                  ids=tuple(sorted({id for one in found for id in one.ids})))  # fmt: skip
     if any(one.each is None for one in found):
