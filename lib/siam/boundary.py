@@ -33,7 +33,7 @@ from siam.smoothing import RULES, tally, vote
 from siam.training import autocast, describe
 
 RECORD = RESULTS / "boundary" / "cpu.json"
-NETWORKS = {"cpni-w-cpu-0": 0.24, "gauss-cpu-0": 0.37, "epgd-diverged-cpu-0": 0.18, "plain-cpu-0": 0.24}  # σ
+NETWORKS = {"cpni-w-cpu-0": 0.24, "gauss-cpu-0": 0.37, "plain-cpu-0": 0.24, "epgd-diverged-cpu-0": 0.18}  # σ
 EPSILON, STEPS = 8 / 255, 7
 PLACES = np.linspace(0, 4, 17)  # t along a line
 DRAWS = dict(lines=32, competing=64, chosen=64, certified=512, slices=32)  # M; `chosen` are the first of `certified`
