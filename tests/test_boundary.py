@@ -182,12 +182,17 @@ def test_marks_stand_on_the_image_and_on_the_attacked_one():
     assert white[49, 49] and white[49, 49 + 16 * 3 // 3] and not white[0].any() and pictures.shape == (3, 99, 99, 3)
 
 
-def record(folder, n=1000, changes=(1.0, 0.9, 0.7), rose=0.05, radius=0.5):
+def test_the_plain_network_is_told_from_its_other_training(tmp_path):
+    record(tmp_path, label="plain")
+    assert borders.read(tmp_path)["networks"][0]["label"] == "plain, normal training"
+
+
+def record(folder, n=1000, label="CPNI-W", changes=(1.0, 0.9, 0.7), rose=0.05, radius=0.5):
     """One network of which all batches say nearly the same; changes: without noise, of one draw, of the vote."""
     wiggle = 0.001 * np.arange(10)
     lines = [dict(direction=direction, M=M, changes=(of + wiggle).tolist(), changed=[0, 1])
              for direction in borders.DIRECTIONS for M, of in zip((0, 1, boundary.DRAWS["lines"]), changes)]  # fmt: skip
-    one = dict(checkpoint="cpni-w-cpu-0", digest="a" * 16, label="CPNI-W", tier="cpu", sigma=0.24, n=n, lines=lines, labels=[], slices=[],
+    one = dict(checkpoint="cpni-w-cpu-0", digest="a" * 16, label=label, tier="cpu", sigma=0.24, n=n, lines=lines, labels=[], slices=[],
                competing=dict(n=500, before=[0.1], after=[0.2], rose=(rose + wiggle / 100).tolist()),
                certified=(radius * np.linspace(0.9, 1.1, 400)).tolist() + [0.0, -0.3])  # fmt: skip
     runs.write_json(folder / "boundary" / "cpu.json", dict(kind="boundary", networks=[one]) | boundary.SETTINGS)

@@ -19,6 +19,7 @@ from siam.theory_figures import BLUE, COLOURS, GREEN, PINK, VERMILLION, drawing
 FIELDS = ("networks", "places", "draws", "epsilon", "reach", "alpha")
 RECORD = "boundary/cpu.json"  # in data/results
 LOOK = {"without noise": (INK, ":"), "one draw": (VERMILLION, "--"), "vote": (BLUE, "-")}  # how the three readings are drawn
+NAMES = {"plain": "plain, normal training"}  # there is another plain network, trained on attacked images
 DIRECTIONS = {"attack": "towards the attack", "random": "a random way"}
 OTHERS = (VERMILLION, GREEN, PINK, "#E69F00", "#999999")  # classes but the image's own, by how much of a map they take
 
@@ -26,7 +27,11 @@ OTHERS = (VERMILLION, GREEN, PINK, "#E69F00", "#999999")  # classes but the imag
 def read(folder=RESULTS):
     """The record of `siam.boundary`, a dict, or None. Raises ValueError, one line, for a file that is none."""
     path = Path(folder) / RECORD
-    return read_other(path, "boundary", FIELDS) if path.exists() else None
+    if not path.exists():
+        return None
+    record = read_other(path, "boundary", FIELDS)
+    named = [{**one, "label": NAMES.get(one["label"], one["label"])} for one in record["networks"]]
+    return {**record, "networks": named}
 
 
 def _missing(title):
