@@ -107,7 +107,7 @@ def maps(folder=RESULTS, label="CPNI-W"):
     columns = {("image", ""): pictures} | {(name, "" if name != "vote" else f"M = {record['draws']['slices']}"): np.stack(of)
                                            for name, of in zip(LOOK, zip(*drawn))}  # fmt: skip
     caption = (f"{title}: {label}, σ = {one['sigma']:g}, the first {len(drawn)} test images, not picked. A map's centre is the image; to the"
-               f" right, as far as the dot, what PGD-7 of ε = {record['epsilon']:g}/255 adds to it, and up to {reach:g} times that;"
+               f" right, as far as the small cross, what PGD-7 of ε = {record['epsilon']:g}/255 adds to it, and up to {reach:g} times that;"
                f" upwards a random direction of the same length. Blue: the image's own class; each other colour: another class, by how"
                f" much of the row it takes. Each pass is one draw all over a map. Tier {one['tier']}.")  # fmt: skip
     return Grid(caption, [CLASSES[label] for label in one["labels"]], columns, width=7)

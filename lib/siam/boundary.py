@@ -2,7 +2,7 @@
 
     python -m siam.boundary
 
-Base models behind the input noise that the paper gives them, and a network that was never attacked, on test images:
+Two base models behind the input noise that the paper gives them, and a network that was never attacked, on test images:
 
 - lines: from an image x along d, x + t d within the range of pixels; d is what PGD-7 adds to x, or a random sign of ε in every
   pixel. Which class do the classifiers see along it: the network without noise, one draw of its noise, the vote of 2, 4, … M?
@@ -33,7 +33,7 @@ from siam.smoothing import RULES, tally, vote
 from siam.training import autocast, describe
 
 RECORD = RESULTS / "boundary" / "cpu.json"
-NETWORKS = {"cpni-w-cpu-0": 0.24, "gauss-cpu-0": 0.37, "plain-cpu-0": 0.24, "epgd-diverged-cpu-0": 0.18}  # σ
+NETWORKS = {"cpni-w-cpu-0": 0.24, "gauss-cpu-0": 0.37, "plain-cpu-0": 0.24}  # σ
 EPSILON, STEPS = 8 / 255, 7
 PLACES = np.linspace(0, 4, 17)  # t along a line
 DRAWS = dict(lines=32, competing=64, chosen=64, certified=512, slices=32)  # M; `chosen` are the first of `certified`
