@@ -1,8 +1,12 @@
 """Experiments that change one thing: the right records side by side, and nothing where there are none."""
 
+import re
+
+import numpy as np
 import pytest
 
 from siam import findings, runs, style
+from test_paired import keep
 from test_report import digest, evaluate, train
 
 
@@ -48,3 +52,23 @@ def test_twins_differ_in_precision_alone(tmp_path):
     evaluate(tmp_path, "CPNI-W", "pgd", 405, draws=1, precision="bf16")
     evaluate(tmp_path, "CPNI-W", "pgd", 500, draws=1, precision="bf16", seed=1)
     assert findings.twins(tmp_path) == "- CPNI-W, PGD, σ = 0, M = 1: fp32 40.0 %, bf16 40.5 % (n = 1,000)."
+
+
+@pytest.mark.parametrize("shared, within", [(0.0, (2, 9)), (0.6, (2, 9))])
+def test_the_interval_of_a_difference_is_held_against_a_known_zero(tmp_path, shared, within):
+    """Seeds that differ by luck alone, that of each image and that of a batch; and without seeds there is nothing to say."""
+    assert findings.calibration(tmp_path) == "Not yet measured."
+    train(tmp_path, "CPNI-W")
+    draw = np.random.default_rng(3)
+    skill = draw.normal(size=1000)
+    for seed in range(30):
+        lucky = shared * np.repeat(draw.normal(size=10), 100) + 0.5 * draw.normal(size=1000)
+        keep(tmp_path, "CPNI-W", "none", skill + lucky > 0, seed=seed)
+    said = findings.calibration(tmp_path)
+    assert re.fullmatch(r"- Clean: zero lies outside the ± in [\d.]+ % of 435 pairs of seeds\.", said)
+    assert within[0] < float(re.search(r"in ([\d.]+) %", said)[1]) < within[1]
+
+
+def test_the_committed_records_are_as_sure_as_they_say():
+    shares = [float(share) for share in re.findall(r"in ([\d.]+) % of", findings.calibration())]
+    assert len(shares) == 2 and all(1 < share < 10 for share in shares)

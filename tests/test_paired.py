@@ -142,9 +142,8 @@ def test_the_interval_covers_what_it_should_where_batches_share_their_draws():
         sides = [skill + moved[k] + 0.3 * draw.normal(size=N) for k in (0, 1)]
         cut = np.sqrt(1 + 0.16 + 0.09) * 0.0752698  # the normal quantile of 0.53
         each = 100.0 * ((sides[0] > -cut).astype(int) - (sides[1] > 0).astype(int))
-        about = dict(tier="cpu", n=N, runs=1, ids=())
-        found = paired._paired(each, BATCH, (0.0, np.inf), **about)
+        found = paired.by_image(each, BATCH)
         hit += found.low <= true <= found.high
-        found = paired._paired(each, 1, (0.0, np.inf), **about)  # as if every image had draws of its own
+        found = paired.by_image(each, 1)  # as if every image had draws of its own
         blind += found.low <= true <= found.high
     assert hit / trials > 0.93 and blind / trials < 0.75

@@ -4,10 +4,13 @@ Each function returns what a page shows, and says "not yet measured" where the r
 """
 
 import json
+from itertools import combinations
 
+import numpy as np
 import pandas as pd
 
 from siam import runs
+from siam.paired import by_image
 from siam.paths import RESULTS
 from siam.report import (ATTACKS, BASES, as_in_paper, cells, cells_of, chosen, evaluations, find, interval, made_on,
                          one_tier, select, signed, warning)
@@ -100,3 +103,20 @@ def units(folder=RESULTS):
         said = ", ".join(f"{name} {NOT_YET if cell is None else interval(cell)}" for name, cell in found.items())
         lines.append(f"- {text}: {said}.")
     return "\n".join(lines)
+
+
+def calibration(folder=RESULTS):
+    """How often the ± of a difference misses what is known to be zero, a Markdown list: that between two evaluation seeds of one
+    network, one pass, all else equal."""
+    frame = select(as_in_paper(evaluations(folder)), rule="prediction", M=1)
+    frame = frame[frame["right"].notna() & frame["source"].isna() & (frame["split"] == "test")]
+    same = ["digest", "attack", "sigma", "epsilon", "n", "batch_size", "precision"]
+    missed = {}
+    for (_, attack, *_), of in frame.drop_duplicates([*same, "seed"]).groupby(same):
+        right = [np.unpackbits(np.frombuffer(bits, np.uint8), count=n) for bits, n in zip(of["right"], of["n"])]
+        for one, other in combinations(right, 2):
+            found = by_image(100.0 * one - 100.0 * other, of["batch_size"].iloc[0])
+            missed.setdefault(attack, []).append(abs(found.points) > found.half)
+    lines = [f"- {ATTACKS[attack]}: zero lies outside the ± in {100 * np.mean(of):.1f} % of {len(of):,} pairs of seeds."
+             for attack, of in sorted(missed.items(), key=lambda item: list(ATTACKS).index(item[0])) if len(of) >= 20]  # fmt: skip
+    return "\n".join(lines) or f"{NOT_YET.capitalize()}."

@@ -31,10 +31,10 @@ class Difference:
     points: float
     error: float
     freedom: float
-    tier: str
-    n: int
-    runs: int
-    ids: tuple
+    tier: str = ""
+    n: int = 0
+    runs: int = 0
+    ids: tuple = ()
     each: np.ndarray | None = field(default=None, repr=False, compare=False)
     batch: int = 0
     luck: tuple = (0.0, np.inf)
@@ -66,7 +66,7 @@ def combine(*terms):
     about = dict(tier=cells[0]["tier"], n=cells[0]["n"], runs=min(cell["runs"] for cell in cells), ids=ids_of(cells))
     if (images := _by_image(terms)) is not None:
         each, luck = images
-        return _paired(each, max(cell["batch_size"] for cell in cells), luck, **about)
+        return by_image(each, max(cell["batch_size"] for cell in cells), luck, **about)
     error = np.sqrt(sum((weight * _error(cell)) ** 2 for weight, cell in terms))
     return Difference(100 * sum(weight * cell["accuracy"] for weight, cell in terms), error, np.inf, **about)
 
@@ -94,7 +94,7 @@ def mean_of(differences):
         return Difference(*(np.mean([getattr(one, name) for one in found]) for name in ("points", "error")),
                           min(one.freedom for one in found), **about)  # fmt: skip
     luck = np.mean([np.sqrt(one.luck[0]) for one in found]) ** 2, min(one.luck[1] for one in found)
-    return _paired(np.mean([one.each for one in found], 0), max(one.batch for one in found), luck, **about)
+    return by_image(np.mean([one.each for one in found], 0), max(one.batch for one in found), luck, **about)
 
 
 def shares(one, other, **about):
@@ -102,9 +102,21 @@ def shares(one, other, **about):
     return Difference(100 * (one["share"] - other["share"]), np.hypot(_error(one), _error(other)), np.inf, **about)
 
 
+def by_image(each, batch, luck=(0.0, np.inf), **about):
+    """The Difference whose value for each image is given, in points [n]; `batch` images share their draws."""
+    batches = np.arange(len(each)) // batch
+    k = batches[-1] + 1
+    sums = np.bincount(batches, each - each.mean())
+    parts = [(k / (k - 1) * np.sum(sums**2) / len(each) ** 2, k - 1), luck]
+    variance = sum(part for part, _ in parts)
+    # Welch and Satterthwaite: the degrees of freedom of a sum of variances that are known to different degrees
+    freedom = variance**2 / sum(part**2 / degrees for part, degrees in parts) if variance else np.inf
+    return Difference(each.mean(), np.sqrt(variance), freedom, each=each, batch=batch, luck=luck, **about)
+
+
 def over_batches(means, **about):
     """The Difference whose value in each batch is given, in points: batches are the sample."""
-    return _paired(np.asarray(means, float), 1, (0.0, np.inf), **about)
+    return by_image(np.asarray(means, float), 1, **about)
 
 
 def ids_of(cells):
@@ -114,17 +126,6 @@ def ids_of(cells):
 def _error(cell):
     """The standard error, in points, that half a 95 % interval amounts to."""
     return 100 * (cell["high"] - cell["low"]) / 2 / norm.ppf(0.975)
-
-
-def _paired(each, batch, luck, **about):
-    batches = np.arange(len(each)) // batch
-    k = batches[-1] + 1
-    sums = np.bincount(batches, each - each.mean())
-    parts = [(k / (k - 1) * np.sum(sums**2) / len(each) ** 2, k - 1), luck]
-    variance = sum(part for part, _ in parts)
-    # Welch and Satterthwaite: the degrees of freedom of a sum of variances that are known to different degrees
-    freedom = variance**2 / sum(part**2 / degrees for part, degrees in parts) if variance else np.inf
-    return Difference(each.mean(), np.sqrt(variance), freedom, each=each, batch=batch, luck=luck, **about)
 
 
 def _by_image(terms):
