@@ -90,13 +90,14 @@ def evaluations(folder=RESULTS):
     return frame.fillna({"variant": "unknown", "method": "unknown", "training_id": "", "recipe": ""})
 
 
-def cells(frame):
+def cells(frame, among=None):
     """One row per cell: of its evaluations those of the best tier, then of most images, then those that say which images
     were right, then of the precision most of its network's have, averaged over runs.
 
-    frame: rows of `evaluations`. Columns: CELL, tier, n, precision, batch_size, accuracy (mean), std (over runs, NaN for
-    one), runs, low, high, ids, seeds; right and networks (the digest), of each run; luck (`luck`, or None). Runs share
-    their images, so the interval is the mean of theirs: more runs do not narrow it.
+    frame: rows of `evaluations`; among: those that the luck of training is read off, frame unless given. Columns: CELL, tier,
+    n, precision, batch_size, accuracy (mean), std (over runs, NaN for one), runs, low, high, ids, seeds; right and networks
+    (the digest), of each run; luck (`luck`, or None). Runs share their images, so the interval is the mean of theirs: more
+    runs do not narrow it.
     """
     seeds = ["?" if pd.isna(trained) else f"{trained:g}" for trained in frame["training_seed"]]
     seeds = [f"{trained}/{seed}" for trained, seed in zip(seeds, frame["seed"])]
@@ -116,7 +117,7 @@ def cells(frame):
         ids=("id", lambda ids: tuple(sorted(ids))), seeds=("seeds", lambda seeds: tuple(sorted(seeds))),
         right=("right", tuple), networks=("digest", tuple),
     ).reset_index()
-    lucks = luck(frame)
+    lucks = luck(frame if among is None else among)
     return found.assign(luck=[lucks.get((cell.tier, "none" if cell.attack == "none" else "pgd")) for cell in found.itertuples()])
 
 

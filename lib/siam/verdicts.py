@@ -58,7 +58,7 @@ def read(folder=RESULTS):
                         & (everything["rule"] == "prediction") & np.isclose(4 * everything["step_size"], 8)
                         & (everything["epsilon"] == 8) & (everything["split"] == "test")]  # fmt: skip
     others = {(cell["label"], steps, samples, round(cell["sigma"], 6), cell["M"]): cell
-              for (steps, samples), of in longer.groupby(["steps", "samples"]) for _, cell in cells(of).iterrows()}
+              for (steps, samples), of in longer.groupby(["steps", "samples"]) for _, cell in cells(of, frame).iterrows()}
     heldout, frame = cells(frame[held]), as_in_paper(everything)
     return Measured(Path(folder), at, others, heldout, frame[frame["split"] == "test"])
 
