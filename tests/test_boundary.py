@@ -114,7 +114,7 @@ def test_the_certified_radius_is_cohens(share, label, wanted):
 
 def test_without_noise_is_without_noise():
     path = boundary.CHECKPOINTS / "cpni-w-cpu-0.safetensors"
-    x, model = torch.rand(2, 3, 32, 32), boundary.without_noise(path)
+    x, model = torch.rand(2, 3, 32, 32), boundary.without_noise(models.load(path, 0.0))
     with torch.no_grad():
         assert torch.equal(model(x), model(x))
         plain = models.load(path, 0.0).eval()

@@ -21,6 +21,11 @@ def pack(right):
     return base64.b64encode(zlib.compress(np.packbits(changes, axis=1).tobytes(), 9)).decode()
 
 
+def row(packed, n):
+    """The bits [n] of one row, eight a byte."""
+    return np.unpackbits(np.frombuffer(packed, np.uint8), count=n)
+
+
 def unpack(text, rows, n):
     """right [rows, n] of `pack`'s text. Raises ValueError, one line, for a text that is none of that size."""
     try:

@@ -13,7 +13,7 @@ from siam.files import read_other
 from siam.paired import over_batches
 from siam.paths import RESULTS, SAMPLE
 from siam.report import warning
-from siam.style import INK, NOT_YET, Figure, Table
+from siam.style import INK, NOT_YET, Figure, Table, undrawn
 from siam.theory_figures import BLUE, COLOURS, GREEN, PINK, VERMILLION, drawing
 
 FIELDS = ("networks", "places", "draws", "epsilon", "reach", "alpha")
@@ -32,10 +32,6 @@ def read(folder=RESULTS):
     record = read_other(path, "boundary", FIELDS)
     named = [{**one, "label": NAMES.get(one["label"], one["label"])} for one in record["networks"]]
     return {**record, "networks": named}
-
-
-def _missing(title):
-    return Figure([], {}, f"{title}: {NOT_YET}.", None)
 
 
 def _about(record):
@@ -135,7 +131,7 @@ def lines(folder=RESULTS):
     network and direction; its numbers have how often the class changes, for each M."""
     title, record = "How far the class stays the same", read(folder)
     if record is None:
-        return _missing(title)
+        return undrawn(title)
     panels, rows, fewer, places = [], [], fewer_changes(record), record["places"]
     drawn = dict(zip((0, 1, record["draws"]["lines"]), LOOK.values()))
     for one in record["networks"]:
@@ -168,7 +164,7 @@ def competing(folder=RESULTS):
     """Figure: the strongest wrong class's probability before and after an attack that fails, a panel for each network."""
     title, record = "Competing classes where the attack fails", read(folder)
     if record is None:
-        return _missing(title)
+        return undrawn(title)
     panels, rows, rises = [], [], rise(record)
     for one in record["networks"]:
         before, after = (np.sort(one["competing"][name]) for name in ("before", "after"))
@@ -195,7 +191,7 @@ def certified(folder=RESULTS):
     """Figure: certified accuracy against the radius in units of σ, a curve for each network."""
     title, record = "Certified radii", read(folder)
     if record is None:
-        return _missing(title)
+        return undrawn(title)
     grid, medians = np.linspace(0, 2.3, 93), median_radius(record)
     curves = {one["label"]: [100 * np.mean(np.array(one["certified"]) > r) for r in grid] for one in record["networks"]}
 

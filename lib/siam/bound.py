@@ -24,7 +24,7 @@ import pandas as pd
 from siam import runs
 from siam.files import command
 from siam.paths import CHECKPOINTS, RESULTS
-from siam.style import INK, NOT_YET, Figure, Table
+from siam.style import INK, NOT_YET, Figure, Table, undrawn
 from siam.theory_figures import BLUE, GREEN, VERMILLION, drawing, mean_interval, shown
 
 RECORD = RESULTS / "bound" / "tallies.npz"
@@ -185,10 +185,6 @@ def _all(path):
     return {cell: losses(*shares(counts[cell].sum(0, dtype=int), labels)) for cell in CELLS if cell in counts}, about
 
 
-def _missing(what):
-    return Figure([], {}, f"{what}: {NOT_YET}.", None)
-
-
 def _measured(about):
     tiers = " and ".join(sorted({cell["tier"] for cell in about["cells"]}))
     return (f"Tier {tiers}: small models, no reproduction; n = {about['images']:,} test images, M = {about['draws']}"
@@ -200,7 +196,7 @@ def probabilities(path=RECORD, sigma=0.24):
     found, about = _all(path)
     cells = [cell for cell in found if cell[2] == sigma]
     if not cells:
-        return _missing("Share of the true class and margin")
+        return undrawn("Share of the true class and margin")
     panels, rows = [], []
     for cell in cells:
         frame = found[cell]
@@ -238,7 +234,7 @@ def ordered(path=RECORD, sigma=0.24, checkpoint="cpni-w-cpu-0"):
     found, about = _all(path)
     cells = [cell for cell in found if cell[0] == checkpoint and cell[2] == sigma]
     if not cells:
-        return _missing("The losses of each image")
+        return undrawn("The losses of each image")
     panels, rows = [], []
     for cell in cells:
         frame = found[cell].sort_values(["margin", "base"], ascending=[False, True]).reset_index(drop=True)
@@ -280,7 +276,7 @@ def sides(path=RECORD):
     """Figure: the means of the losses against σ, panels by network and attack."""
     found, about = _all(path)
     if not found:
-        return _missing("Both sides of the bound")
+        return undrawn("Both sides of the bound")
     sides, panels, rows = _sides(found), [], []
     for checkpoint, attack in product(NETWORKS, ATTACKS):
         cells = [cell for cell in sides if cell[:2] == (checkpoint, attack)]

@@ -25,7 +25,7 @@ from siam import models, runs
 from siam.attacks import error_of, pgd
 from siam.data import images, pixels
 from siam.files import command, read_other
-from siam.folding import Folded
+from siam.folding import Folded, without_noise
 from siam.noise import GaussianInput
 from siam.paths import CHECKPOINTS, RESULTS
 from siam.seeding import seeded
@@ -51,13 +51,6 @@ class OneImage(GaussianInput):
     def forward(self, x):
         _, c, h, w = x.shape
         return x + self.sigma * torch.randn(h, w, c, device=x.device).permute(2, 0, 1)
-
-
-def without_noise(path):
-    """The network of a checkpoint with all its noise off, pixels -> logits."""
-    model = Folded(models.load(path, 0.0))
-    model.D = model.F = None
-    return model
 
 
 def voted(votes, M):
@@ -138,7 +131,7 @@ def sliced(still, model, x, y, key):
 
 def of_network(path, sigma, x, y):
     """All of a checkpoint's measures over images x (bytes) and labels y: a dict for the record; interval means are of batches."""
-    still, model = without_noise(path), Folded(models.load(path, sigma))
+    still, model = without_noise(models.load(path, 0.0)), Folded(models.load(path, sigma))
     along, before, rose, ratios = {}, [], [], []
     for batch, (seen, labels) in enumerate(zip(x.split(BATCH), y.split(BATCH))):
         key, seen = (SEED, "boundary", batch), pixels(seen)

@@ -9,7 +9,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from siam import runs
+from siam import bits, runs
 from siam.paired import by_image
 from siam.paths import RESULTS
 from siam.report import (ATTACKS, BASES, as_in_paper, cells, cells_of, chosen, evaluations, find, interval, made_on,
@@ -113,7 +113,7 @@ def calibration(folder=RESULTS):
     same = ["digest", "attack", "sigma", "epsilon", "n", "batch_size", "precision"]
     missed = {}
     for (_, attack, *_), of in frame.drop_duplicates([*same, "seed"]).groupby(same):
-        right = [np.unpackbits(np.frombuffer(bits, np.uint8), count=n) for bits, n in zip(of["right"], of["n"])]
+        right = [bits.row(packed, n) for packed, n in zip(of["right"], of["n"])]
         for one, other in combinations(right, 2):
             found = by_image(100.0 * one - 100.0 * other, of["batch_size"].iloc[0])
             missed.setdefault(attack, []).append(abs(found.points) > found.half)

@@ -64,6 +64,13 @@ def folded_factors(layer, norm):
     return flat(weight), D, F, bias
 
 
+def without_noise(model):
+    """`Folded(model)` with all noise of its layers off, as it is now: `refresh` would switch it on again."""
+    folded = Folded(model)
+    folded.D = folded.F = None
+    return folded
+
+
 class Folded(nn.Module):
     """Pixels [N, 3, 32, 32] -> logits [N, 10], what `model.eval()` computes, with W + D ⊙ z₁ + F z₂ drawn in each call.
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from scipy.stats import norm, t
 
-from siam import runs
+from siam import bits, runs
 from siam.report import measured_on, signed
 
 
@@ -138,10 +138,10 @@ def _by_image(terms):
         networks = [set(cell["networks"]) for _, cell in of]
         shared = set.intersection(*networks) or set.union(*networks)
         for weight, cell in of:
-            kept = [bits for bits, network in zip(cell["right"], cell["networks"]) if network in shared]
+            kept = [packed for packed, network in zip(cell["right"], cell["networks"]) if network in shared]
             if None in kept or cell["batch_size"] >= cell["n"]:
                 return None
-            right = [np.unpackbits(np.frombuffer(bits, np.uint8), count=cell["n"]) for bits in kept]
+            right = [bits.row(packed, cell["n"]) for packed in kept]
             each = each + 100 * weight * np.mean(right, 0)
         # What another training does to a network it does to all its cells: only their net weight moves the sum.
         net = sum(weight for weight, _ in of)

@@ -9,7 +9,7 @@ from siam.files import read_other
 from siam.paired import less
 from siam.paths import RESULTS
 from siam.report import ATTACKS, BASES, SIGMA_MAX, cells_of, chosen, find, interval, select, warning
-from siam.style import INK, NOT_YET, Figure, Table
+from siam.style import INK, NOT_YET, Figure, Table, undrawn
 from siam.theory_figures import BLUE, GREEN, VERMILLION, drawing
 
 DRAWS = 8  # M of the curves
@@ -39,17 +39,13 @@ def grid_choice(heldout, label, M):
     return chosen(select(heldout, M=M), label, "prediction")
 
 
-def _missing(title):
-    return Figure([], {}, f"{title}: {NOT_YET}.", None)
-
-
 def curves(folder=RESULTS):
     """Figure: accuracy under PGD against clean accuracy, M = 8, along the σ swept and at the σ learnt, a panel a network."""
     title = f"The trade-off between clean and adversarial accuracy, prediction smoothing, M = {DRAWS}"
     found, ours, heldout = learnt(folder), cells_of(folder, False), cells_of(folder, True)
     found = found[(found["M"] == DRAWS) & found["none"].notna() & found["pgd"].notna()]
     if found.empty:
-        return _missing(title)
+        return undrawn(title)
     ours = select(ours[ours["sigma"] <= SIGMA_MAX], rule="prediction", M=DRAWS)
     ours = ours[(ours["attack"] == "none") | (ours["epsilon"] == 8)]
     panels, lines, used = [], [], []
@@ -96,7 +92,7 @@ def descents(folder=RESULTS):
     title = "How σ is learnt"
     found, record = learnt(folder), read(folder)
     if found.empty:
-        return _missing(title)
+        return undrawn(title)
     panels, lines = [], []
     for (label, M), of in found.groupby(["label", "M"], sort=False):
         def draw(axes, of=of):

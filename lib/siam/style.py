@@ -125,6 +125,11 @@ class Figure:
                 f"<details><summary>The numbers</summary>{self.numbers._repr_html_()}</details>")
 
 
+def undrawn(title):
+    """The Figure of what nobody has measured yet."""
+    return Figure([], {}, f"{title}: {NOT_YET}.", None)
+
+
 def _key(colour, dashes):
     dash = {"-": "", "--": "6 3", ":": "1.5 2.5"}[dashes]
     return (f'<svg width="24" height="8" aria-hidden="true"><line x2="24" y1="4" y2="4" stroke="{colour}" '

@@ -19,7 +19,7 @@ from scipy.special import ndtr
 from siam import runs
 from siam.files import command, read_json
 from siam.paths import CHECKPOINTS, RESULTS
-from siam.style import INK, NOT_YET, Figure, Table
+from siam.style import INK, NOT_YET, Figure, Table, undrawn
 from siam.theory_figures import BLUE, GREEN, PINK, VERMILLION, drawing, mean_interval, shown
 
 RECORD = RESULTS / "svm" / "argument.json"
@@ -218,14 +218,13 @@ def measure_directions(n=50, draws=32, checkpoints=CHECKPOINTS):
     """`summary` of every setting over the first n images of the shipped test sample: the record's part "directions"."""
     from siam import models
     from siam.data import images, pixels
-    from siam.folding import Folded
+    from siam.folding import Folded, without_noise
 
     x, y = images("sample-test", n)
     x, rows = pixels(x), []
     for checkpoint, layers, sigma in SETTINGS:
         path = Path(checkpoints) / f"{checkpoint}.safetensors"
-        noiseless, model = (Folded(models.load(path, 0.0)) for _ in range(2))
-        noiseless.D = noiseless.F = None
+        noiseless, model = (form(models.load(path, 0.0)) for form in (without_noise, Folded))
         found = summary(directions(noiseless, model, x, y, sigma, draws))
         rows.append(dict(checkpoint=checkpoint, digest=models.about(path)["digest"], layers=layers, sigma=sigma, **found))
         print(f"{checkpoint} σ = {sigma:g}: mean cosine {found['mean'][0]:.3f}", flush=True)
@@ -289,10 +288,6 @@ def _there(path):
     return load(path) if Path(path).exists() else None
 
 
-def _missing(what):
-    return Figure([], {}, f"{what}: {NOT_YET}.", None)
-
-
 def _strengths(svm):
     """σ in pixel units -> its text, of the record's Monte Carlo."""
     return {s: f"s = {s:.2f}" for s in dict.fromkeys(row["sigma"] for row in svm["monte_carlo"])}
@@ -307,7 +302,7 @@ def expected_loss(path=RECORD):
     """Figure: the expected worst hinge loss against the margin, and what the noise adds, closed form and Monte Carlo."""
     record = _there(path)
     if record is None:
-        return _missing("Expected loss of a linear SVM")
+        return undrawn("Expected loss of a linear SVM")
     svm = record["svm"]
     e, colours = svm["epsilon"] * svm["l1"], (BLUE, GREEN, VERMILLION)
     strengths, margins = _strengths(svm), np.linspace(-1, 4, 201)
@@ -419,7 +414,7 @@ def along(path=RECORD):
     """Figure: how much of a single-pass attack lies along the expected adversarial direction, a histogram."""
     record = _there(path)
     if record is None:
-        return _missing("Attacks along the expected direction")
+        return undrawn("Attacks along the expected direction")
     (found, look), panels, rows = _by_network(record), [], []
     middle = (EDGES[1:] + EDGES[:-1]) / 2
     for network, settings in found:
@@ -451,7 +446,7 @@ def averaging(path=RECORD):
     """Figure: the cosine with v of the sign of the mean of m gradients, against m."""
     record = _there(path)
     if record is None:
-        return _missing("Averaging gradients")
+        return undrawn("Averaging gradients")
     (found, look), panels, rows = _by_network(record), [], []
     for network, settings in found:
 
