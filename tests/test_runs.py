@@ -239,8 +239,9 @@ def test_interval_refuses_impossible_counts(correct, n, level):
 
 @pytest.mark.parametrize("training, split, images, device, tier", [
     ("paper", "test", 10_000, "cuda: NVIDIA H200", "paper"), ("fast", "test", 10_000, "cuda", "fast"),
-    ("paper", "test", 1000, "cuda", "cpu"), ("paper", "test", 10_000, "cpu", "cpu"),
-    ("paper", "heldout", 10_000, "cuda", "cpu"), ("smoke", "test", 10_000, "cuda", "smoke"),
+    ("paper", "test", 1000, "cuda", "cpu"), ("paper", "test", 10_000, "cpu", "long"),
+    ("long", "test", 10_000, "cpu", "long"), ("long", "test", 10_000, "cuda", "long"), ("long", "test", 1000, "cpu", "cpu"),
+    ("cpu", "test", 10_000, "cpu", "cpu"), ("paper", "heldout", 10_000, "cuda", "cpu"), ("smoke", "test", 10_000, "cuda", "smoke"),
     ("smoke", "test", 1000, "cpu", "smoke"), ("paper", "sample-test", 300, "cuda", "smoke"),
 ])
 def test_tier_of_an_evaluation(training, split, images, device, tier):
