@@ -152,7 +152,7 @@ def test_tiers_are_selected_by_name_or_device(real):
     steps, _ = real
     assert {step.tier for step in campaign.select(steps, ["cpu"])} == {"cpu"}
     assert {step.tier for step in campaign.select(steps, device="cuda")} == {"fast", "paper"}
-    with pytest.raises(ValueError, match="tier 'slow' is not one of smoke, cpu, fast, paper"):
+    with pytest.raises(ValueError, match="tier 'slow' is not one of smoke, cpu, long, fast, paper"):
         campaign.select(steps, ["slow"])
 
 

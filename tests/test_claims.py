@@ -16,7 +16,7 @@ EMPTY = b"PK\x05\x06" + 18 * b"\0"  # an archive of nothing
 
 def decide(name, folder, number=nan):
     said = ALL.set_index("decided_by").loc[name, "number"]
-    return claims.CLAIMS[name](verdicts.read(folder), said if number != number else number)
+    return claims.CLAIMS[name](verdicts.read(folder)[0], said if number != number else number)
 
 
 def pair(folder, first, second, **asked):
@@ -67,6 +67,22 @@ def test_a_gain_below_the_size_that_is_said_holds_in_part(tmp_path):
 def test_no_verdict_on_fewer_than_1000_images(tmp_path, n, verdict):
     pair(tmp_path, round(0.52 * n), round(0.4 * n), n=n)
     assert decide("rank_five", tmp_path).verdict == verdict
+
+
+def test_a_claim_is_decided_where_the_fewest_comparisons_are_missing(tmp_path):
+    """At the better tier first of all; but one network there does not undo what is known of two."""
+    pair(tmp_path, 520, 400)
+    train(tmp_path, "CPNI-W", tier="long", seed=5)
+    evaluate(tmp_path, "CPNI-W", "pgd", 5200, n=10_000, tier="long", training_seed=5)
+
+    def found():
+        rows = claims.verdicts(tmp_path)
+        return rows[rows["decided_by"] == "rank_five"].iloc[0]
+
+    assert (found().verdict, found().tier) == (verdicts.HOLDS, "cpu")
+    train(tmp_path, "PNI-W", tier="long", seed=5)
+    evaluate(tmp_path, "PNI-W", "pgd", 6400, n=10_000, tier="long", training_seed=5)
+    assert (found().verdict, found().tier) == (verdicts.FAILS, "long")
 
 
 def test_cells_of_two_tiers_or_numbers_of_images_are_not_compared(tmp_path):

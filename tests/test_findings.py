@@ -17,10 +17,10 @@ def test_nothing_is_claimed_without_records(tmp_path):
     assert findings.units(tmp_path).count(style.NOT_YET) == 6
 
 
-def trained(folder, seed, rank=5, epochs=8, lr=0.05):
-    run = runs.TrainingRun("CPNI-W", "adversarial", dict(tier="cpu", epochs=epochs, lr=lr), rank=rank, seed=seed)
+def trained(folder, seed, rank=5, epochs=8, lr=0.05, tier="cpu"):
+    run = runs.TrainingRun("CPNI-W", "adversarial", dict(tier=tier, epochs=epochs, lr=lr), rank=rank, seed=seed)
     kept = dict(name=f"cpni-w-{seed}", label="CPNI-W", digest=digest("CPNI-W", seed), epoch=1, heldout={"n": 10})
-    runs.write(runs.record(run, tier="cpu", checkpoints=[kept], history=[]), folder)
+    runs.write(runs.record(run, tier=tier, checkpoints=[kept], history=[]), folder)
 
 
 def test_varied_compares_trainings_that_differ_in_one_thing(tmp_path):
@@ -28,6 +28,8 @@ def test_varied_compares_trainings_that_differ_in_one_thing(tmp_path):
                                                (dict(rank=2, lr=0.1), 900)]):  # fmt: skip
         trained(tmp_path, seed, **changes)
         evaluate(tmp_path, "CPNI-W", "pgd", correct, training_seed=seed)
+    trained(tmp_path, 9, tier="fast")  # one network of a better tier takes no family's place
+    evaluate(tmp_path, "CPNI-W", "pgd", 6000, n=10_000, tier="fast", training_seed=9)
     ranks, epochs = findings.varied("rank", tmp_path), findings.varied("epochs", tmp_path)
     assert list(ranks.frame["r"]) == ["1", "5"] and list(epochs.frame["Epochs"]) == ["4", "8"]
     assert [text.split()[0] for text in ranks.frame["PGD"]] == ["47.0", "50.0"]

@@ -20,7 +20,7 @@ def keep(folder, label, attack, right, seed=0, training_seed=0, **asked):
 
 
 def cell(folder, label, attack="none", sigma=0):
-    found = report.select(report.cells_of(folder, False), label=label, attack=attack, sigma=sigma)
+    found = report.select(report.cells(report.evaluations(folder)), label=label, attack=attack, sigma=sigma)
     assert len(found) == 1
     return found.iloc[0]
 
@@ -59,7 +59,7 @@ def test_what_cannot_be_compared_is_none(tmp_path, missing):
     train(tmp_path, "CPNI-W")
     evaluate(tmp_path, "CPNI-W", "none", 500)
     evaluate(tmp_path, "CPNI-W", "pgd", 400, **{"tier": dict(tier="smoke"), "n": dict(n=2000)}.get(missing, {}))
-    one = report.cells_of(tmp_path, False)
+    one = report.cells(report.evaluations(tmp_path))
     one, other = (report.select(one, attack=attack, rule="prediction", M=1).iloc[0] for attack in ("none", "pgd"))
     assert paired.less(one, None if missing == "cell" else other) is None
 

@@ -355,6 +355,26 @@ def test_contrasts_compare_like_with_like(folder):
     assert f"Clean −4.36 in the paper, {style.NOT_YET} by us" in first  # other numbers of images
 
 
+def test_networks_of_unlike_training_are_shown_but_never_compared(folder):
+    """CPNI-W is trained anew at a better tier, alone: its row shows it, and what compares networks stays with the others."""
+    train(folder, "PNI-W")
+    evaluate(folder, "PNI-W", "pgd", 380)
+    train(folder, "Gauss", method="gauss")
+    evaluate(folder, "Gauss", "pgd", 410)
+    before = figures.figure1(folder)._repr_html_(), tables.contrasts(1, folder)
+    train(folder, "CPNI-W", tier="long", seed=5, epochs=40)
+    evaluate(folder, "CPNI-W", "pgd", 6000, n=10_000, tier="long", training_seed=5)
+    evaluate(folder, "CPNI-W", "none", 900, training_seed=5)  # of 1,000 images, so of tier cpu like all of the others'
+    row = line(tables.table(1, folder), Method="CPNI-W", Attack="PGD")
+    assert (row["Ours, %"], row["Tier"], row["n"]) == ("60.00", "long", "10,000")
+    assert (figures.figure1(folder)._repr_html_(), tables.contrasts(1, folder)) == before
+    assert "Tier long and cpu: a small model of the experiment" in tables.table(1, folder).caption
+    train(folder, "Gauss", tier="long", method="gauss", seed=5, start_seed=5)
+    evaluate(folder, "Gauss", "pgd", 800, training_seed=5)
+    assert "60.0 (" in figures.figure1(folder).numbers.frame.to_string()  # now the better tier has as many base models
+    assert tables.contrasts(1, folder) == before[1]
+
+
 def test_unknown_table_is_refused():
     with pytest.raises(ValueError, match="table = 5 is not allowed: give one of 1, 2, 3, 4"):
         tables.table(5)

@@ -104,7 +104,7 @@ def test_a_changed_training_has_another_id(change):
     (TRAINING, "variant", "PNI-X", "plain, PNI-W"), (TRAINING, "method", "trades", "plain, adversarial"),
     (TRAINING, "rank", -1, "0 or more"), (replace(TRAINING, method="epgd", start=DIGEST), "start", "last", "16 hexadecimal"),
     (TRAINING, "start", DIGEST, "start afresh"), (TRAINING, "method", "epgd", "fine-tune"),
-    (TRAINING, "schedule", {"epochs": 1}, "smoke, cpu, fast, paper"), (TRAINING, "schedule", 12, "dict"),
+    (TRAINING, "schedule", {"epochs": 1}, "smoke, cpu, long, fast, paper"), (TRAINING, "schedule", 12, "dict"),
     (TRAINING, "schedule", {"tier": "cpu", "epochs": 0}, "1 or more"),
     (replace(TRAINING, method="epgd", start=DIGEST), "method", "gauss", "above 0"),
 ])

@@ -225,7 +225,7 @@ function notes(view) {
   const { source, printed, attacks, draws, base } = view;
   const lines = [];
   if (source) {
-    const small = ["cpu", "smoke"].includes(source.tier);
+    const small = !["paper", "fast"].includes(source.tier);
     const warned = small ? ` A ${source.tier}-tier number is not a reproduction of the paper.` : "";
     lines.push(["Measured", `${source.name}.${warned}`]);
     lines.push(["Shaded", "exact 95 % interval over the images."]);

@@ -5,8 +5,8 @@ import pandas as pd
 
 from siam import tables
 from siam.paths import RESULTS
-from siam.report import (ATTACKS, BASES, SIGMA_MAX, cells, evaluations, interval, made_on, one_tier, select, trainings, usual,
-                         warning)
+from siam.report import (ATTACKS, BASES, SIGMA_MAX, cells, evaluations, interval, made_on, one_tier, select, suite,
+                         trainings,                         warning)
 from siam.style import INK, NOT_YET, Figure, Table, fading, heatmap, panel
 from siam.theory_figures import drawing
 
@@ -78,12 +78,12 @@ def _attack(attack):
 def figure1(folder=RESULTS):
     """Accuracy of CPNI-W with prediction smoothing against σ, a curve for each M; panels clean, PGD, EPGD."""
     panels = {name: dict(label="CPNI-W", rule="prediction", **_attack(key)) for key, name in ATTACKS.items()}
-    return _draw(1, "CPNI-W with prediction smoothing", usual(folder), panels, _by_draws, fading)
+    return _draw(1, "CPNI-W with prediction smoothing", suite(folder), panels, _by_draws, fading)
 
 
 def figure2(folder=RESULTS):
     """Accuracy at M = 8 against σ for the paper's base models and voting rules; panels clean, PGD, EPGD."""
-    frame = usual(folder)
+    frame = suite(folder)
     frame = frame[frame["label"].isin(BASES) & frame["rule"].isin(RULES)]
     panels = {name: dict(M=8, **_attack(key)) for key, name in ATTACKS.items()}
     styles = {f"{label}, {rule}": (colour, dashes)
@@ -101,13 +101,13 @@ def figure3(folder=RESULTS):
     panels = {f"{label}, {ATTACKS[key]}": dict(label=label, rule="prediction", **_attack(key))
               for key in ("epgd", "pgd") for label in ("Gauss", "EPGD-diverged")}
     title = "Gauss and EPGD-diverged with prediction smoothing"
-    return _draw(3, title, usual(folder), panels, _by_draws, fading)
+    return _draw(3, title, suite(folder), panels, _by_draws, fading)
 
 
 def figure4(folder=RESULTS):
     """Accuracy of CPNI-W, prediction smoothing, M = 8, under PGD against ε; curves: σ with 2 or more ε."""
     pgd = dict(label="CPNI-W", rule="prediction", M=8, attack="pgd")
-    frame = select(usual(folder), **pgd)
+    frame = select(suite(folder), **pgd)
     frame = frame[frame.groupby("sigma")["epsilon"].transform("nunique") >= 2]
     title = "CPNI-W with prediction smoothing, M = 8, under PGD"
     return _draw(4, title, frame, {"PGD": pgd}, lambda part: "σ = " + part["sigma"].map("{:g}".format),
@@ -118,7 +118,7 @@ def effort(folder=RESULTS, M=64):
     """Accuracy of CPNI-W against the gradients that an attack takes: PGD of more steps, EPGD of more samples a step."""
     title = f"Attacks of more gradients on CPNI-W, ε = 8/255, prediction smoothing, M = {M}"
     everything = evaluations(folder)
-    frame = everything[everything["digest"].isin(select(usual(folder), label="CPNI-W")["digest"]) & everything["source"].isna()]
+    frame = everything[everything["digest"].isin(select(suite(folder), label="CPNI-W")["digest"]) & everything["source"].isna()]
     frame = select(frame[frame["attack"].isin(["pgd", "epgd"])], rule="prediction", M=M, split="test", epsilon=8)
     frame = frame[np.isclose(4 * frame["step_size"], 8) & frame["sigma"].isin([0, 0.24])]
     if frame.empty:

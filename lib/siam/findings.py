@@ -13,7 +13,7 @@ from siam import bits, runs
 from siam.paired import by_image
 from siam.paths import RESULTS
 from siam.report import (ATTACKS, BASES, as_in_paper, cells, cells_of, chosen, evaluations, find, interval, made_on,
-                         one_tier, select, signed, warning)
+                         select, signed, suite, warning)
 from siam.style import NOT_YET, Table
 
 NAMES = {"rank": "r", "epochs": "Epochs"}
@@ -22,7 +22,7 @@ NAMES = {"rank": "r", "epochs": "Epochs"}
 def varied(name, folder=RESULTS):
     """CPNI-W after trainings that differ in one thing alone, "rank" or "epochs": a Table, one noisy pass, σ = 0.
 
-    Of several such families of trainings the one with the most members is shown. Raises ValueError for another name.
+    Of several such families of trainings the one with the most members at one tier is shown. Raises ValueError for another name.
     """
     if name not in NAMES:
         raise ValueError(f"name = {name!r} is not allowed: give one of {', '.join(NAMES)}")
@@ -34,13 +34,13 @@ def varied(name, folder=RESULTS):
     family = [json.dumps({**recipe, "rank": None} if name == "rank" else
                          {**recipe, "schedule": {**recipe["schedule"], "epochs": None}}, sort_keys=True)
               for recipe in recipes]  # fmt: skip
-    frame = one_tier(frame.assign(value=values, family=family))
-    sizes = frame.groupby("family")["value"].nunique().sort_values()
+    frame = frame.assign(value=values, family=family, order=frame["tier"].map(runs.TIERS.index))
+    sizes = frame.groupby(["order", "family"])["value"].nunique().reset_index(name="size").sort_values(["size", "order"])
     caption = f"CPNI-W by {'the rank of its noise' if name == 'rank' else 'epochs of training'}, one noisy pass, σ = 0."
     columns = ["Rows", NAMES[name], *ATTACKS.values(), "Tier", "n", "Runs", "Records"]
-    if sizes.empty or sizes.iloc[-1] < 2:
+    if sizes.empty or sizes["size"].iloc[-1] < 2:
         return Table(pd.DataFrame([["all else equal", NOT_YET] + [""] * (len(columns) - 2)], columns=columns), caption, 1)
-    frame = frame[frame["family"] == sizes.index[-1]]
+    frame = frame.merge(sizes.tail(1)[["order", "family"]])
     value_of = frame.drop_duplicates("recipe").set_index("recipe")["value"]
     found = cells(frame[(frame["attack"] == "none") | (frame["epsilon"] == 8)])
     found["value"] = found["recipe"].map(value_of)
@@ -59,7 +59,7 @@ def selection(folder=RESULTS):
 
     The best of all our cells on the test images, less the cell that held-out training images choose.
     """
-    ours, heldout = cells_of(folder, False), cells_of(folder, True)
+    ours, heldout = cells_of(suite(folder))
     lines = []
     for label in BASES:
         row = chosen(heldout, label, "prediction")
@@ -96,7 +96,7 @@ def units(folder=RESULTS):
 
     σ = 0.24 of the pixel range is 0.24 / 0.247 = 0.97 in normalised units.
     """
-    ours, lines = cells_of(folder, False), []
+    (ours, _), lines = cells_of(suite(folder)), []
     for text, sigma in (("σ = 0.24 in normalised units", 0.24), ("σ = 0.24 of the pixel range, 0.97 normalised", 0.97)):
         row = {"label": "CPNI-W", "rule": "prediction", "M": 64, "sigma": sigma}
         found = {name: find(ours, row, attack) for attack, name in ATTACKS.items()}

@@ -67,8 +67,8 @@ def trainings(folder=RESULTS):
 def evaluations(folder=RESULTS):
     """One row per evaluation, voting rule and M: the fields of its run; id, tier, n, device, commit; rule, M,
     correct, accuracy, low, high; right, which images were, eight a byte (None in a record of counts alone); of its training
-    label, variant, method, training_id, training_seed, recipe; source_label, that of the network a transferred attack was
-    made on.
+    label, variant, method, training_id, training_seed, recipe and, as `trained`, its tier; source_label, that of the network a
+    transferred attack was made on.
 
     The attack of those is "transferred pgd", "transferred pgd_s" (PGD on a source with input noise), ….
     Raises ValueError for a file in folder/evaluation or folder/training that is no record.
@@ -82,12 +82,12 @@ def evaluations(folder=RESULTS):
     smoothed = (frame["attack"] == "pgd") & (frame["source_sigma"] > 0)
     named = "transferred " + frame["attack"].mask(smoothed, "pgd_s")
     frame["attack"] = frame["attack"].where(frame["source"].isna(), named)
-    trained = trainings(folder).rename(columns={"seed": "training_seed"}).drop_duplicates("digest")
-    trained = trained[["digest", "label", "variant", "method", "training_id", "training_seed", "recipe"]]
+    trained = trainings(folder).rename(columns={"seed": "training_seed", "tier": "trained"}).drop_duplicates("digest")
+    trained = trained[["digest", "label", "variant", "method", "training_id", "training_seed", "recipe", "trained"]]
     frame = frame.merge(trained, on="digest", how="left").astype({"training_seed": float})
     frame["source_label"] = frame["source"].map(dict(zip(trained["digest"], trained["label"])))
     frame["label"] = frame["label"].fillna(frame["checkpoint"])  # a reader's own network has no record
-    return frame.fillna({"variant": "unknown", "method": "unknown", "training_id": "", "recipe": ""})
+    return frame.fillna({"variant": "unknown", "method": "unknown", "training_id": "", "recipe": "", "trained": ""})
 
 
 def cells(frame, among=None):
@@ -160,14 +160,30 @@ def as_in_paper(frame):
     return frame[(frame["attack"] == "none") | (samples & steps & (second | frame["source"].isna()))]
 
 
-def usual(folder):
-    """The evaluations that pages compare: the attacks and trainings of the paper, one recipe each.
+def usual(frame):
+    """Of `evaluations` those that pages show: the attacks and trainings of the paper, one recipe of each base model.
 
     A noisy network trained without an attack shares its label with the paper's, and is left to the explorer.
     """
-    frame = as_in_paper(evaluations(folder))
+    frame = as_in_paper(frame)
     known = frame["method"] != "unknown"
     return one_recipe(frame[known & ((frame["method"] != "plain") | (frame["label"] == "plain"))])
+
+
+def suites(frame):
+    """Of `evaluations` those whose networks may be compared, as they were trained at one tier: a list of frames as `usual` gives.
+
+    First the tier that has most of the base models of section 5 (of several such the best), then those below it.
+    """
+    bases = frame[frame["label"].isin(BASES)].groupby("trained")["label"].nunique()
+    tiers = [tier for tier in reversed(runs.TIERS) if tier in set(frame["trained"])]
+    first = max(tiers, key=lambda tier: (bases.get(tier, 0), runs.TIERS.index(tier)), default=None)
+    return [usual(frame[frame["trained"] == tier]) for tier in tiers[tiers.index(first) if tiers else 0 :]] or [usual(frame)]
+
+
+def suite(folder):
+    """The evaluations of the networks that figures and comparisons show: the first of `suites`."""
+    return suites(evaluations(folder))[0]
 
 
 def select(frame, **values):
@@ -178,10 +194,10 @@ def select(frame, **values):
     return frame
 
 
-def cells_of(folder, heldout):
-    """The cells measured with the paper's attacks: on test images, or on the held-out training images."""
-    frame = usual(folder)
-    return cells(frame[(frame["split"] == "heldout") == heldout])
+def cells_of(frame):
+    """The cells of `usual` or a suite: those on test images, those on the held-out training images."""
+    held = frame["split"] == "heldout"
+    return cells(frame[~held]), cells(frame[held])
 
 
 def chosen(heldout, label, rule, training=np.nan):
@@ -232,7 +248,7 @@ def made_on(used):
 
 def warning(used):
     """What a caption says where cells of a weak tier are used, else nothing."""
-    weak = " and ".join(tier for tier in ("cpu", "smoke") if tier in set(used["tier"]))
+    weak = " and ".join(tier for tier in reversed(runs.TIERS) if tier in set(used["tier"]) and tier not in runs.REPRODUCTIONS)
     return f" Tier {weak}: a small model of the experiment, not a reproduction." if weak else ""
 
 

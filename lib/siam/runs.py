@@ -26,6 +26,7 @@ from siam.files import read_json
 from siam.paths import RESULTS, ROOT
 
 TIERS = ("smoke", "cpu", "long", "fast", "paper")  # worst to best
+REPRODUCTIONS = ("fast", "paper")  # those whose accuracies may be held against the paper's
 VARIANTS = ("plain", "PNI-W", "CPNI-W", "CPNI-A-a", "CPNI-W+A-a")
 METHODS = ("plain", "adversarial", "gauss", "epgd")
 ATTACKS = ("none", "fgsm", "pgd", "epgd")

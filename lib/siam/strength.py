@@ -8,7 +8,7 @@ import pandas as pd
 from siam.files import read_other
 from siam.paired import less
 from siam.paths import RESULTS
-from siam.report import ATTACKS, BASES, SIGMA_MAX, cells_of, chosen, find, interval, select, warning
+from siam.report import ATTACKS, BASES, SIGMA_MAX, cells_of, chosen, evaluations, find, interval, select, usual, warning
 from siam.style import INK, NOT_YET, Figure, Table, undrawn
 from siam.theory_figures import BLUE, GREEN, VERMILLION, drawing
 
@@ -23,9 +23,16 @@ def read(folder=RESULTS):
     return read_other(path, "learnt", ("cells", "steps", "start", "batch", "split")) if path.exists() else None
 
 
+def ours_of(folder):
+    """`report.cells_of` of the networks that σ was learnt for."""
+    record, frame = read(folder), evaluations(folder)
+    digests = [cell["digest"] for cell in record["cells"]] if record else []
+    return cells_of(usual(frame[frame["digest"].isin(digests)]))
+
+
 def learnt(folder=RESULTS):
     """A frame, one row per σ learnt: label, M, weight, sigma, sigmas, and our cells `none` and `pgd` at it (or None)."""
-    record, ours = read(folder), cells_of(folder, False)
+    record, (ours, _) = read(folder), ours_of(folder)
     rows = []
     for cell in [] if record is None else record["cells"]:
         at = {"label": cell["label"], "rule": "prediction", "M": cell["M"], "sigma": cell["sigma"]}
@@ -42,7 +49,7 @@ def grid_choice(heldout, label, M):
 def curves(folder=RESULTS):
     """Figure: accuracy under PGD against clean accuracy, M = 8, along the σ swept and at the σ learnt, a panel a network."""
     title = f"The trade-off between clean and adversarial accuracy, prediction smoothing, M = {DRAWS}"
-    found, ours, heldout = learnt(folder), cells_of(folder, False), cells_of(folder, True)
+    found, (ours, heldout) = learnt(folder), ours_of(folder)
     found = found[(found["M"] == DRAWS) & found["none"].notna() & found["pgd"].notna()]
     if found.empty:
         return undrawn(title)
@@ -113,7 +120,7 @@ def descents(folder=RESULTS):
 
 def comparison(folder=RESULTS):
     """Table: each σ learnt beside the σ that held-out images choose of a grid at the same M, and PGD accuracy at both."""
-    found, ours, heldout = learnt(folder), cells_of(folder, False), cells_of(folder, True)
+    found, (ours, heldout) = learnt(folder), ours_of(folder)
     columns = ["Network", "M", "w", "σ learnt", "σ of the grid", "Clean", "PGD", "PGD at the grid's σ", "Difference", "Records"]
     if found.empty:
         return Table(pd.DataFrame([["all", NOT_YET] + [""] * (len(columns) - 2)], columns=columns), "σ learnt and σ of the grid.", 1)

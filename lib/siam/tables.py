@@ -9,7 +9,7 @@ from siam import runs
 from siam.paired import less
 from siam.paths import PAPER, RESULTS
 from siam.report import (ATTACKS, BASES, CHOSEN, as_in_paper, cells_of, chosen, evaluations, find, interval, made_on,
-                         measured_on, select, signed, trainings, warning)
+                         measured_on, select, signed, suites, trainings, usual, warning)
 from siam.style import NOT_YET, Table
 
 # Attacks made on another network than the one they meet; PGD-s: on a source with input noise.
@@ -57,7 +57,7 @@ def table(number, folder=RESULTS):
     """
     printed = paper(number)
     title, names, attacks = TABLES[number]
-    ours, heldout = cells_of(folder, False), cells_of(folder, True)
+    ours, heldout = cells_of(usual(evaluations(folder)))
     lines, used = [], []
     for row in _rows(number, printed, ours, heldout):
         for column, attack in attacks.items():
@@ -72,23 +72,26 @@ def table(number, folder=RESULTS):
 
 
 def contrasts(number, folder=RESULTS):
-    """What changes between rows of table `number`, in the paper and in our records: a Markdown list."""
+    """What changes between rows of table `number`, in the paper and in our records: a Markdown list.
+
+    The two rows of a difference are of networks trained at one tier, the first of `suites` that has both.
+    """
     printed = paper(number).to_dict("records")
-    ours = cells_of(folder, False)
+    ours = [cells_of(frame)[0] for frame in suites(evaluations(folder))]
     lines = []
     for text, one, other in CONTRASTS[number]:
         parts = []
         for column, attack in TABLES[number][2].items():
-            pair = [find(ours, printed[row], attack) for row in (one, other)]
+            found = [less(*(find(cells, printed[row], attack) for row in (one, other))) for cells in ours]
             theirs = signed(printed[one][column] - printed[other][column], 2)
-            parts.append(f"{NAMES[attack]} {theirs} in the paper, {_contrast(*pair)} by us")
+            parts.append(f"{NAMES[attack]} {theirs} in the paper, {_contrast(found)} by us")
         lines.append(f"- {text}, in points: {'; '.join(parts)}.")
     return "\n".join(lines)
 
 
 def attack_check(folder=RESULTS):
     """What PGD-7 leaves of normally and adversarially trained networks at M = 1, σ = 0: a Markdown list."""
-    ours = select(cells_of(folder, False), rule="prediction", M=1, sigma=0)
+    ours = select(cells_of(usual(evaluations(folder)))[0], rule="prediction", M=1, sigma=0)
     lines = []
     for method, training in {"plain": "normal", "adversarial": "adversarial"}.items():
         for label in ours[ours["method"] == method]["label"].unique():
@@ -104,7 +107,7 @@ def attack_check(folder=RESULTS):
 def summary(folder=RESULTS):
     """The base models we have, as a Markdown table: one pass without input noise, then σ and M chosen on
     held-out images; accuracy in percent with its interval on test images. A row has one tier and one n."""
-    ours, heldout = cells_of(folder, False), cells_of(folder, True)
+    ours, heldout = cells_of(usual(evaluations(folder)))
     lines = ["| base model | σ | M | clean | PGD | EPGD | tier | n |", "|---|---|---|---|---|---|---|---|"]
     models = {"plain, normal training": ("plain", "plain"),
               "plain, adversarial training": ("plain", "adversarial")}
@@ -150,9 +153,9 @@ def cards(folder=RESULTS):
     return "\n".join(lines)
 
 
-def _contrast(one, other):
-    """The difference of two cells of one tier and number of images, in points (`siam.paired`)."""
-    found = less(one, other)
+def _contrast(differences):
+    """The first of some Differences, in points, that is not None."""
+    found = next((one for one in differences if one is not None), None)
     return NOT_YET if found is None else f"{signed(found.points, 2)} ± {found.half:.2f} (tier {found.tier}, n = {found.n:,})"
 
 

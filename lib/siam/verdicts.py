@@ -14,7 +14,7 @@ import pandas as pd
 from siam import runs
 from siam.paired import less, mean_of
 from siam.paths import RESULTS
-from siam.report import ATTACKS, BASES, as_in_paper, cells, chosen, evaluations, interval, measured_on, select, usual
+from siam.report import ATTACKS, BASES, as_in_paper, cells, chosen, evaluations, interval, measured_on, select, suites
 from siam.style import NOT_YET
 
 HOLDS, PART, FAILS, OPEN = "holds", "holds in part", "does not hold", "undecided"
@@ -27,17 +27,19 @@ METHODS = {"Gauss": "gauss", "EPGD-converged": "epgd", "EPGD-diverged": "epgd"} 
 
 @dataclass(frozen=True)
 class Verdict:
-    """verdict: one of VERDICTS. evidence: one line. tier: the worst of what was compared, or "". ids: its records."""
+    """verdict: one of VERDICTS. evidence: one line. tier: the worst of what was compared, or "". ids: its records. missing: how
+    many of the comparisons that the claim asks for are not measured."""
 
     verdict: str
     evidence: str
     tier: str = ""
     ids: tuple = ()
+    missing: int = 0
 
 
 @dataclass(frozen=True)
 class Measured:
-    """The records as the claims read them. at: cells of test images by (label, method, rule, attack, σ, M); others: those of
+    """Records as the claims read them, of networks trained at one tier. at: cells of test images by (label, method, rule, attack, σ, M); others: those of
     other attacks than the paper's by (label, steps, samples, σ, M), prediction smoothing."""
 
     folder: Path
@@ -48,12 +50,16 @@ class Measured:
 
 
 def read(folder=RESULTS):
-    """What the functions below are given. Raises ValueError for a file in folder that is no record."""
-    frame = usual(folder)
+    """What the functions below are given, a Measured for each of `report.suites`, in their order. Raises ValueError for a file
+    in folder that is no record."""
+    everything = evaluations(folder)
+    return [_measured(folder, frame, everything[everything["trained"].isin(frame["trained"])]) for frame in suites(everything)]
+
+
+def _measured(folder, frame, everything):
     held = frame["split"] == "heldout"
     ours = cells(frame[~held & (frame["n"] >= LEAST) & frame["epsilon"].isin([0, 8])])
     at = {(*cell[["label", "method", "rule", "attack"]], round(cell["sigma"], 6), cell["M"]): cell for _, cell in ours.iterrows()}
-    everything = evaluations(folder)
     longer = everything[everything["digest"].isin(frame["digest"]) & everything["source"].isna() & (everything["n"] >= LEAST)
                         & (everything["rule"] == "prediction") & np.isclose(4 * everything["step_size"], 8)
                         & (everything["epsilon"] == 8) & (everything["split"] == "test")]  # fmt: skip
@@ -162,7 +168,7 @@ def judge(differences, lacking, decide=rises):
         said += "; from " + " to ".join(f"{found[name]} ({name})" for name in ends)
     missing = [name for name in differences if name not in found]
     said += "" if not missing else f"; {NOT_YET}: {', '.join(missing) if len(missing) < 5 else f'{len(missing)} more'}"
-    return decided(together(list(each.values()), not missing), said, found.values())
+    return decided(together(list(each.values()), not missing), said, found.values(), len(missing))
 
 
 def summary(texts, each):
@@ -171,13 +177,13 @@ def summary(texts, each):
     return "; ".join(texts.values()) if len(texts) < 5 else f"Of {len(texts)} comparisons: {', '.join(kinds)}"
 
 
-def decided(verdict, evidence, used):
+def decided(verdict, evidence, used, missing=0):
     """A Verdict on some cells or differences: the worst tier, and what they have at least."""
     used = [dict(tier=one.tier, n=one.n, runs=one.runs, ids=one.ids) for one in used]
     tier = min((one["tier"] for one in used), key=runs.TIERS.index)
     n, least = min(one["n"] for one in used), min(one["runs"] for one in used)
     about = f"tier {tier}, n = {n:,}, {least} run{'s' if least > 1 else ''}"
-    return Verdict(verdict, f"{evidence} ({about}).", tier, tuple(sorted({id for one in used for id in one["ids"]})))
+    return Verdict(verdict, f"{evidence} ({about}).", tier, tuple(sorted({id for one in used for id in one["ids"]})), missing)
 
 
 def lacks(lacking):
@@ -185,11 +191,11 @@ def lacks(lacking):
 
 
 def level(cell, decide, lacking):
-    """A verdict on an accuracy itself: not at tier cpu, whose levels say nothing about the paper's."""
+    """A verdict on an accuracy itself: not at a tier whose levels say nothing about the paper's."""
     if cell is None:
         return lacks(lacking)
     said = f"{interval(cell)} %"
-    if runs.TIERS.index(cell["tier"]) < runs.TIERS.index("fast"):
+    if cell["tier"] not in runs.REPRODUCTIONS:
         weak = f"only at tier {cell['tier']}, whose levels say nothing about the paper's: {said} (n = {cell['n']:,})"
         return Verdict(NOT_YET, f"{weak[0].upper()}{weak[1:]}. Lacking: {lacking}.", cell["tier"], cell["ids"])
     return decided(decide(100 * cell["low"], 100 * cell["high"]), said, [cell])
@@ -205,7 +211,8 @@ def spread(pairs, decide, lacking):
     each = {name: decide(*of) for name, of in enough.items()}
     said = {name: f"{name}: " + " and ".join(f"{100 * cell['accuracy']:.2f} ± {100 * cell['std']:.2f}" for cell in of)
             for name, of in enough.items()}  # fmt: skip
-    return decided(together(list(each.values()), len(enough) == len(pairs)), summary(said, each), [cell for of in enough.values() for cell in of])
+    used, missing = [cell for of in enough.values() for cell in of], len(pairs) - len(enough)
+    return decided(together(list(each.values()), not missing), summary(said, each), used, missing)
 
 
 def optimum_of(measured, label, attack, rule="prediction", M=8):
@@ -238,4 +245,5 @@ def optima(groups, lacking):
                 places[place(optimum)].append(text)
             said.append(f"{name}: " + ", ".join(f"{' and '.join(texts)} {place}" for place, texts in places.items()))
             used += [cell for _, optimum in of for cell in optimum[3]]
-    return decided(together(each, len(each) == len(groups)), "; ".join(said), used) if each else lacks(lacking)
+    missing = len(groups) - len(each)
+    return decided(together(each, not missing), "; ".join(said), used, missing) if each else lacks(lacking)

@@ -119,7 +119,8 @@ def _timed_pairs(measured):
 
 def learnt_sigma(measured, number):
     found, record = {}, strength.read(measured.folder)
-    for cell in record["cells"] if record else []:
+    ours = set(measured.frame["digest"])
+    for cell in [cell for cell in record["cells"] if cell["digest"] in ours] if record else []:
         choice = strength.grid_choice(measured.heldout, cell["label"], cell["M"])["sigma"]
         if cell["weight"] == 1 and choice != "–":
             at = [pick(measured, cell["label"], "pgd", cell["M"], sigma) for sigma in (cell["sigma"], choice)]
