@@ -3,10 +3,10 @@
 import numpy as np
 import pandas as pd
 
-from siam import tables
+from siam import runs, tables
 from siam.paths import RESULTS
-from siam.report import (ATTACKS, BASES, SIGMA_MAX, cells, evaluations, interval, made_on, one_tier, select, suite,
-                         trainings,                         warning)
+from siam.report import (ATTACKS, BASES, SIGMA_MAX, cells, evaluations, interval, made_on, one_tier, select, suite, suites,
+                         trainings, warning)
 from siam.style import INK, NOT_YET, Figure, Table, fading, heatmap, panel
 from siam.theory_figures import drawing
 
@@ -14,13 +14,15 @@ COLOURS = dict(zip(BASES, ["#0072B2", "#009E73", "#CC79A7", "#D55E00"]))
 RULES = {"prediction": "-", "soft": "--", "weighted": ":"}  # the paper's three; the records hold two more
 
 
-def _draw(number, title, frame, panels, hue, look, x="sigma", xlabel="σ (normalised units)"):
-    """A Figure of rows of `_usual`. panels: {title: selection of cells}; hue: cells -> the names of their
-    curves; look: names of the curves -> {name: (colour, dashes)}, in the order of the legend. Dotted lines mark the σ of
-    the best cell that the paper prints for a base model.
+def _draw(number, title, folder, panels, hue, look, x="sigma", xlabel="σ (normalised units)", keep=lambda frame: frame):
+    """A Figure of rows of `report.suite`. panels: {title: selection of cells}; hue: cells -> the names of their
+    curves; look: names of the curves -> {name: (colour, dashes)}, in the order of the legend; keep: which rows. Dotted lines
+    mark the σ of the best cell that the paper prints for a base model.
     """
-    title = f"Figure {number}: {title}."
-    frame = frame[(frame["split"] != "heldout") & (frame["sigma"] <= SIGMA_MAX)]
+    title, recorded = f"Figure {number}: {title}.", evaluations(folder)
+    frame = suites(recorded)[0]
+    better = _better(recorded, frame)
+    frame = keep(frame[(frame["split"] != "heldout") & (frame["sigma"] <= SIGMA_MAX)])
     frame = cells(frame)
     found = {name: select(frame, **chosen) for name, chosen in panels.items()}
     ours = {name: one_tier(part) for name, part in found.items()}
@@ -30,6 +32,7 @@ def _draw(number, title, frame, panels, hue, look, x="sigma", xlabel="σ (normal
     if not ours:
         return Figure([], {}, f"{title} {NOT_YET.capitalize()}: no record holds any of it.", None)
     everything = pd.concat([part.assign(part=name + ", " + part["label"]) for name, part in ours.items()])
+    better = [f"{label} (tier {tier})" for label, tier in better.items() if label in set(everything["label"])]
     look = look(everything.sort_values(["M", "sigma"])["curve"].unique())
     drawn, numbers, marked = [], [], False
     for name, part in ours.items():
@@ -44,6 +47,7 @@ def _draw(number, title, frame, panels, hue, look, x="sigma", xlabel="σ (normal
     missing = ", ".join(name for name in panels if name not in ours)
     missing = f" {NOT_YET.capitalize()}: {missing}." if missing else ""
     left = f" Left out, as of a lower tier than the rest of the panel: {', '.join(left)}." if left else ""
+    left += f" Left out, as others are not yet trained like it: {', '.join(better)}." if better else ""
     one_M = everything["M"].nunique() == 1
     nested = "" if one_M else " Points along M are nested: they share their forward passes."
     several = " Bars: standard deviation over runs." if everything["std"].notna().any() else ""
@@ -53,6 +57,14 @@ def _draw(number, title, frame, panels, hue, look, x="sigma", xlabel="σ (normal
     numbers = pd.concat(numbers)[["Panel", xlabel, *look]]
     table = Table(numbers, "Accuracy in percent (95 % interval), tier", 1)
     return Figure(drawn, look, caption, table)
+
+
+def _better(recorded, frame):
+    """{label: tier} of the base models that have been trained at a better tier than those of a suite."""
+    order = runs.TIERS.index
+    best = recorded[recorded["trained"] != ""].groupby("label")["trained"].agg(lambda tiers: max(tiers, key=order))
+    drawn = frame.drop_duplicates("label").set_index("label")["trained"]
+    return {label: best[label] for label in BASES if label in drawn and order(best[label]) > order(drawn[label])}
 
 
 def _printed(part):
@@ -78,13 +90,11 @@ def _attack(attack):
 def figure1(folder=RESULTS):
     """Accuracy of CPNI-W with prediction smoothing against σ, a curve for each M; panels clean, PGD, EPGD."""
     panels = {name: dict(label="CPNI-W", rule="prediction", **_attack(key)) for key, name in ATTACKS.items()}
-    return _draw(1, "CPNI-W with prediction smoothing", suite(folder), panels, _by_draws, fading)
+    return _draw(1, "CPNI-W with prediction smoothing", folder, panels, _by_draws, fading)
 
 
 def figure2(folder=RESULTS):
     """Accuracy at M = 8 against σ for the paper's base models and voting rules; panels clean, PGD, EPGD."""
-    frame = suite(folder)
-    frame = frame[frame["label"].isin(BASES) & frame["rule"].isin(RULES)]
     panels = {name: dict(M=8, **_attack(key)) for key, name in ATTACKS.items()}
     styles = {f"{label}, {rule}": (colour, dashes)
               for label, colour in COLOURS.items() for rule, dashes in RULES.items()}
@@ -92,8 +102,8 @@ def figure2(folder=RESULTS):
     def look(names):
         return {name: style for name, style in styles.items() if name in names}
 
-    return _draw(2, "Base models and voting rules, M = 8", frame, panels,
-                 lambda part: part["label"] + ", " + part["rule"], look)
+    return _draw(2, "Base models and voting rules, M = 8", folder, panels, lambda part: part["label"] + ", " + part["rule"], look,
+                 keep=lambda frame: frame[frame["label"].isin(BASES) & frame["rule"].isin(RULES)])  # fmt: skip
 
 
 def figure3(folder=RESULTS):
@@ -101,17 +111,20 @@ def figure3(folder=RESULTS):
     panels = {f"{label}, {ATTACKS[key]}": dict(label=label, rule="prediction", **_attack(key))
               for key in ("epgd", "pgd") for label in ("Gauss", "EPGD-diverged")}
     title = "Gauss and EPGD-diverged with prediction smoothing"
-    return _draw(3, title, suite(folder), panels, _by_draws, fading)
+    return _draw(3, title, folder, panels, _by_draws, fading)
 
 
 def figure4(folder=RESULTS):
     """Accuracy of CPNI-W, prediction smoothing, M = 8, under PGD against ε; curves: σ with 2 or more ε."""
     pgd = dict(label="CPNI-W", rule="prediction", M=8, attack="pgd")
-    frame = select(suite(folder), **pgd)
-    frame = frame[frame.groupby("sigma")["epsilon"].transform("nunique") >= 2]
+
+    def keep(frame):
+        frame = select(frame, **pgd)
+        return frame[frame.groupby("sigma")["epsilon"].transform("nunique") >= 2]
+
     title = "CPNI-W with prediction smoothing, M = 8, under PGD"
-    return _draw(4, title, frame, {"PGD": pgd}, lambda part: "σ = " + part["sigma"].map("{:g}".format),
-                 fading, "epsilon", "ε (1/255 of the pixel range)")
+    return _draw(4, title, folder, {"PGD": pgd}, lambda part: "σ = " + part["sigma"].map("{:g}".format), fading,
+                 "epsilon", "ε (1/255 of the pixel range)", keep)
 
 
 def effort(folder=RESULTS, M=64):
