@@ -74,3 +74,16 @@ def test_the_interval_of_a_difference_is_held_against_a_known_zero(tmp_path, sha
 def test_the_committed_records_are_as_sure_as_they_say():
     shares = [float(share) for share in re.findall(r"in ([\d.]+) % of", findings.calibration())]
     assert len(shares) == 2 and all(1 < share < 10 for share in shares)
+
+
+def test_trainings_of_all_lengths_stand_beside_the_papers(tmp_path):
+    empty = findings.lengths(tmp_path)
+    assert list(empty.frame["Epochs"]) == ["400", "400"] and "Not yet measured by us" in empty.caption
+    trained(tmp_path, 0)
+    evaluate(tmp_path, "CPNI-W", "pgd", 300, training_seed=0)
+    trained(tmp_path, 1, epochs=40, tier="long")
+    evaluate(tmp_path, "CPNI-W", "pgd", 4000, n=10_000, tier="long", training_seed=1)
+    frame = findings.lengths(tmp_path).frame
+    ours = frame[frame["Rows"] == "CPNI-W"]
+    assert list(ours["Epochs"]) == ["8", "40", "400"] and list(ours["Tier"]) == ["cpu", "long", "printed by the paper"]
+    assert [text.split()[0] for text in ours["PGD"]] == ["30.0", "40.0", "48.8"] and list(ours["Clean"])[:2] == [style.NOT_YET] * 2

@@ -9,7 +9,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from siam import bits, runs
+from siam import bits, runs, tables
 from siam.paired import by_image
 from siam.paths import RESULTS
 from siam.report import (ATTACKS, BASES, as_in_paper, cells, cells_of, chosen, evaluations, find, interval, made_on,
@@ -52,6 +52,31 @@ def varied(name, folder=RESULTS):
         lines.append({"Rows": "all else equal", NAMES[name]: f"{value:g}", **shown, "Tier": of["tier"].iloc[0],
                       "n": f"{of['n'].iloc[0]:,}", "Runs": counts, "Records": tuple(sorted(of["ids"].sum()))})  # fmt: skip
     return Table(pd.DataFrame(lines, columns=columns), f"{caption} {made_on(found)}.{warning(found)}", 1)
+
+
+def lengths(folder=RESULTS):
+    """How near longer training comes to the paper: a Table of the trainings of PNI-W and CPNI-W, one noisy pass, σ = 0."""
+    frame = select(as_in_paper(evaluations(folder)), rule="prediction", M=1, sigma=0, split="test", method="adversarial")
+    found = cells(frame[(frame["attack"] == "none") | (frame["epsilon"] == 8)])
+    printed, attacks = tables.paper(1).dropna(subset="label").set_index("label"), {"none": "clean", "pgd": "pgd"}
+    trained_on, lines, used = {"either": "clean or attacked", "both": "clean and attacked"}, [], []
+    for label in ("PNI-W", "CPNI-W"):
+        ours = []
+        for recipe, of in select(found, label=label).groupby("recipe"):
+            plan, of = json.loads(recipe)["schedule"], {cell["attack"]: cell for _, cell in of.iterrows()}
+            used += of.values()
+            ours.append({"Rows": label, "Epochs": plan["epochs"], "Steps of its PGD": str(plan.get("steps", "")),
+                         "Images are": trained_on.get(plan.get("mix"), ""),
+                         **{ATTACKS[attack]: interval(of[attack]) if attack in of else NOT_YET for attack in attacks},
+                         "Tier": max((cell["tier"] for cell in of.values()), key=runs.TIERS.index),
+                         "Records": tuple(sorted({id for cell in of.values() for id in cell["ids"]}))})  # fmt: skip
+        lines += sorted(ours, key=lambda line: line["Epochs"])
+        lines.append({"Rows": label, "Epochs": 400, "Steps of its PGD": "7", "Images are": trained_on["both"],
+                      **{ATTACKS[attack]: f"{printed.loc[label, column]:.1f}" for attack, column in attacks.items()},
+                      "Tier": "printed by the paper", "Records": ()})  # fmt: skip
+    caption = "PNI-W and CPNI-W by training, one noisy pass, σ = 0, beside what the paper prints."
+    caption += f" {made_on(pd.DataFrame(used))}.{warning(pd.DataFrame(used))}" if used else f" {NOT_YET.capitalize()} by us."
+    return Table(pd.DataFrame(lines).astype({"Epochs": str}), caption, 1)
 
 
 def selection(folder=RESULTS):
