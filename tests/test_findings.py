@@ -39,6 +39,16 @@ def test_varied_compares_trainings_that_differ_in_one_thing(tmp_path):
         findings.varied("lr", tmp_path)
 
 
+def test_gains_of_smoothing_stand_beside_the_papers(tmp_path):
+    assert findings.gains(tmp_path).count("\n") == 1 and "512 votes, σ = 0.24: Clean +3.0, PGD +7.1." in findings.gains(tmp_path)
+    trained(tmp_path, 0, tier="long")
+    for sigma, M, correct in ((0, 1, 400), (0, 64, 430), (0.24, 64, 460)):
+        run = runs.EvaluationRun("cpni-w-0", digest("CPNI-W", 0), "pgd", sigma=sigma, draws=M)
+        runs.write(runs.record(run, tier="cpu", n=1000, result=[runs.row("prediction", M, correct, 1000)]), tmp_path)
+    zero, noisy = findings.gains(tmp_path).splitlines()[:2]
+    assert zero.startswith("- trained at tier long (n = 1,000), 64 votes, σ = 0: PGD +3.0 ± ") and "σ = 0.24: PGD +6.0 ± " in noisy
+
+
 def test_selection_says_what_the_test_images_add(tmp_path):
     train(tmp_path, "CPNI-W")
     for sigma, heldout, test in ((0.0, 300, 400), (0.24, 200, 430)):

@@ -371,6 +371,11 @@ def test_networks_of_unlike_training_are_shown_but_never_compared(folder):
     left = " Left out, as others are not yet trained like it: CPNI-W (tier long)."
     assert left in figure.caption and (figure._repr_html_().replace(left, ""), tables.contrasts(1, folder)) == before
     assert "Tier long and cpu: a small model of the experiment" in tables.table(1, folder).caption
+    three = tables.table(3, folder).frame  # where it has no cell, the other one's stands, with its tier
+    assert set(three[(three["Rows"] == tables.NEAREST) & (three["σ"] == "0.24") & (three["Attack"] == "PGD")]["Tier"]) == {"cpu"}
+    evaluate(folder, "CPNI-W", "pgd", 500, sigma=0.24, training_seed=5, split="heldout")
+    three = tables.table(3, folder).frame  # but not where σ and M were chosen for the better one
+    assert set(three[three["Rows"].str.startswith(tables.CHOSEN)]["Ours, %"]) == {style.NOT_YET}
     train(folder, "Gauss", tier="long", method="gauss", seed=5, start_seed=5)
     evaluate(folder, "Gauss", "pgd", 800, training_seed=5)
     figure = figures.figure1(folder)

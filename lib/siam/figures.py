@@ -178,7 +178,8 @@ def transfers(folder=RESULTS, sigma=0.02, M=8):
         return Figure([], {}, f"{title} {NOT_YET.capitalize()}: no record holds any of it.", None)
     attacked = one_tier(attacked)
     n = attacked["n"].max()
-    clean = select(one_tier(evaluations(folder)), rule="prediction", M=M, sigma=sigma, split="test", attack="none", seed=0, n=n)
+    clean = select(evaluations(folder), rule="prediction", M=M, sigma=sigma, split="test", attack="none", seed=0, n=n,
+                   tier=attacked["tier"].iloc[0])  # fmt: skip
     clean = clean[clean["digest"].isin(attacked["digest"])].assign(source=CLEAN)
     found = pd.concat([attacked[attacked["n"] == n], clean])
     names = network_names(trained.reset_index())

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 
 from siam import bits, runs, tables
-from siam.paired import by_image
+from siam.paired import by_image, less
 from siam.paths import RESULTS
 from siam.report import (ATTACKS, BASES, as_in_paper, cells, cells_of, chosen, evaluations, find, interval, made_on,
-                         select, signed, suite, warning)
+                         select, signed, suite, usual, warning)
 from siam.style import NOT_YET, Table
 
 NAMES = {"rank": "r", "epochs": "Epochs"}
@@ -77,6 +77,29 @@ def lengths(folder=RESULTS):
     caption = "PNI-W and CPNI-W by training, one noisy pass, σ = 0, beside what the paper prints."
     caption += f" {made_on(pd.DataFrame(used))}.{warning(pd.DataFrame(used))}" if used else f" {NOT_YET.capitalize()} by us."
     return Table(pd.DataFrame(lines).astype({"Epochs": str}), caption, 1)
+
+
+def gains(folder=RESULTS, M=64):
+    """What smoothing adds to one pass of CPNI-W without input noise, by the tier it was trained at, beside the paper's: a Markdown
+    list."""
+    frame, one = evaluations(folder), {"label": "CPNI-W", "rule": "prediction", "M": 1, "sigma": 0}
+    first = tables.paper(1).set_index("method").loc["CPNI-W"]
+    voted = select(tables.paper(3), label="CPNI-W").set_index("sigma")
+    lines = []
+    for tier in [tier for tier in reversed(runs.TIERS) if tier in set(frame["trained"])]:
+        ours, _ = cells_of(usual(frame[frame["trained"] == tier]))
+        for sigma in (0, 0.24):
+            found = {attack: less(*(find(ours, row, attack) for row in (one | {"M": M, "sigma": sigma}, one))) for attack in ATTACKS}
+            found = {attack: difference for attack, difference in found.items() if difference is not None}
+            if found:
+                said = ", ".join(f"{ATTACKS[attack]} {difference}" for attack, difference in found.items())
+                n = min(difference.n for difference in found.values())
+                lines.append(f"- trained at tier {tier} (n = {n:,}), {M} votes, σ = {sigma:g}: {said}.")
+    for sigma in (0, 0.24):
+        theirs = ", ".join(f"{ATTACKS[attack]} {signed(voted.loc[sigma, column] - first[column], 1)}"
+                           for attack, column in (("none", "clean"), ("pgd", "pgd")))  # fmt: skip
+        lines.append(f"- in the paper, {voted.loc[sigma, 'M']} votes, σ = {sigma:g}: {theirs}.")
+    return "\n".join(lines)
 
 
 def selection(folder=RESULTS):
