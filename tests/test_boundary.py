@@ -214,7 +214,7 @@ def record(folder, n=1000, label="CPNI-W", changes=(1.0, 0.9, 0.7), rose=0.05, r
 def test_verdicts_on_boundaries(tmp_path, name, asked, verdict):
     record(tmp_path, **asked)
     number = claims.listed().set_index("decided_by").loc[name, "number"]
-    found = claims.CLAIMS[name](verdicts.read(tmp_path), number)
+    found = claims.CLAIMS[name](verdicts.read(tmp_path)[0], number)
     assert found.verdict == verdict and found.ids == (() if verdict == style.NOT_YET else ("boundary/cpu.json",))
     assert number == 0.5 if name == "certified_radius" else np.isnan(number) or number is nan
 

@@ -283,7 +283,7 @@ def test_softened_noise_has_its_standard_deviation_scaled_and_no_common_shift():
 @pytest.mark.parametrize(
     "change, message",
     [
-        (dict(tier="huge"), "tier 'huge' has no schedule; there are paper, fast, cpu, smoke"),
+        (dict(tier="huge"), "tier 'huge' has no schedule; there are paper, fast, long, cpu, smoke"),
         (dict(tier="paper", changes={"epochs": 3}), "takes no change, not epochs"),
         (dict(changes={"epoch": 3}), "schedule field 'epoch' is not one of epochs"),
         (dict(changes={"shape": "cosine"}), "shape 'cosine' is not one of steps, triangle"),
