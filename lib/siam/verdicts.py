@@ -39,8 +39,8 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Measured:
-    """Records as the claims read them, of networks trained at one tier. at: cells of test images by (label, method, rule, attack, σ, M); others: those of
-    other attacks than the paper's by (label, steps, samples, σ, M), prediction smoothing."""
+    """Records as the claims read them, of networks trained at one tier. at: cells of test images by (label, method, rule, attack,
+    σ, M); others: those of other attacks than the paper's by (label, steps, samples, σ, M), prediction smoothing."""
 
     folder: Path
     at: dict

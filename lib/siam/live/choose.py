@@ -16,7 +16,7 @@ from tqdm import tqdm
 from siam import models, runs
 from siam.attacks import error_of, pgd
 from siam.data import images, pixels
-from siam.folding import Folded
+from siam.folding import Folded, without_noise
 from siam.live import record
 from siam.paths import CHECKPOINTS
 from siam.seeding import seeded
@@ -24,13 +24,6 @@ from siam.smoothing import tally
 from siam.training import describe
 
 BATCH = 125  # images that share one draw of the weights' noise
-
-
-def without_noise(path):
-    """The network at `path` with its mean weights and no input noise: pixels [N, 3, 32, 32] -> logits [N, 10]."""
-    network = Folded(models.load(path, 0.0))
-    network.D = network.F = None
-    return network
 
 
 def answers(plain, smoothed, x, y, setting, batch):
@@ -66,7 +59,7 @@ def measure(n=None, checkpoints=CHECKPOINTS, setting=record.SETTING):
     """The record of the first n images of the sample, all by default."""
     path = Path(checkpoints) / f"{record.CHECKPOINT}.safetensors"
     said = models.about(path)
-    plain, smoothed = without_noise(path), Folded(models.load(path, setting["sigma"]))
+    plain, smoothed = without_noise(models.load(path, 0.0)), Folded(models.load(path, setting["sigma"]))
     x, y = images("sample-test", n)
     began, rows = time.perf_counter(), []
     for batch, (part, labels) in enumerate(tqdm(list(zip(x.split(BATCH), y.split(BATCH))))):
