@@ -1,6 +1,7 @@
 """An evaluation gives the same record however often it is cut, and the committed records can be made again."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -43,21 +44,60 @@ def test_same_run_same_record_and_a_finished_one_is_refused(checkpoints, tmp_pat
 
 def test_cut_off_between_batches_it_ends_in_the_same_record(checkpoints, tmp_path, monkeypatch):
     (run,) = asked(checkpoints)
-    whole, right_of, calls = run_it(run, checkpoints, tmp_path / "whole"), evaluation.right_of, []
+    whole, evaluate_batch, calls = run_it(run, checkpoints, tmp_path / "whole"), evaluation.evaluate_batch, []
 
     def cut(*args):
         calls.append(args[-1])
         if calls == [0, 1, 2]:
             raise KeyboardInterrupt
-        return right_of(*args)
+        return evaluate_batch(*args)
 
-    monkeypatch.setattr(evaluation, "right_of", cut)
+    monkeypatch.setattr(evaluation, "evaluate_batch", cut)
     with pytest.raises(KeyboardInterrupt):
         run_it(run, checkpoints, tmp_path)
     assert not runs.finished(run, tmp_path)
     again = run_it(run, checkpoints, tmp_path)
     assert (again["result"], again["right"]) == (whole["result"], whole["right"])
     assert calls == [0, 1, 2, 2] and not list((tmp_path / ".partial").iterdir())
+
+
+@pytest.mark.parametrize("spoil, why", [
+    (lambda text: text[: len(text) // 2], "not valid JSON"),
+    (lambda text: "[]", "not the beginning of this evaluation"),
+    (lambda text: re.sub('"right": "[^"]*"', '"right": "AAAA"', text), "not the beginning of this evaluation"),
+    (lambda text: text.replace('"device": "cpu', '"device": "cuda'), "begun on cuda, not on cpu: go on there, or remove it"),
+], ids=["cut", "empty", "other bits", "other device"])  # fmt: skip
+def test_what_was_not_begun_here_is_refused_and_stays(checkpoints, tmp_path, monkeypatch, spoil, why):
+    (run,) = asked(checkpoints)
+    whole = evaluation.evaluate_batch
+
+    def cut(*args):
+        if args[-1] == 2:
+            raise KeyboardInterrupt
+        return whole(*args)
+
+    monkeypatch.setattr(evaluation, "evaluate_batch", cut)
+    with pytest.raises(KeyboardInterrupt):
+        run_it(run, checkpoints, tmp_path)
+    path = tmp_path / ".partial" / f"{run.id}.json"
+    spoiled = spoil(path.read_text())
+    path.write_text(spoiled)
+    with pytest.raises(ValueError, match=re.escape(str(path)) + ".*" + why):
+        run_it(run, checkpoints, tmp_path)
+    assert path.read_text() == spoiled
+
+
+def test_a_run_begun_with_other_code_says_so(checkpoints, tmp_path, monkeypatch):
+    (run,) = asked(checkpoints)
+    path, batch = tmp_path / ".partial" / f"{run.id}.json", evaluation.evaluate_batch
+    monkeypatch.setattr(evaluation, "evaluate_batch", lambda *args: 1 / 0 if args[-1] else batch(*args))
+    with pytest.raises(ZeroDivisionError):
+        run_it(run, checkpoints, tmp_path)
+    found = json.loads(path.read_text())
+    found["provenance"]["commit"] = "0123456789ab"
+    path.write_text(json.dumps(found))
+    monkeypatch.undo()
+    assert run_it(run, checkpoints, tmp_path)["begun"]["commit"] == "0123456789ab"
 
 
 def test_rows_are_what_the_passes_say(checkpoints, tmp_path):

@@ -13,8 +13,8 @@ from test_report import digest, evaluate, train
 def test_nothing_is_claimed_without_records(tmp_path):
     for name in findings.NAMES:
         assert list(findings.varied(name, tmp_path).frame[findings.NAMES[name]]) == [style.NOT_YET]
-    assert findings.selection(tmp_path) == findings.twins(tmp_path) == "Not yet measured."
-    assert findings.units(tmp_path).count(style.NOT_YET) == 6
+    for table, missing in ((findings.selection(tmp_path), 1), (findings.twins(tmp_path), 2), (findings.units(tmp_path), 6)):
+        assert (table.frame == style.NOT_YET).sum().sum() == missing and not any(table.frame["Records"])
 
 
 def trained(folder, seed, rank=5, epochs=8, lr=0.05, tier="cpu"):
@@ -40,13 +40,16 @@ def test_varied_compares_trainings_that_differ_in_one_thing(tmp_path):
 
 
 def test_gains_of_smoothing_stand_beside_the_papers(tmp_path):
-    assert findings.gains(tmp_path).count("\n") == 1 and "512 votes, σ = 0.24: Clean +3.0, PGD +7.1." in findings.gains(tmp_path)
+    assert findings.gains(tmp_path).frame.to_numpy().tolist() == [
+        ["printed by the paper", "0", "512", "+6.1", "+4.0", "–", "", "", ()],
+        ["printed by the paper", "0.24", "512", "+3.0", "+7.1", "–", "", "", ()]]
     trained(tmp_path, 0, tier="long")
     for sigma, M, correct in ((0, 1, 400), (0, 64, 430), (0.24, 64, 460)):
         run = runs.EvaluationRun("cpni-w-0", digest("CPNI-W", 0), "pgd", sigma=sigma, draws=M)
         runs.write(runs.record(run, tier="cpu", n=1000, result=[runs.row("prediction", M, correct, 1000)]), tmp_path)
-    zero, noisy = findings.gains(tmp_path).splitlines()[:2]
-    assert zero.startswith("- trained at tier long (n = 1,000), 64 votes, σ = 0: PGD +3.0 ± ") and "σ = 0.24: PGD +6.0 ± " in noisy
+    zero, noisy = findings.gains(tmp_path).frame.iloc[:2].itertuples(index=False)
+    assert [*zero[:4], *zero[5:8]] == ["trained at tier long", "0", "64", style.NOT_YET, style.NOT_YET, "cpu", "1,000"]
+    assert zero.PGD.startswith("+3.0 ± ") and noisy.PGD.startswith("+6.0 ± ") and len(zero.Records) == 2
 
 
 def test_selection_says_what_the_test_images_add(tmp_path):
@@ -54,8 +57,9 @@ def test_selection_says_what_the_test_images_add(tmp_path):
     for sigma, heldout, test in ((0.0, 300, 400), (0.24, 200, 430)):
         evaluate(tmp_path, "CPNI-W", "pgd", heldout, sigma=sigma, draws=1, split="heldout")
         evaluate(tmp_path, "CPNI-W", "pgd", test, sigma=sigma, draws=1)
-    assert "choose σ = 0, M = 1 (40.0 %" in findings.selection(tmp_path)
-    assert "σ = 0.24, M = 1 (43.0 %): +3.0 points (tier cpu, n = 1,000)" in findings.selection(tmp_path)
+    honest, best = findings.selection(tmp_path).frame.iloc[:, 2:9].to_numpy().tolist()
+    assert honest == ["held-out images", "0", "1", "40.0 (36.9–43.1)", "", "cpu", "1,000"]
+    assert best == ["test images", "0.24", "1", "43.0 (39.9–46.1)", "+3.0", "cpu", "1,000"]
 
 
 def test_twins_differ_in_precision_alone(tmp_path):
@@ -63,7 +67,8 @@ def test_twins_differ_in_precision_alone(tmp_path):
     evaluate(tmp_path, "CPNI-W", "pgd", 400, draws=1)
     evaluate(tmp_path, "CPNI-W", "pgd", 405, draws=1, precision="bf16")
     evaluate(tmp_path, "CPNI-W", "pgd", 500, draws=1, precision="bf16", seed=1)
-    assert findings.twins(tmp_path) == "- CPNI-W, PGD, σ = 0, M = 1: fp32 40.0 %, bf16 40.5 % (n = 1,000)."
+    (line,) = findings.twins(tmp_path).frame.to_numpy().tolist()
+    assert line[1:-1] == ["CPNI-W", "PGD", "0", "1", "40.0", "40.5", "cpu", "1,000"] and len(line[-1]) == 2
 
 
 @pytest.mark.parametrize("shared, within", [(0.0, (2, 9)), (0.6, (2, 9))])

@@ -99,6 +99,28 @@ def test_what_noise_does_to_a_network_owes_nothing_to_its_training(tmp_path):
     assert (double.points, double.luck[0]) == (pytest.approx(0), 0)
 
 
+def test_two_trainings_of_one_network_are_two_networks(tmp_path):
+    trained_thrice(tmp_path)
+    keep(tmp_path, "CPNI-W", "none", np.arange(N) % 50 < 27, sigma=0.24, training_seed=0)
+    keep(tmp_path, "CPNI-W", "none", np.arange(N) % 50 < 27, sigma=0.36, training_seed=1)
+    found = paired.less(cell(tmp_path, "CPNI-W", sigma=0.24), cell(tmp_path, "CPNI-W", sigma=0.36))
+    assert found.points == 0 and found.error == pytest.approx(np.sqrt(4 + 4))
+
+
+def test_the_luck_of_a_tier_without_any_is_that_of_the_nearest(tmp_path):
+    trained_thrice(tmp_path)
+    assert cell(tmp_path, "CPNI-W")["luck"] == pytest.approx((4, 4))
+    for label, right in (("CPNI-W", 30), ("PNI-W", 20)):
+        train(tmp_path, label, seed=7, tier="long", epochs=40)
+        run = runs.EvaluationRun("x", digest(label, 7), "none", draws=1, images=N, batch_size=BATCH)
+        rows = dict(result=[runs.row("prediction", 1, right * N // 50, N)], right=bits.pack([np.arange(N) % 50 < right]))
+        runs.write(runs.record(run, tier="long", n=N, **rows), tmp_path)
+    ours = report.select(report.cells(report.evaluations(tmp_path)), tier="long")
+    assert list(ours["luck"]) == [pytest.approx((4, 4))] * 2
+    found = paired.less(*(ours.set_index("label", drop=False).loc[label] for label in ("CPNI-W", "PNI-W")))
+    assert found.points == pytest.approx(20) and found.error == pytest.approx(np.sqrt(4 + 4))
+
+
 def test_two_networks_whose_luck_nobody_measured_share_nothing(tmp_path):
     for label in ("CPNI-W", "PNI-W"):
         train(tmp_path, label)

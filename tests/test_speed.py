@@ -140,7 +140,7 @@ def on_gpu(record):
 
 def test_the_page_of_a_cpu_has_no_seconds_and_says_what_is_missing(measured):
     table = speed.throughput(measured[0])
-    assert list(table.frame.columns) == ["Rows", "Rung", "Times as fast", "Quartiles", "Share of the floor"]
+    assert list(table.frame.columns) == ["Rows", "Rung", "Times as fast", "Quartiles", "Share of the floor", "Result differs by", "Records"]
     last = table.frame.iloc[-1]
     assert last["Rows"] == "a GPU" and last["Times as fast"] == NOT_YET
     assert "load average" in table.caption and "mean little" in table.caption

@@ -14,6 +14,7 @@ from siam.paths import RESULTS
 from siam.style import NOT_YET, Table
 
 AMPLIFIED = 3  # how many times a perturbation is drawn stronger than it is
+PLACE = "gradients/cpu.json"  # in data/results
 FIELDS = ("arms", "rows", "differences", "shown", "settings", "n", "tier", "judged_right")
 
 
@@ -22,7 +23,7 @@ def read(folder=RESULTS):
 
     Raises ValueError, one line, for a file that is no such record.
     """
-    path = Path(folder) / "gradients" / "cpu.json"
+    path = Path(folder) / PLACE
     if not path.exists():
         return None, {}
     record = read_other(path, "gradients", FIELDS)
@@ -183,7 +184,7 @@ def looks(folder=RESULTS):
     caption += (f" First {record['n']:,} test images, the same for all; exact intervals. Before: the same question about the"
                 f" images as they were, of which PNI-W gets {right['robust']} right and Plain {right['plain']}."
                 f" Tier {record['tier']}.")
-    return Table(pd.DataFrame(lines), caption, 1)
+    return Table(pd.DataFrame(lines), caption, 1, PLACE)
 
 
 def row_draws(arm):
@@ -198,7 +199,7 @@ def cosines(folder=RESULTS):
     if record is None:
         return _missing(caption, columns)
     return Table(_cosine_rows(record, ("targeted", "untargeted"), columns), caption + _over_images(record)
-                 + " Length: mean L2 norm of what was added, in pixel units.", 1)
+                 + " Length: mean L2 norm of what was added, in pixel units.", 1, PLACE)
 
 
 def gradient_cosines(folder=RESULTS):
@@ -208,7 +209,7 @@ def gradient_cosines(folder=RESULTS):
     caption = "Cosine between the input gradient and the way from the image to a class's mean image."
     if record is None:
         return _missing(caption, columns)
-    return Table(_cosine_rows(record, ("gradient",), columns), caption + _over_images(record), 1)
+    return Table(_cosine_rows(record, ("gradient",), columns), caption + _over_images(record), 1, PLACE)
 
 
 def _over_images(record):
@@ -239,4 +240,4 @@ def averaging(folder=RESULTS):
     whats = {"gradient": "input gradient", "targeted": "targeted attack", "untargeted": "untargeted attack"}
     lines = [dict(zip(columns, [whats[of["what"]], names[of["arm"]], f"1 → {of['draws']}", _signed(of["cosine"]), _signed(of["excess"])]))
              for of in record["differences"]]  # fmt: skip
-    return Table(pd.DataFrame(lines), caption + _over_images(record), 1)
+    return Table(pd.DataFrame(lines), caption + _over_images(record), 1, PLACE)

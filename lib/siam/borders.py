@@ -17,7 +17,7 @@ from siam.style import INK, NOT_YET, Figure, Table, undrawn
 from siam.theory_figures import BLUE, COLOURS, GREEN, PINK, VERMILLION, drawing
 
 FIELDS = ("networks", "places", "draws", "epsilon", "reach", "alpha")
-RECORD = "boundary/cpu.json"  # in data/results
+PLACE = "boundary/cpu.json"  # in data/results
 LOOK = {"without noise": (INK, ":"), "one draw": (VERMILLION, "--"), "vote": (BLUE, "-")}  # how the three readings are drawn
 NAMES = {"plain": "plain, normal training"}  # there is another plain network, trained on attacked images
 DIRECTIONS = {"attack": "towards the attack", "random": "a random way"}
@@ -26,7 +26,7 @@ OTHERS = (VERMILLION, GREEN, PINK, "#E69F00", "#999999")  # classes but the imag
 
 def read(folder=RESULTS):
     """The record of `siam.boundary`, a dict, or None. Raises ValueError, one line, for a file that is none."""
-    path = Path(folder) / RECORD
+    path = Path(folder) / PLACE
     if not path.exists():
         return None
     record = read_other(path, "boundary", FIELDS)
@@ -36,11 +36,11 @@ def read(folder=RESULTS):
 
 def _about(record):
     used = pd.DataFrame(record["networks"])
-    return f"Tier {' and '.join(sorted(set(used['tier'])))}, n = {used['n'].min():,} test images.{warning(used)}"
+    return f"Tier {' and '.join(sorted(set(used['tier'])))}, n = {used['n'].min():,} test images.{warning(used['tier'])}"
 
 
 def _difference(means, one):
-    return over_batches(means, tier=one["tier"], n=one["n"], runs=1, ids=(RECORD,))
+    return over_batches(means, tier=one["tier"], n=one["n"], runs=1, ids=(PLACE,))
 
 
 # What claims are decided from: {comparison: a Difference}
@@ -152,12 +152,12 @@ def lines(folder=RESULTS):
                 rows.append({"Rows": "lines from test images", "Network": f"{one['label']}, σ = {one['sigma']:g}", "Direction": words,
                              "Classifier": reading(M), "class unchanged after ε, %": f"{unchanged[M][near]:.1f}",
                              "changes of class in 100 lines": f"{100 * np.mean(line['changes']):.1f}",
-                             f"less vote of {record['draws']['lines']}": "" if less is None else str(less), "Records": (RECORD,)})  # fmt: skip
+                             f"less vote of {record['draws']['lines']}": "" if less is None else str(less)})  # fmt: skip
     caption = (f"{title}: along lines of {places[-1]:g} ε, towards what PGD-7 adds, and in a random direction that is as long in"
                f" every pixel. {_about(record)}")  # fmt: skip
     legend = {f"vote of {record['draws']['lines']}" if name == "vote" else name: ("currentColor" if colour == INK else colour, dashes)
               for name, (colour, dashes) in LOOK.items()}
-    return Figure(panels, legend, caption, Table(pd.DataFrame(rows), "Changes of class along lines (± half a 95 % interval over batches)", 2))
+    return Figure(panels, legend, caption, Table(pd.DataFrame(rows), "Changes of class along lines (± half a 95 % interval over batches)", 2, PLACE))
 
 
 def competing(folder=RESULTS):
@@ -180,11 +180,11 @@ def competing(folder=RESULTS):
         panels.append(drawing(draw, one["label"], "probability of the runner-up", "images with at most that, %", said, f"competing {one['label']}"))
         rows.append({"Rows": "images on which the vote is right before and after", "Network": f"{one['label']}, σ = {one['sigma']:g}", "Images": f"{len(before):,}",
                      "mean before": f"{before.mean():.3f}", "mean after": f"{after.mean():.3f}", "rise, points": str(rises[one["label"]]),
-                     "images where it rises, %": f"{higher:.1f}", "Records": (RECORD,)})  # fmt: skip
+                     "images where it rises, %": f"{higher:.1f}"})  # fmt: skip
     caption = (f"{title}: mean softmax of the strongest wrong class over M = {record['draws']['competing']} passes, images on which the vote is"
                f" right before and after PGD-7; how many of them have at most so much. {_about(record)}")  # fmt: skip
     legend = {"before the attack": ("currentColor", ":"), "after it": (VERMILLION, "-")}
-    return Figure(panels, legend, caption, Table(pd.DataFrame(rows), "The strongest wrong class (rise ± half a 95 % interval over batches)", 1))
+    return Figure(panels, legend, caption, Table(pd.DataFrame(rows), "The strongest wrong class (rise ± half a 95 % interval over batches)", 1, PLACE))
 
 
 def certified(folder=RESULTS):
@@ -209,8 +209,8 @@ def certified(folder=RESULTS):
         rows.append({"Rows": "L2 radius R", "Network": f"{one['label']}, σ = {one['sigma']:g}",
                      **{f"certified right at {name}, %": f"{100 * np.mean(ratios > r):.1f}" for name, r in (("R > 0", 0), ("σ/2", 0.5), ("σ", 1))},
                      "median R / σ": f"{median:.2f} ({low:.2f}–{high:.2f})", "of": f"{k:,} images",
-                     "median R, pixels": f"{median * one['sigma'] * min(STD):.3f}", "Records": (RECORD,)})  # fmt: skip
+                     "median R, pixels": f"{median * one['sigma'] * min(STD):.3f}"})  # fmt: skip
     caption = (f"{title}: how many images are certified as what they are, at {100 * (1 - record['alpha']):g} % each, against the radius in units of σ."
                f" M = {record['draws']['certified']}, of which {record['draws']['chosen']} choose the class. {_about(record)}")  # fmt: skip
     panel = drawing(draw, "All networks", "radius R / σ", "certified and right, %", said, "certified")
-    return Figure([panel], {label: (colour, "-") for label, colour in zip(curves, COLOURS)}, caption, Table(pd.DataFrame(rows), "Certified radii (95 % interval)", 1))
+    return Figure([panel], {label: (colour, "-") for label, colour in zip(curves, COLOURS)}, caption, Table(pd.DataFrame(rows), "Certified radii (95 % interval)", 1, PLACE))

@@ -27,7 +27,8 @@ from siam.paths import CHECKPOINTS, RESULTS
 from siam.style import INK, NOT_YET, Figure, Table, undrawn
 from siam.theory_figures import BLUE, GREEN, VERMILLION, drawing, mean_interval, shown
 
-RECORD = RESULTS / "bound" / "tallies.npz"
+PLACE = "bound/tallies.npz"  # in data/results
+RECORD = RESULTS / PLACE
 NETWORKS = {"cpni-w-cpu-0": "CPNI-W", "gauss-cpu-0": "Gauss"}
 SIGMAS = (0.12, 0.24, 0.48)  # normalised units
 ATTACKS = {"none": "clean", "pgd": "PGD"}
@@ -226,7 +227,7 @@ def probabilities(path=RECORD, sigma=0.24):
     legend = {"vote right": (BLUE, "-"), "vote wrong": (VERMILLION, "-")}
     caption = (f"Share of the true class and margin: every dot is an image, σ = {sigma:g}. Shaded: where dots of ten"
                f" classes can lie. {_measured(about)}")  # fmt: skip
-    return Figure(panels, legend, caption, Table(pd.DataFrame(rows), "Images by vote and share", 2))
+    return Figure(panels, legend, caption, Table(pd.DataFrame(rows), "Images by vote and share", 2, PLACE))
 
 
 def ordered(path=RECORD, sigma=0.24, checkpoint="cpni-w-cpu-0"):
@@ -258,7 +259,7 @@ def ordered(path=RECORD, sigma=0.24, checkpoint="cpni-w-cpu-0"):
                               "images by margin, %", "loss", alt, f"bound order {name_of(*cell)}"))  # fmt: skip
     caption = (f"The losses of each image: {NETWORKS[checkpoint]}, σ = {sigma:g}, images sorted from the largest margin to"
                f" the smallest. {_measured(about)}")  # fmt: skip
-    return Figure(panels, LOOK, caption, Table(pd.DataFrame(rows), "Mean losses", 1))
+    return Figure(panels, LOOK, caption, Table(pd.DataFrame(rows), "Mean losses", 1, PLACE))
 
 
 def _sides(found):
@@ -301,7 +302,7 @@ def sides(path=RECORD):
             rows.append({"Rows": title, "σ": f"{cell[2]:g}", **texts, "base − wrong": shown(change, 1, 100)})
     caption = (f"Both sides of the bound: mean losses over images. Bands: 95\u00a0% intervals over images, exact"
                f" (Clopper–Pearson) for the wrong ones, Student's for the others. {_measured(about)}")  # fmt: skip
-    return Figure(panels, LOOK, caption, Table(pd.DataFrame(rows), "Mean losses in percent (95 % interval)", 1))
+    return Figure(panels, LOOK, caption, Table(pd.DataFrame(rows), "Mean losses in percent (95 % interval)", 1, PLACE))
 
 
 def violations(path=RECORD):
@@ -318,7 +319,7 @@ def violations(path=RECORD):
     caption = (f"Images that break an inequality, of n = {about['images']:,} each. The first three columns are the paper's"
                f" eq. (20), the line after it, and the step that leads there; the last four are what can be proved."
                f" {_measured(about)}")  # fmt: skip
-    return Table(pd.DataFrame(rows), caption, 1)
+    return Table(pd.DataFrame(rows), caption, 1, PLACE)
 
 
 def halves(path=RECORD):
@@ -344,7 +345,7 @@ def halves(path=RECORD):
                      "2 (1 − p) − wrong, %": shown(mean_interval(2 * (1 - p) - wrong), 1, 100)})  # fmt: skip
     caption = (f"Votes against independent shares: {M} passes vote, {M} others estimate p. Surely: the exact 95\u00a0% interval"
                f" of p lies above 1/2. {_measured(about)}")  # fmt: skip
-    return Table(pd.DataFrame(rows), caption, 1)
+    return Table(pd.DataFrame(rows), caption, 1, PLACE)
 
 
 def in_words(path=RECORD):

@@ -1,6 +1,5 @@
 """Evaluation: a run -> attack, M noisy passes, every rule at every M -> its record. Cut off, it goes on where it was."""
 
-import json
 import time
 from itertools import product
 from pathlib import Path
@@ -12,6 +11,7 @@ from tqdm import tqdm
 from siam import bits, models, runs
 from siam.attacks import error_of, pgd
 from siam.data import images, pixels
+from siam.files import read_json
 from siam.folding import Folded
 from siam.paths import CHECKPOINTS, RESULTS
 from siam.seeding import seeded
@@ -64,7 +64,7 @@ def attacked(run, model, x, y):
     )  # fmt: skip
 
 
-def right_of(model, source, x, y, run, batch):
+def evaluate_batch(model, source, x, y, run, batch):
     """Which images [rows, N] of one batch of pixels are right, a row for each rule and in it for each M = 1, 2, 4, …
     run.draws; and the seconds of attack and votes.
 
@@ -73,14 +73,42 @@ def right_of(model, source, x, y, run, batch):
     The noise follows from the run's seed and the batch's number, not from σ or the attack: cells that are compared
     share their random numbers.
     """
-    began = time.perf_counter()
+    began = clock(x.device)
     with autocast(x.device, run.precision):
         with seeded(run.seed, batch, "attack"):
             x = attacked(run, source, x, y)
-        between = time.perf_counter()
+        between = clock(x.device)
         votes = tally(model, x, run.draws, (run.seed, batch))
     right = torch.cat([vote(scores(votes)) == y for scores in RULES.values()]).cpu().numpy()
-    return right, dict(attack=between - began, smoothing=time.perf_counter() - between)
+    return right, dict(attack=between - began, smoothing=clock(x.device) - between)
+
+
+def clock(device):
+    """Seconds, when all work that was given to the device is done."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def begun(path, rows, sizes, provenance):
+    """What was written at `path` before a run was cut off: {"provenance", "batches"}; none yet where there is no file.
+
+    sizes: images of each batch. Raises ValueError, one line that names the file, for what is no beginning of the run, or
+    one on another kind of device.
+    """
+    if not path.exists():
+        return dict(provenance=provenance, batches=[])
+    found = read_json(path)
+    try:
+        for batch, size in zip(found["batches"], sizes):
+            bits.unpack(batch["right"], rows, size)
+            {**batch["seconds"]}
+        device, here = (about["device"].split(":")[0] for about in (found["provenance"], provenance))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: not the beginning of this evaluation ({error}): remove it to begin again") from None
+    if device != here:
+        raise ValueError(f"{path}: begun on {device}, not on {here}: go on there, or remove it to begin again")
+    return found
 
 
 def evaluate(run, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, progress=True):
@@ -99,19 +127,22 @@ def evaluate(run, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, progre
     if run.source is not None:
         source = Folded(models.load(models.find(run.source, checkpoints), run.source_sigma, device))
     x, y = (part.split(run.batch_size) for part in images(run.split, run.images, device))
+    rows = list(product(RULES, powers_of_two(run.draws)))
     partial = Path(results) / ".partial" / f"{run.id}.json"
-    done = json.loads(partial.read_text()) if partial.exists() else []
+    found = begun(partial, len(rows), [len(part) for part in y], provenance)
+    done = found["batches"]
     title = f"{run.checkpoint} {run.attack} σ={run.sigma:g}"
     for batch in tqdm(range(len(done), len(x)), initial=len(done), total=len(x), desc=title, mininterval=5, disable=not progress):
-        right, seconds = right_of(model, source, pixels(x[batch]), y[batch], run, batch)
+        right, seconds = evaluate_batch(model, source, pixels(x[batch]), y[batch], run, batch)
         done.append(dict(right=bits.pack(right), seconds=seconds))
-        runs.write_json(partial, done)
-    rows = list(product(RULES, powers_of_two(run.draws)))
+        runs.write_json(partial, found)
     right = np.hstack([bits.unpack(batch["right"], len(rows), len(part)) for batch, part in zip(done, y)])
     result = [runs.row(rule, M, correct, run.images) for (rule, M), correct in zip(rows, right.sum(1))]
     seconds = {name: round(sum(batch["seconds"][name] for batch in done), 1) for name in ("attack", "smoothing")}
     tier = runs.tier(said["tier"], run.split, run.images, provenance["device"])
-    record = runs.record(run, tier=tier, n=run.images, result=result, right=bits.pack(right), seconds=seconds, **provenance)
+    # What a cut-off run was begun with, where that was something else.
+    other = {"begun": found["provenance"]} if {**found["provenance"], "date": 0} != {**provenance, "date": 0} else {}
+    record = runs.record(run, tier=tier, n=run.images, result=result, right=bits.pack(right), seconds=seconds, **provenance, **other)
     runs.write(record, results)
     partial.unlink(missing_ok=True)
     return record

@@ -31,7 +31,8 @@ def _draw(number, title, folder, panels, hue, look, x="sigma", xlabel="σ (norma
     ours = {name: part.assign(curve=hue(part)) for name, part in ours.items() if len(part)}
     if not ours:
         return Figure([], {}, f"{title} {NOT_YET.capitalize()}: no record holds any of it.", None)
-    everything = pd.concat([part.assign(part=name + ", " + part["label"]) for name, part in ours.items()])
+    everything = pd.concat([part.assign(part=name if part["label"].nunique() == 1 else name + ", " + part["label"])
+                            for name, part in ours.items()])  # fmt: skip
     better = [f"{label} (tier {tier})" for label, tier in better.items() if label in set(everything["label"])]
     look = look(everything.sort_values(["M", "sigma"])["curve"].unique())
     drawn, numbers, marked = [], [], False
@@ -43,18 +44,19 @@ def _draw(number, title, folder, panels, hue, look, x="sigma", xlabel="σ (norma
         drawn.append(panel(curves, look, x, xlabel, name, f"figure{number} {name}", marks))
         wide = part.assign(text=part.apply(_point, axis=1)).pivot(index=x, columns="curve", values="text")
         wide = wide.reindex(columns=list(look)).astype(object).fillna(NOT_YET).rename(index="{:g}".format)
-        numbers.append(wide.reset_index(names=xlabel).assign(Panel=name))
+        ids = part.groupby(x)["ids"].sum().map(lambda ids: tuple(sorted(set(ids)))).to_numpy()
+        numbers.append(wide.reset_index(names=xlabel).assign(Panel=name, Records=ids))
     missing = ", ".join(name for name in panels if name not in ours)
     missing = f" {NOT_YET.capitalize()}: {missing}." if missing else ""
     left = f" Left out, as of a lower tier than the rest of the panel: {', '.join(left)}." if left else ""
-    left += f" Left out, as others are not yet trained like it: {', '.join(better)}." if better else ""
+    left += f" Left out, because other base models have no training of that tier yet: {', '.join(better)}." if better else ""
     one_M = everything["M"].nunique() == 1
     nested = "" if one_M else " Points along M are nested: they share their forward passes."
     several = " Bars: standard deviation over runs." if everything["std"].notna().any() else ""
     dotted = " Dotted: σ of the best cell under PGD that the paper prints." if marked else ""
     caption = (f"{title} {made_on(everything)}. Bands: exact 95\u00a0% interval over images."
-               f"{several}{dotted}{nested}{missing}{left}{warning(everything)}")
-    numbers = pd.concat(numbers)[["Panel", xlabel, *look]]
+               f"{several}{dotted}{nested}{missing}{left}{warning(everything['tier'])}")
+    numbers = pd.concat(numbers)[["Panel", xlabel, *look, "Records"]]
     table = Table(numbers, "Accuracy in percent (95 % interval), tier", 1)
     return Figure(drawn, look, caption, table)
 
@@ -157,7 +159,7 @@ def effort(folder=RESULTS, M=64):
     lines = [{"Panel": one.curve, "Steps": f"{one.steps}", "Samples": f"{one.samples}", "Gradients": f"{one.gradients}",
               "Accuracy": interval(one._asdict()), "Records": one.ids} for one in found.sort_values(["curve", "gradients"]).itertuples()]  # fmt: skip
     caption = (f"{title}. {made_on(found)}. Bands: exact 95 % interval over images. EPGD of one sample is PGD of seven"
-               f" steps.{warning(found)}")
+               f" steps.{warning(found['tier'])}")
     return Figure([drawn], look, caption, Table(pd.DataFrame(lines), "Accuracy in percent (95 % interval)", 2))
 
 
@@ -181,7 +183,7 @@ def transfers(folder=RESULTS, sigma=0.02, M=8):
     clean = select(evaluations(folder), rule="prediction", M=M, sigma=sigma, split="test", attack="none", seed=0, n=n,
                    tier=attacked["tier"].iloc[0])  # fmt: skip
     clean = clean[clean["digest"].isin(attacked["digest"])].assign(source=CLEAN)
-    found = pd.concat([attacked[attacked["n"] == n], clean])
+    found = pd.concat([attacked[attacked["n"] == n], clean]).sort_values("draws").drop_duplicates(["source", "digest"])
     names = network_names(trained.reset_index())
     names = {digest: names[digest] for digest in {*attacked["digest"], *attacked["source"]}}
     order = sorted(names, key=lambda digest: (_place(trained.loc[digest]), names[digest]))
@@ -194,7 +196,7 @@ def transfers(folder=RESULTS, sigma=0.02, M=8):
     ids = found.groupby("row")["id"].agg(lambda of: tuple(sorted(of)))
     numbers = numbers.assign(Records=numbers["Made on"].map(ids)).assign(Panel=f"tier {found['tier'].iloc[0]}, n = {n:,}")
     made = (f" Tier {found['tier'].iloc[0]}, n = {n:,} images, one run per cell, precision {found['precision'].iloc[0]}."
-            f" Each interval over images is at most ± {_widest(found):.1f} points.{warning(found)}")
+            f" Each interval over images is at most ± {_widest(found):.1f} points.{warning(found['tier'])}")
     drawn = heatmap(values, "shown to", "made on", "Accuracy, %", "transfers")
     table = Table(numbers[["Panel", "Made on", *columns, "Records"]], "Accuracy in percent (95 % interval), by the network shown the attack", 1)
     return Figure([drawn], {}, title + made, table)

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 
 from siam import bits, runs, tables
-from siam.paired import by_image, less
+from siam.paired import by_image, less, of_differences
 from siam.paths import RESULTS
 from siam.report import (ATTACKS, BASES, as_in_paper, cells, cells_of, chosen, evaluations, find, interval, made_on,
-                         select, signed, suite, usual, warning)
+                         select, signed, sources, suite, usual, warning)
 from siam.style import NOT_YET, Table
 
 NAMES = {"rank": "r", "epochs": "Epochs"}
@@ -51,7 +51,7 @@ def varied(name, folder=RESULTS):
         counts = f"{of['runs'].min()}" + (f" to {of['runs'].max()}" if of["runs"].nunique() > 1 else "")
         lines.append({"Rows": "all else equal", NAMES[name]: f"{value:g}", **shown, "Tier": of["tier"].iloc[0],
                       "n": f"{of['n'].iloc[0]:,}", "Runs": counts, "Records": tuple(sorted(of["ids"].sum()))})  # fmt: skip
-    return Table(pd.DataFrame(lines, columns=columns), f"{caption} {made_on(found)}.{warning(found)}", 1)
+    return Table(pd.DataFrame(lines, columns=columns), f"{caption} {made_on(found)}.{warning(found['tier'])}", 1)
 
 
 def lengths(folder=RESULTS):
@@ -68,47 +68,46 @@ def lengths(folder=RESULTS):
             ours.append({"Rows": label, "Epochs": plan["epochs"], "Steps of its PGD": str(plan.get("steps", "")),
                          "Images are": trained_on.get(plan.get("mix"), ""),
                          **{ATTACKS[attack]: interval(of[attack]) if attack in of else NOT_YET for attack in attacks},
-                         "Tier": max((cell["tier"] for cell in of.values()), key=runs.TIERS.index),
-                         "Records": tuple(sorted({id for cell in of.values() for id in cell["ids"]}))})  # fmt: skip
+                         **sources(of.values())})  # fmt: skip
         lines += sorted(ours, key=lambda line: line["Epochs"])
         lines.append({"Rows": label, "Epochs": 400, "Steps of its PGD": "7", "Images are": trained_on["both"],
                       **{ATTACKS[attack]: f"{printed.loc[label, column]:.1f}" for attack, column in attacks.items()},
-                      "Tier": "printed by the paper", "Records": ()})  # fmt: skip
+                      **sources([]), "Tier": "printed by the paper"})  # fmt: skip
     caption = "PNI-W and CPNI-W by training, one noisy pass, σ = 0, beside what the paper prints."
-    caption += f" {made_on(pd.DataFrame(used))}.{warning(pd.DataFrame(used))}" if used else f" {NOT_YET.capitalize()} by us."
+    caption += f" {made_on(pd.DataFrame(used))}.{warning(cell.tier for cell in used)}" if used else f" {NOT_YET.capitalize()} by us."
     return Table(pd.DataFrame(lines).astype({"Epochs": str}), caption, 1)
 
 
 def gains(folder=RESULTS, M=64):
-    """What smoothing adds to one pass of CPNI-W without input noise, by the tier it was trained at, beside the paper's: a Markdown
-    list."""
+    """What smoothing adds to one pass of CPNI-W without input noise, by the tier it was trained at, beside the paper's: a Table."""
     frame, one = evaluations(folder), {"label": "CPNI-W", "rule": "prediction", "M": 1, "sigma": 0}
     first = tables.paper(1).set_index("method").loc["CPNI-W"]
     voted = select(tables.paper(3), label="CPNI-W").set_index("sigma")
-    lines = []
+    lines, used = [], []
     for tier in [tier for tier in reversed(runs.TIERS) if tier in set(frame["trained"])]:
         ours, _ = cells_of(usual(frame[frame["trained"] == tier]))
         for sigma in (0, 0.24):
             found = {attack: less(*(find(ours, row, attack) for row in (one | {"M": M, "sigma": sigma}, one))) for attack in ATTACKS}
-            found = {attack: difference for attack, difference in found.items() if difference is not None}
-            if found:
-                said = ", ".join(f"{ATTACKS[attack]} {difference}" for attack, difference in found.items())
-                n = min(difference.n for difference in found.values())
-                lines.append(f"- trained at tier {tier} (n = {n:,}), {M} votes, σ = {sigma:g}: {said}.")
+            measured = [difference for difference in found.values() if difference is not None]
+            if measured:
+                shown = {ATTACKS[attack]: NOT_YET if found[attack] is None else str(found[attack]) for attack in ATTACKS}
+                lines.append({"Rows": f"trained at tier {tier}", "σ": f"{sigma:g}", "M": f"{M}", **shown, **sources(measured)})
+                used += measured
     for sigma in (0, 0.24):
-        theirs = ", ".join(f"{ATTACKS[attack]} {signed(voted.loc[sigma, column] - first[column], 1)}"
-                           for attack, column in (("none", "clean"), ("pgd", "pgd")))  # fmt: skip
-        lines.append(f"- in the paper, {voted.loc[sigma, 'M']} votes, σ = {sigma:g}: {theirs}.")
-    return "\n".join(lines)
+        theirs = {ATTACKS[attack]: signed(voted.loc[sigma, column] - first[column], 1) if column in first else "–"
+                  for column, attack in tables.TABLES[3][2].items()}  # fmt: skip
+        lines.append({"Rows": "printed by the paper", "σ": f"{sigma:g}", "M": f"{voted.loc[sigma, 'M']}", **theirs, **sources([])})
+    return Table(pd.DataFrame(lines), f"What smoothing adds to one pass of CPNI-W, in points{of_differences(used)}", 2)
 
 
 def selection(folder=RESULTS):
-    """What choosing σ and M on the test images adds to PGD accuracy, prediction smoothing: a Markdown list.
+    """What choosing σ and M on the test images adds to PGD accuracy, prediction smoothing: a Table.
 
     The best of all our cells on the test images, less the cell that held-out training images choose.
     """
     ours, heldout = cells_of(suite(folder))
-    lines = []
+    columns = ["Rows", "Base model", "σ, M chosen on", "σ", "M", "PGD, %", "Gain, points", "Tier", "n", "Records"]
+    lines, found = [], []
     for label in BASES:
         row = chosen(heldout, label, "prediction")
         honest = find(ours, row, "pgd")
@@ -117,15 +116,17 @@ def selection(folder=RESULTS):
             there = select(ours, label=label, rule="prediction", attack="pgd", epsilon=8, n=honest["n"]).merge(grid)
             best = there.loc[there["accuracy"].idxmax()]
             gain = signed(100 * (best["accuracy"] - honest["accuracy"]), 1)
-            lines.append(f"- {label}: held-out images choose σ = {row['sigma']:g}, M = {row['M']} "
-                         f"({100 * honest['accuracy']:.1f} % under PGD on test images), test images "
-                         f"σ = {best['sigma']:g}, M = {best['M']} ({100 * best['accuracy']:.1f} %): "
-                         f"{gain} points (tier {best['tier']}, n = {best['n']:,}).")  # fmt: skip
-    return "\n".join(lines) or f"{NOT_YET.capitalize()}."
+            for images, cell, more in (("held-out images", honest, ""), ("test images", best, gain)):
+                lines.append(["PGD accuracy on test images", label, images, f"{cell['sigma']:g}", f"{cell['M']}", interval(cell), more,
+                              *sources([cell]).values()])  # fmt: skip
+                found.append(cell)
+    lines = lines or [["", "", "", "", "", NOT_YET, "", "", "", ()]]
+    caption = "What choosing σ and M on the test images adds, accuracy in percent (95 % interval)."
+    return Table(pd.DataFrame(lines, columns=columns), caption + warning(cell.tier for cell in found), 1)
 
 
 def twins(folder=RESULTS):
-    """Evaluations asked for in fp32 and in bf16, all else equal, prediction smoothing: a Markdown list.
+    """Evaluations asked for in fp32 and in bf16, all else equal, prediction smoothing: a Table.
 
     The two share their random numbers, so the difference is rounding, and what it tips over.
     """
@@ -133,24 +134,29 @@ def twins(folder=RESULTS):
     frame = frame[(frame["M"] == frame["draws"]) & (frame["split"] == "test")]
     same = [name for name in runs.EvaluationRun.__dataclass_fields__ if name not in ("precision", "source", "source_sigma")]
     pairs = frame[frame["precision"] == "fp32"].merge(frame[frame["precision"] == "bf16"], on=same)
-    lines = [f"- {pair.label_x}, {ATTACKS.get(pair.attack, pair.attack)}, σ = {pair.sigma:g}, M = {pair.M_x}: fp32 "
-             f"{100 * pair.accuracy_x:.1f} %, bf16 {100 * pair.accuracy_y:.1f} % (n = {pair.n_x:,})."
+    columns = ["Rows", "Network", "Attack", "σ", "M", "fp32, %", "bf16, %", "Tier", "n", "Records"]
+    lines = [["the same random numbers", pair.label_x, ATTACKS.get(pair.attack, pair.attack), f"{pair.sigma:g}", f"{pair.M_x}",
+              f"{100 * pair.accuracy_x:.1f}", f"{100 * pair.accuracy_y:.1f}", pair.tier_x, f"{pair.n_x:,}", (pair.id_x, pair.id_y)]
              for pair in pairs.sort_values(["label_x", "attack"]).itertuples()]  # fmt: skip
-    return "\n".join(lines) or f"{NOT_YET.capitalize()}."
+    lines = lines or [["the same random numbers", "", "", "", "", NOT_YET, NOT_YET, "", "", ()]]
+    return Table(pd.DataFrame(lines, columns=columns), "What rounding changes, accuracy in fp32 and bf16.", 1)
 
 
 def units(folder=RESULTS):
-    """CPNI-W, prediction smoothing, M = 64: σ = 0.24 taken as normalised units and as pixel units, a Markdown list.
+    """CPNI-W, prediction smoothing, M = 64: σ = 0.24 taken as normalised units and as pixel units, a Table.
 
     σ = 0.24 of the pixel range is 0.24 / 0.247 = 0.97 in normalised units.
     """
-    (ours, _), lines = cells_of(suite(folder)), []
+    (ours, _), lines, used = cells_of(suite(folder)), [], []
     for text, sigma in (("σ = 0.24 in normalised units", 0.24), ("σ = 0.24 of the pixel range, 0.97 normalised", 0.97)):
         row = {"label": "CPNI-W", "rule": "prediction", "M": 64, "sigma": sigma}
         found = {name: find(ours, row, attack) for attack, name in ATTACKS.items()}
-        said = ", ".join(f"{name} {NOT_YET if cell is None else interval(cell)}" for name, cell in found.items())
-        lines.append(f"- {text}: {said}.")
-    return "\n".join(lines)
+        shown = {name: NOT_YET if cell is None else interval(cell) for name, cell in found.items()}
+        measured = [cell for cell in found.values() if cell is not None]
+        lines.append({"Rows": "CPNI-W, prediction smoothing, M = 64", "The noise": text, **shown, **sources(measured)})
+        used += measured
+    caption = "The units of σ, accuracy in percent (95 % interval)."
+    return Table(pd.DataFrame(lines), caption + warning(cell.tier for cell in used), 1)
 
 
 def calibration(folder=RESULTS):

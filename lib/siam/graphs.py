@@ -18,6 +18,10 @@ def captured(function):
     def call(*inputs):
         if not inputs[0].is_cuda:
             return function(*inputs)
+        with torch.cuda.device(inputs[0].device):  # streams and graphs are those of the current device
+            return replayed(*inputs)
+
+    def replayed(*inputs):
         key = tuple((t.shape, t.dtype) for t in inputs)
         calls, held, graph = graphs.get(key, (0, None, None))
         if calls < WARM_UP:

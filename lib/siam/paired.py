@@ -5,9 +5,11 @@ one accuracy unsure makes the other one so as well. Where the records say which 
 image by image, and its standard error has two parts:
 
 - images and draws of the noise: the batches are the sample, as those of one batch share their draws;
-- training, where networks of different trainings are compared: another seed would have given others.
+- training, where networks of different trainings are compared: another seed would have given others. How different is read
+  off networks that were trained several times, at the cells' own tier or the one nearest to it that has such. A network
+  compared with itself has no such part: what its ± leaves out is that the difference might be another after another training.
 
-Where they do not, two cells count as if they shared no images, which is on the safe side.
+Where the records do not say so, or no network was trained several times, two cells count as if they shared no images.
 """
 
 from dataclasses import dataclass, field, replace
@@ -16,7 +18,8 @@ import numpy as np
 from scipy.stats import norm, t
 
 from siam import bits, runs
-from siam.report import measured_on, signed
+from siam.report import measured_on, signed, warning
+from siam.style import NOT_YET
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,11 @@ def over_batches(means, **about):
     return by_image(np.asarray(means, float), 1, **about)
 
 
+def of_differences(used):
+    """The end of the caption of a table of Differences."""
+    return f" (± half a 95 % interval).{warning(one.tier for one in used)}" if used else f". {NOT_YET.capitalize()} by us."
+
+
 def ids_of(cells):
     return tuple(sorted({id for cell in cells if cell is not None for id in cell["ids"]}))
 
@@ -136,16 +144,17 @@ def _by_image(terms):
     each, moved = 0, []
     for of in kinds.values():
         networks = [set(cell["networks"]) for _, cell in of]
-        shared = set.intersection(*networks) or set.union(*networks)
+        shared = set.intersection(*networks)
         for weight, cell in of:
-            kept = [packed for packed, network in zip(cell["right"], cell["networks"]) if network in shared]
+            kept = [packed for packed, network in zip(cell["right"], cell["networks"]) if network in shared or not shared]
             if None in kept or cell["batch_size"] >= cell["n"]:
                 return None
             right = [bits.row(packed, cell["n"]) for packed in kept]
             each = each + 100 * weight * np.mean(right, 0)
-        # What another training does to a network it does to all its cells: only their net weight moves the sum.
-        net = sum(weight for weight, _ in of)
-        moved.append((net**2 / len(shared), of[0][1]["luck"]))
+        if shared:  # what another training does to a network it does to all its cells: only their net weight moves the sum
+            moved.append((sum(weight for weight, _ in of) ** 2 / len(shared), of[0][1]["luck"]))
+        else:
+            moved += [(weight**2 / len(trained), cell["luck"]) for trained, (weight, cell) in zip(networks, of)]
     moved = [(weight, luck) for weight, luck in moved if weight > 1e-12]
     if len(moved) and any(luck is None for _, luck in moved):
         return None

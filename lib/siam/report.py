@@ -68,7 +68,7 @@ def evaluations(folder=RESULTS):
     """One row per evaluation, voting rule and M: the fields of its run; id, tier, n, device, commit; rule, M,
     correct, accuracy, low, high; right, which images were, eight a byte (None in a record of counts alone); of its training
     label, variant, method, training_id, training_seed, recipe and, as `trained`, its tier; source_label, that of the network a
-    transferred attack was made on.
+    transferred attack was made on; luck (`luck`, of the nearest tier that has any, or None).
 
     The attack of those is "transferred pgd", "transferred pgd_s" (PGD on a source with input noise), ….
     Raises ValueError for a file in folder/evaluation or folder/training that is no record.
@@ -87,17 +87,19 @@ def evaluations(folder=RESULTS):
     frame = frame.merge(trained, on="digest", how="left").astype({"training_seed": float})
     frame["source_label"] = frame["source"].map(dict(zip(trained["digest"], trained["label"])))
     frame["label"] = frame["label"].fillna(frame["checkpoint"])  # a reader's own network has no record
-    return frame.fillna({"variant": "unknown", "method": "unknown", "training_id": "", "recipe": "", "trained": ""})
+    frame = frame.fillna({"variant": "unknown", "method": "unknown", "training_id": "", "recipe": "", "trained": ""})
+    lucks = luck(frame)
+    return frame.assign(luck=[_nearest(lucks, *which) for which in zip(frame["tier"], frame["attack"])])
 
 
-def cells(frame, among=None):
+def cells(frame):
     """One row per cell: of its evaluations those of the best tier, then of most images, then those that say which images
-    were right, then of the precision most of its network's have, averaged over runs.
+    were right, then of the precision most of its network's have, averaged over runs. Of several trainings only those seeds
+    of the evaluation count that all of them have, so that each weighs the same.
 
-    frame: rows of `evaluations`; among: those that the luck of training is read off, frame unless given. Columns: CELL, tier,
-    n, precision, batch_size, accuracy (mean), std (over runs, NaN for one), runs, low, high, ids, seeds; right and networks
-    (the digest), of each run; luck (`luck`, or None). Runs share their images, so the interval is the mean of theirs: more
-    runs do not narrow it.
+    frame: rows of `evaluations`. Columns: CELL, tier, n, precision, batch_size, accuracy (mean), std (over runs, NaN for one),
+    runs, low, high, ids, luck; seeds, accuracies, right and networks (the digest), of each run. Runs share their images, so
+    the interval is the mean of theirs: more runs do not narrow it.
     """
     seeds = ["?" if pd.isna(trained) else f"{trained:g}" for trained in frame["training_seed"]]
     seeds = [f"{trained}/{seed}" for trained, seed in zip(seeds, frame["seed"])]
@@ -110,27 +112,36 @@ def cells(frame, among=None):
     for column in SAME:
         keep &= (frame[column] == groups[column].transform("first")).to_numpy(bool)
     frame = frame[keep].drop_duplicates([*CELL, "digest", "source", "seed"])
+    each = [frame[column] for column in CELL]
+    trainings = frame.groupby([*CELL, "seed"])["digest"].transform("nunique") == frame.groupby(CELL)["digest"].transform("nunique")
+    frame = frame[trainings | ~trainings.groupby(each).transform("any")].sort_values("seeds", kind="stable")
     found = frame.groupby(CELL).agg(
         tier=("tier", "first"), n=("n", "first"), precision=("precision", "first"), batch_size=("batch_size", "first"),
         accuracy=("accuracy", "mean"), std=("accuracy", "std"),
         runs=("id", "size"), low=("low", "mean"), high=("high", "mean"),
-        ids=("id", lambda ids: tuple(sorted(ids))), seeds=("seeds", lambda seeds: tuple(sorted(seeds))),
-        right=("right", tuple), networks=("digest", tuple),
+        ids=("id", lambda ids: tuple(sorted(ids))), luck=("luck", "first"), seeds=("seeds", tuple),
+        accuracies=("accuracy", tuple), right=("right", tuple), networks=("digest", tuple),
     ).reset_index()
-    lucks = luck(frame if among is None else among)
-    return found.assign(luck=[lucks.get((cell.tier, "none" if cell.attack == "none" else "pgd")) for cell in found.itertuples()])
+    return found.assign(luck=[one if isinstance(one, tuple) else None for one in found["luck"]])
 
 
 def luck(frame):
     """What another training seed changes: {(tier, "none" or "pgd"): (variance in points² of a network's accuracy over
-    trainings, degrees of freedom)}, from all networks of three or more trainings, one noisy pass at σ = 0."""
-    frame = select(frame, rule="prediction", M=1, sigma=0)
+    trainings, degrees of freedom)}, from all networks of three or more trainings, one noisy pass at σ = 0 on test images."""
+    frame = select(as_in_paper(frame), rule="prediction", M=1, sigma=0, split="test")
     frame = frame[frame["attack"].isin(["none", "pgd"]) & frame["epsilon"].isin([0, 8])]
     each = frame.groupby(["tier", "attack", "label", "method", "recipe", "digest"])["accuracy"].mean()
     spread = (100 * each).groupby(["tier", "attack", "label", "method", "recipe"]).agg(["var", "size"])
     spread = spread[spread["size"] >= 3].reset_index()
     spread["freedom"] = spread["size"] - 1
     return {key: (np.average(of["var"], weights=of["freedom"]), of["freedom"].sum()) for key, of in spread.groupby(["tier", "attack"])}
+
+
+def _nearest(lucks, tier, attack):
+    """The luck of a tier, or where that has none of the one nearest to it (the better of two); None where no tier has."""
+    place, kind = runs.TIERS.index(tier), "none" if attack == "none" else "pgd"
+    there = [(-abs(runs.TIERS.index(of) - place), runs.TIERS.index(of)) for of, under in lucks if under == kind]
+    return lucks[runs.TIERS[max(there)[1]], kind] if there else None
 
 
 def one_recipe(frame):
@@ -177,8 +188,10 @@ def suites(frame):
     """
     bases = frame[frame["label"].isin(BASES)].groupby("trained")["label"].nunique()
     tiers = [tier for tier in reversed(runs.TIERS) if tier in set(frame["trained"])]
-    first = max(tiers, key=lambda tier: (bases.get(tier, 0), runs.TIERS.index(tier)), default=None)
-    return [usual(frame[frame["trained"] == tier]) for tier in tiers[tiers.index(first) if tiers else 0 :]] or [usual(frame)]
+    if not tiers:
+        return [usual(frame)]
+    first = max(tiers, key=lambda tier: (bases.get(tier, 0), runs.TIERS.index(tier)))
+    return [usual(frame[frame["trained"] == tier]) for tier in tiers[tiers.index(first) :]]
 
 
 def suite(folder):
@@ -246,9 +259,17 @@ def made_on(used):
     return text[0].upper() + text[1:]
 
 
-def warning(used):
+def sources(found):
+    """The last columns of a table's row, as text: what its cells or Differences were measured on, and their records."""
+    tiers, sizes = {one.tier for one in found}, sorted({one.n for one in found})
+    return {"Tier": " and ".join(tier for tier in reversed(runs.TIERS) if tier in tiers),
+            "n": " and ".join(f"{n:,}" for n in sizes), "Records": tuple(sorted({id for one in found for id in one.ids}))}  # fmt: skip
+
+
+def warning(tiers):
     """What a caption says where cells of a weak tier are used, else nothing."""
-    weak = " and ".join(tier for tier in reversed(runs.TIERS) if tier in set(used["tier"]) and tier not in runs.REPRODUCTIONS)
+    tiers = set(tiers)
+    weak = " and ".join(tier for tier in reversed(runs.TIERS) if tier in tiers and tier not in runs.REPRODUCTIONS)
     return f" Tier {weak}: a small model of the experiment, not a reproduction." if weak else ""
 
 

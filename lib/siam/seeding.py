@@ -19,6 +19,8 @@ def seed(*key):
 @contextmanager
 def seeded(*key):
     """Run the block with the generators seeded from `key`; put the caller's generator states back afterwards."""
-    with torch.random.fork_rng():
+    # Only devices in use have a state to put back, and asking for one would take hold of a GPU that the run does not need.
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    with torch.random.fork_rng(devices=devices):
         seed(*key)
         yield

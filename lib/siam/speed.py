@@ -26,8 +26,8 @@ def read(path):
 
 
 def records(folder=RESULTS):
-    """The records in folder/throughput, those of GPUs first."""
-    found = [read(path) for path in sorted((Path(folder) / "throughput").glob("*.json"))]
+    """The records in folder/throughput with their `place` in it, those of GPUs first."""
+    found = [read(path) | {"place": f"throughput/{path.name}"} for path in sorted((Path(folder) / "throughput").glob("*.json"))]
     return sorted(found, key=lambda record: not on_gpu(record))
 
 
@@ -40,7 +40,7 @@ def throughput(folder=RESULTS):
     found = records(folder)
     rows = [_row(record, work, rung) for record in found for work in record["works"] for rung in work["rungs"]]
     if not any(map(on_gpu, found)):
-        rows.append({"Rows": "a GPU", "Rung": "any", "Times as fast": NOT_YET, "Share of the floor": NOT_YET})
+        rows.append({"Rows": "a GPU", "Rung": "any", "Times as fast": NOT_YET, "Share of the floor": NOT_YET, "Records": ()})
     frame = pd.DataFrame(rows).fillna("")
     caption = (
         "Speed: how many times as fast as plain eager code each rung is, which keeps what the rungs above it have."
@@ -56,9 +56,10 @@ def _row(record, work, rung):
     row["Times as fast"] = f"{faster['median']:.2f}"
     row["Quartiles"] = f"{faster['low']:.2f}–{faster['high']:.2f}" if rung is not work["rungs"][0] else ""
     row["Share of the floor"] = f"{100 * rung['share']['median']:.1f} %"
+    row["Result differs by"] = f"{100 * rung['differs']:.2g} %"
     if on_gpu(record):
         row["Milliseconds"] = f"{1000 * rung['seconds']['median']:.2f}"
-    return row
+    return row | {"Records": (record["place"],)}
 
 
 def _measured_on(record):

@@ -12,6 +12,7 @@ from siam.report import ATTACKS, BASES, SIGMA_MAX, cells_of, chosen, evaluations
 from siam.style import INK, NOT_YET, Figure, Table, undrawn
 from siam.theory_figures import BLUE, GREEN, VERMILLION, drawing
 
+PLACE = "learnt/cpu.json"  # in data/results
 DRAWS = 8  # M of the curves
 LEGEND = {"σ swept over a grid": ("currentColor", "-")}
 WEIGHTS = {0.25: BLUE, 0.5: GREEN, 0.75: "#E69F00", 1.0: VERMILLION}  # w: Okabe and Ito's
@@ -19,7 +20,7 @@ WEIGHTS = {0.25: BLUE, 0.5: GREEN, 0.75: "#E69F00", 1.0: VERMILLION}  # w: Okabe
 
 def read(folder=RESULTS):
     """The record of `siam.learnt`, or None. Raises ValueError, one line, for a file that is none."""
-    path = Path(folder) / "learnt" / "cpu.json"
+    path = Path(folder) / PLACE
     return read_other(path, "learnt", ("cells", "steps", "start", "batch", "split")) if path.exists() else None
 
 
@@ -90,7 +91,7 @@ def curves(folder=RESULTS):
     wide = 50 * (used["high"] - used["low"]).max()
     caption = (f"{title}. Tier {tiers}, n = {used['n'].min():,} test images. Along a curve σ grows. Dots: σ learnt, w beside"
                f" them; diamond: the σ of the grid that held-out images choose. Each interval over images is at"
-               f" most ± {wide:.1f} points, and neighbours share their images and random numbers.{warning(used)}")
+               f" most ± {wide:.1f} points, and neighbours share their images and random numbers.{warning(used['tier'])}")
     return Figure(panels, LEGEND, caption, Table(pd.DataFrame(lines), "Accuracy in percent (95 % interval)", 1))
 
 
@@ -115,7 +116,7 @@ def descents(folder=RESULTS):
     caption = (f"{title}: {record['steps']} steps from σ = {record['start']:g}, each on {record['batch']} of the 1,000 training images that"
                f" no network has seen. Tier cpu: a small model of the experiment, not a reproduction.")
     legend = {f"w = {weight:g}": (colour, "-") for weight, colour in WEIGHTS.items() if weight in set(found["weight"])}
-    return Figure(panels, legend, caption, Table(pd.DataFrame(lines), "σ along the descent", 2))
+    return Figure(panels, legend, caption, Table(pd.DataFrame(lines), "σ along the descent", 2, PLACE))
 
 
 def comparison(folder=RESULTS):
@@ -138,5 +139,5 @@ def comparison(folder=RESULTS):
         ))))  # fmt: skip
     used = pd.DataFrame(used)
     caption = ("σ learnt and σ of the grid, prediction smoothing: accuracy in percent (95 % interval). Difference: learnt less grid, in"
-               f" points ± half a 95 % interval. Tier {' and '.join(sorted(set(used['tier'])))}, n = {used['n'].min():,}.{warning(used)}")
+               f" points ± half a 95 % interval. Tier {' and '.join(sorted(set(used['tier'])))}, n = {used['n'].min():,}.{warning(used['tier'])}")
     return Table(pd.DataFrame(lines), caption, 3)

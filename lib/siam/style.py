@@ -30,11 +30,12 @@ class Table:
     """A table for the page (HTML with caption, links and a CSV to take away) and for the console (text).
 
     frame: cells as text, or as a tuple of record ids. Its first column names the part of the table that a row
-    is in; the next `keys` columns name the row, and equal neighbours in them are shown once.
+    is in; the next `keys` columns name the row, and equal neighbours in them are shown once. record: what all rows are
+    from, as its place in data/results, where they have no column of their own for it.
     """
 
-    def __init__(self, frame, caption, keys):
-        self.frame, self.caption, self.keys, self.name = frame, caption, keys, _name(caption)
+    def __init__(self, frame, caption, keys, record=""):
+        self.frame, self.caption, self.keys, self.record, self.name = frame, caption, keys, record, _name(caption)
 
     def __repr__(self):
         return f"{self.caption}\n{self._text().to_string(index=False)}"
@@ -51,7 +52,8 @@ class Table:
 
     def _download(self):
         data = base64.b64encode(self._text().to_csv(index=False).encode()).decode()
-        return f'<p class="aside"><a download="{self.name}.csv" href="data:text/csv;base64,{data}">These numbers as CSV</a></p>'
+        made = f", from the record {_link(self.record)}" if self.record else ""
+        return f'<p class="aside"><a download="{self.name}.csv" href="data:text/csv;base64,{data}">These numbers as CSV</a>{made}</p>'
 
     def _text(self):
         return self.frame.map(lambda value: " ".join(value) if isinstance(value, tuple) else value)

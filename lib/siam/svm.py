@@ -22,7 +22,8 @@ from siam.paths import CHECKPOINTS, RESULTS
 from siam.style import INK, NOT_YET, Figure, Table, undrawn
 from siam.theory_figures import BLUE, GREEN, PINK, VERMILLION, drawing, mean_interval, shown
 
-RECORD = RESULTS / "svm" / "argument.json"
+PLACE = "svm/argument.json"  # in data/results
+RECORD = RESULTS / PLACE
 CLASSES = (0, 6)  # airplane and frog, of all pairs we tried one that a linear SVM tells apart well
 COST = 1e-3  # C of the SVM
 EPSILON = 8 / 255  # pixel units
@@ -343,7 +344,7 @@ def expected_loss(path=RECORD):
     caption = (f"Expected loss of a linear SVM: lines are closed forms, dots {svm['draws']:,} draws of noise in all"
                f" {svm['dimension']:,} pixels (right: with two standard errors). s: standard deviation of the noise in pixel"
                f" units; 0.06 is the paper's σ = 0.24. {_trained(svm)}")  # fmt: skip
-    return Figure(panels, look, caption, Table(pd.DataFrame(rows), "Expected worst hinge loss, ± two standard errors", 1))
+    return Figure(panels, look, caption, Table(pd.DataFrame(rows), "Expected worst hinge loss, ± two standard errors", 1, PLACE))
 
 
 def _nothing(caption):
@@ -365,7 +366,7 @@ def averages(path=RECORD):
                      "eq. (15) − eq. (13)": shown(mean_interval(printed(m, e) - noisy(m, e, t)), 3),
                      "draws with a gradient, %": f"{100 * seen(m, t).mean():.1f}"})  # fmt: skip
     caption = f"Means over test images (95 % interval over images). e = ε‖w‖₁ = {e:.3f}. {_trained(svm)}"
-    return Table(pd.DataFrame(rows), caption, 1)
+    return Table(pd.DataFrame(rows), caption, 1, PLACE)
 
 
 def in_words(path=RECORD):
@@ -397,8 +398,9 @@ def in_words(path=RECORD):
 
 def _gradients(record):
     about = record["directions"]
+    tier = runs.tier("cpu", about["split"], about["n"], record["device"])
     return (f"n = {about['n']} shipped test images, {about['draws']} draws each and {about['draws']} others for the expected"
-            f" direction, {about['precision']}. Tier cpu: small models, no reproduction.")  # fmt: skip
+            f" direction, {about['precision']}. Tier {tier}: small models, no reproduction.")  # fmt: skip
 
 
 def _by_network(record):
@@ -439,7 +441,7 @@ def along(path=RECORD):
                          "noise off, cosine with v": shown(row["still"])})  # fmt: skip
     caption = (f"Attacks along the expected direction: the cosine of the sign of one noisy gradient with v, the sign of the mean"
                f" of others. Without noise every draw is the same and lies on the line at 1. {_gradients(record)}")  # fmt: skip
-    return Figure(panels, look, caption, Table(pd.DataFrame(rows), "One noisy gradient and v (95 % interval over images)", 1))
+    return Figure(panels, look, caption, Table(pd.DataFrame(rows), "One noisy gradient and v (95 % interval over images)", 1, PLACE))
 
 
 def averaging(path=RECORD):
@@ -465,7 +467,7 @@ def averaging(path=RECORD):
             rows.append({"Rows": network, "σ": f"{row['sigma']:g}", **values})
     caption = (f"Averaging gradients: the sign of the mean of m gradients against v. Bands: 95\u00a0% intervals over images."
                f" {_gradients(record)}")  # fmt: skip
-    return Figure(panels, look, caption, Table(pd.DataFrame(rows), "Cosine with v (95 % interval over images)", 1))
+    return Figure(panels, look, caption, Table(pd.DataFrame(rows), "Cosine with v (95 % interval over images)", 1, PLACE))
 
 
 def losses(path=RECORD):
@@ -484,7 +486,7 @@ def losses(path=RECORD):
                          "of v's, %": f"{100 * gain['single'][0] / gain['expected'][0]:.0f}"})  # fmt: skip
     caption = (f"One step of ε = 8/255: what it adds to the expected cross-entropy under the same noise, 8 fresh passes. 95 %"
                f" intervals over images; the difference is paired. {_gradients(record)}")  # fmt: skip
-    return Table(pd.DataFrame(rows), caption, 1)
+    return Table(pd.DataFrame(rows), caption, 1, PLACE)
 
 
 def main(arguments=None):

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 
 from siam import runs
-from siam.paired import less
+from siam.paired import less, of_differences
 from siam.paths import PAPER, RESULTS
-from siam.report import (ATTACKS, BASES, CELL, CHOSEN, as_in_paper, cells_of, chosen, evaluations, find, interval, made_on,
-                         measured_on, select, signed, suites, trainings, usual, warning)
+from siam.report import (ATTACKS, BASES, CELL, CHOSEN, as_in_paper, cells, cells_of, chosen, evaluations, find, interval, made_on,
+                         measured_on, select, signed, sources, suites, trainings, usual, warning)
 from siam.style import NOT_YET, Table
 
 # Attacks made on another network than the one they meet; PGD-s: on a source with input noise.
@@ -76,36 +76,39 @@ def table(number, folder=RESULTS):
 
 
 def contrasts(number, folder=RESULTS):
-    """What changes between rows of table `number`, in the paper and in our records: a Markdown list.
+    """What changes between rows of table `number`, in the paper and in our records: a Table.
 
     The two rows of a difference are of networks trained at one tier, the first of `suites` that has both.
     """
     printed = paper(number).to_dict("records")
     ours = [cells_of(frame)[0] for frame in suites(evaluations(folder))]
-    lines = []
+    lines, used = [], []
     for text, one, other in CONTRASTS[number]:
-        parts = []
         for column, attack in TABLES[number][2].items():
-            found = [less(*(find(cells, printed[row], attack) for row in (one, other))) for cells in ours]
-            theirs = signed(printed[one][column] - printed[other][column], 2)
-            parts.append(f"{NAMES[attack]} {theirs} in the paper, {_contrast(found)} by us")
-        lines.append(f"- {text}, in points: {'; '.join(parts)}.")
-    return "\n".join(lines)
+            found = (less(*(find(cells, printed[row], attack) for row in (one, other))) for cells in ours)
+            found = [difference for difference in found if difference is not None][:1]
+            used += found
+            lines.append({"Rows": text, "Attack": NAMES[attack], "Paper": signed(printed[one][column] - printed[other][column], 2),
+                          "Ours": str(found[0]) if found else NOT_YET, **sources(found)})  # fmt: skip
+    return Table(pd.DataFrame(lines), f"What changes between rows of Table {number}, in points{of_differences(used)}", 1)
 
 
 def attack_check(folder=RESULTS):
-    """What PGD-7 leaves of normally and adversarially trained networks at M = 1, σ = 0: a Markdown list."""
+    """What PGD-7 leaves of normally and adversarially trained networks at M = 1, σ = 0: a Table."""
     ours = select(cells_of(usual(evaluations(folder)))[0], rule="prediction", M=1, sigma=0)
-    lines = []
-    for method, training in {"plain": "normal", "adversarial": "adversarial"}.items():
+    lines, used = [], []
+    for method, training in {"plain": "Normal training", "adversarial": "Adversarial training"}.items():
         for label in ours[ours["method"] == method]["label"].unique():
             row = {"label": label, "training": method, "rule": "prediction", "M": 1, "sigma": 0}
             pair = [find(ours, row, attack) for attack in ("none", "pgd")]
             if all(cell is not None for cell in pair):
-                clean, pgd = (f"{100 * cell['accuracy']:.2f}\u00a0% (tier {cell['tier']}, n = {cell['n']:,})"
-                              for cell in pair)
-                lines.append(f"- {label}, {training} training: clean {clean}, under PGD-7 {pgd}.")
-    return "\n".join(lines) or f"{NOT_YET.capitalize()}: no record holds both of a network."
+                shown = dict(zip(("Clean", "PGD"), map(interval, pair)))
+                lines.append({"Rows": training, "Network": label, **shown, **sources(pair)})
+                used += pair
+    columns = ["Rows", "Network", "Clean", "PGD", "Tier", "n", "Records"]
+    lines = lines or [dict.fromkeys(columns, "") | {"Clean": NOT_YET, "PGD": NOT_YET}]
+    caption = f"What PGD leaves, accuracy in percent (95 % interval).{warning(cell.tier for cell in used)}"
+    return Table(pd.DataFrame(lines, columns=columns), caption, 1)
 
 
 def summary(folder=RESULTS):
@@ -133,7 +136,7 @@ def cards(folder=RESULTS):
     """What is known of each trained network, as a Markdown table: one line per checkpoint, best tier first.
 
     Accuracies in percent of one noisy pass without input noise, clean / PGD: on the held-out images that chose the
-    epoch, and on the test images of the largest evaluation there is.
+    epoch, and on the test images, the cell that tables show of it.
     """
     lines = ["| checkpoint | network | training | seed | epoch kept | held-out | test | minutes | made by |",
              "|---|---|---|---|---|---|---|---|---|"]  # fmt: skip
@@ -141,12 +144,10 @@ def cards(folder=RESULTS):
     trained = trainings(folder)
     trained = trained.assign(order=-trained["tier"].map(runs.TIERS.index)).sort_values(["order", "name"])
     for kept in trained.itertuples():
-        ours = tested[tested["digest"] == kept.digest].sort_values("n", ascending=False)
-        test = []
-        for attack in ("none", "pgd"):
-            rows = select(ours, attack=attack, epsilon=0 if attack == "none" else 8)
-            test.append(NOT_YET if rows.empty else f"{100 * rows['accuracy'].iloc[0]:.1f}")
-        n = "" if ours.empty else f" (n = {ours['n'].iloc[0]:,})"
+        ours = cells(tested[tested["digest"] == kept.digest])
+        test = [select(ours, attack=attack, epsilon=0 if attack == "none" else 8) for attack in ("none", "pgd")]
+        test = [NOT_YET if of.empty else f"{100 * of['accuracy'].iloc[0]:.1f}" for of in test]
+        n = "" if ours.empty else f" (n = {ours['n'].max():,})"
         heldout = " / ".join(f"{100 * right / kept.heldout_n:.1f}" for right in (kept.clean, kept.adversarial))
         rank = f", r = {kept.rank}" if kept.rank else ""
         noise = f", σ = {kept.sigma:g}" if kept.sigma else ""
@@ -155,12 +156,6 @@ def cards(folder=RESULTS):
                      f"{kept.schedule['epochs']} | {heldout} (n = {kept.heldout_n:,}) | {' / '.join(test)}{n} | "
                      f"{kept.seconds / 60:.0f} {device} | `{kept.training_id}` |")  # fmt: skip
     return "\n".join(lines)
-
-
-def _contrast(differences):
-    """The first of some Differences, in points, that is not None."""
-    found = next((one for one in differences if one is not None), None)
-    return NOT_YET if found is None else f"{signed(found.points, 2)} ± {found.half:.2f} (tier {found.tier}, n = {found.n:,})"
 
 
 def _rows(number, printed, ours, heldout):
@@ -228,7 +223,7 @@ def _explain(used):
         return " No record holds any of them yet."
     one = " One run has no std." if used["runs"].min() == 1 else ""
     return (f" {made_on(used)}. Difference: ours − the paper's, in points (in the paper's std)."
-            f" Runs: how many (seeds of training/evaluation).{one}{warning(used)}")
+            f" Runs: how many (seeds of training/evaluation).{one}{warning(used['tier'])}")
 
 
 def _name(value):

@@ -29,6 +29,9 @@ from siam.paths import CHECKPOINTS, RESULTS
 from siam.seeding import seed, seeded
 
 
+# On a GPU fp32 shall mean fp32 and not TF32, and a run that was cut off end in the numbers that it would have had.
+torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic = False, True
+
 SHAPES = ("steps", "triangle")
 MIXES = ("both", "either")
 
@@ -177,25 +180,25 @@ def batches(plan, x, y, attack):
 
 
 def heldout_images(schedule, device):
-    """The training images (uint8) and labels that a schedule does not train on."""
+    """The training images (uint8) and labels that a schedule does not train on.
+
+    The smoke tier, which needs no download, holds out the last 50 training images of the shipped sample.
+    """
     if schedule.split == "train":
         return images("heldout", device=device)
     return [part[250:] for part in images("sample-train", device=device)]
 
 
-def heldout_counts(folded, schedule, device, *key):
-    """What one noisy pass gets right of the held-out images: {"n", "clean", "adversarial" (the paper's PGD-7)}.
-
-    The smoke tier, which needs no download, holds out the last 50 training images of the shipped sample.
-    """
+def heldout_counts(folded, schedule, heldout, *key):
+    """What one noisy pass gets right of `heldout_images`: {"n", "clean", "adversarial" (the paper's PGD-7)}."""
     attack = attack_of(replace(schedule, steps=7, step_size=2.0, samples=1), folded)
     counts = dict(n=0, clean=0, adversarial=0)
     with seeded(*key, "heldout"):
-        for x, y in zip(*(part.split(500) for part in heldout_images(schedule, device))):
+        for x, y in zip(*(part.split(500) for part in heldout)):
             x = pixels(x)
             counts["n"] += len(y)
             for name, seen in (("adversarial", attack(x, y)), ("clean", x)):
-                with torch.no_grad(), autocast(device, schedule.precision):
+                with torch.no_grad(), autocast(x.device, schedule.precision):
                     counts[name] += int((folded(seen).argmax(1) == y).sum())
     return counts
 
@@ -357,7 +360,7 @@ def train(run, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, save_afte
         with seeded(run.seed, "soften"):
             soften(model, plan.noise_start)
     model.to(device)
-    x_all, y_all = images(plan.split, plan.images, device)
+    (x_all, y_all), heldout = images(plan.split, plan.images, device), heldout_images(plan, device)
     optimiser = sgd(plan, model)
     state = State(model, optimiser, checkpoints / ".partial" / f"{run.id}.safetensors")
     state.restore()
@@ -384,7 +387,7 @@ def train(run, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, save_afte
                     shown = now
                     bar.set_postfix(epoch=epoch + 1, **{k: f"{v:.3f}" for k, v in state.means().items()}, refresh=False)
                 state.save(save_after)
-            counts, means = heldout_counts(folded, plan, device, run.seed, epoch), state.means()
+            counts, means = heldout_counts(folded, plan, heldout, run.seed, epoch), state.means()
             at["seconds"] += time.perf_counter() - began
             at["history"].append(dict(epoch=epoch + 1, lr=round(learning_rate(plan, epoch), 6), **means,
                                       heldout=counts, seconds=round(at["seconds"], 1)))  # fmt: skip

@@ -64,7 +64,7 @@ def _measured(folder, frame, everything):
                         & (everything["rule"] == "prediction") & np.isclose(4 * everything["step_size"], 8)
                         & (everything["epsilon"] == 8) & (everything["split"] == "test")]  # fmt: skip
     others = {(cell["label"], steps, samples, round(cell["sigma"], 6), cell["M"]): cell
-              for (steps, samples), of in longer.groupby(["steps", "samples"]) for _, cell in cells(of, frame).iterrows()}
+              for (steps, samples), of in longer.groupby(["steps", "samples"]) for _, cell in cells(of).iterrows()}
     heldout, frame = cells(frame[held]), as_in_paper(everything)
     return Measured(Path(folder), at, others, heldout, frame[frame["split"] == "test"])
 
@@ -202,8 +202,8 @@ def level(cell, decide, lacking):
 
 
 def spread(pairs, decide, lacking):
-    """A verdict on {what: cells}, each decided from their stds: none with fewer than SEEDS runs."""
-    found = {name: of for name, of in pairs.items() if all(cell is not None for cell in of)}
+    """A verdict on {what: cells}, each decided from their stds over the runs that they share: none with fewer than SEEDS."""
+    found = {name: _shared(of) for name, of in pairs.items() if all(cell is not None for cell in of)}
     enough = {name: of for name, of in found.items() if all(cell["runs"] >= SEEDS for cell in of)}
     if not enough:
         have = max((min(cell["runs"] for cell in of) for of in found.values()), default=0)
@@ -213,6 +213,15 @@ def spread(pairs, decide, lacking):
             for name, of in enough.items()}  # fmt: skip
     used, missing = [cell for of in enough.values() for cell in of], len(pairs) - len(enough)
     return decided(together(list(each.values()), not missing), summary(said, each), used, missing)
+
+
+def _shared(of):
+    """Cells with the accuracy, std and number of those runs only, by their seeds, that all of them have."""
+    common = set.intersection(*(set(cell["seeds"]) for cell in of))
+    kept = [np.array([accuracy for seeds, accuracy in zip(cell["seeds"], cell["accuracies"]) if seeds in common]) for cell in of]
+    return [pd.concat([cell.drop(["accuracy", "std", "runs"]), pd.Series(
+        {"accuracy": each.mean() if len(each) else np.nan, "std": each.std(ddof=1) if len(each) > 1 else np.nan, "runs": len(each)})])
+        for cell, each in zip(of, kept)]  # fmt: skip
 
 
 def optimum_of(measured, label, attack, rule="prediction", M=8):

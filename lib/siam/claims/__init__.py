@@ -57,7 +57,7 @@ def table(rows):
                           "Verdict": words, "Compared": rows["compared"], "Found": rows["evidence"], "Page": rows["page"],
                           "Records": rows["ids"]})  # fmt: skip
     caption = (f"The paper's claims, {len(rows)} of them. Differences in points of accuracy ± half their 95 % interval,"
-               f" taken image by image where the records say which were right.{warning(rows)}")
+               f" taken image by image where the records say which were right.{warning(rows['tier'])}")
     return _Claims(frame, caption, 1)
 
 

@@ -144,7 +144,7 @@ def correlation_helps(measured, number):
     frame = frame.assign(rank=[recipe.pop("rank") for recipe in recipes], rest=[json.dumps(recipe, sort_keys=True) for recipe in recipes])
     found = {}
     for rest, of in frame.groupby("rest"):
-        ours = {rank: cells(rows, measured.frame).iloc[0] for rank, rows in of.groupby("rank")}
+        ours = {rank: cells(rows).iloc[0] for rank, rows in of.groupby("rank")}
         if {0, 5} <= set(ours):
             found[f"r = 5 less r = 0, {json.loads(rest)['schedule']['epochs']} epochs"] = less(ours[5], ours[0])
     return judge(found, "the steps train-CPNI-W-rank-0-… and evaluate-cpni-w-r-0-… of the campaign")

@@ -1,0 +1,30 @@
+"""What is written about records by hand is read again when they change.
+
+These pages discuss measurements in words. A new measurement may leave the words behind, and no program reads them.
+"""
+
+import hashlib
+
+import pytest
+
+from siam import figures
+from siam.paths import RESULTS
+
+# Page: what its words are about, and the SHA-256, shortened, of what they were last read beside.
+READ = {
+    "boundary": ("boundary/cpu.json", "d299da3461b926fa"),
+    "bound": ("bound/tallies.npz", "d7acf17d366d06e6"),
+    "gradients": ("gradients/cpu.json", "18de30db9ed25162"),
+    "learnt": ("learnt/cpu.json", "f7a37123cd899b58"),
+    "live": ("live/images.json", "301df91e9625c345"),
+    "svm": ("svm/argument.json", "802b73f39cd70239"),
+    "table4": ("", "61676f808091a8e7"),
+}
+
+
+@pytest.mark.parametrize("page", READ)
+def test_the_words_of_a_page_were_read_beside_its_numbers(page):
+    place, digest = READ[page]
+    numbers = (RESULTS / place).read_bytes() if place else figures.transfers().numbers.frame.to_csv().encode()
+    found = hashlib.sha256(numbers).hexdigest()[:16]
+    assert found == digest, f"new numbers: read notebooks/{page}.ipynb again, mend its words, and write {found} here"
