@@ -23,7 +23,7 @@ SMOKE := rm -rf $(TRIED) && mkdir -p $(TRIED) && cp -r data/checkpoints $(TRIED)
 export MPLBACKEND := agg
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help book test try lab data campaign campaign-script env env-dev env-lab env-campaign assets engine render html clean
+.PHONY: help book test try lab data campaign campaign-script env env-dev env-lab env-campaign assets engine render html pictures clean
 .DELETE_ON_ERROR:
 
 help:  ## list what can be made
@@ -68,6 +68,9 @@ env-campaign: $(VENV)/campaign  ## the tests' environment, with Snakemake
 
 engine: env-dev  ## compile the live page's engine to WebAssembly
 	$(RUN) -m siam.live.build
+
+pictures: env-dev html  ## shoot the README's pictures of the built book
+	$(RUN) tests/pictures.py
 
 clean:  ## remove the built book (the environment: rm -r .venv)
 	rm -rf book/_build

@@ -6,9 +6,10 @@ These pages discuss measurements in words. A new measurement may leave the words
 import hashlib
 
 import pytest
+from PIL import Image
 
-from siam import figures
-from siam.paths import RESULTS
+from siam import figures, runs
+from siam.paths import RESULTS, ROOT
 
 # Page: what its words are about, and the SHA-256, shortened, of what they were last read beside.
 READ = {
@@ -28,3 +29,10 @@ def test_the_words_of_a_page_were_read_beside_its_numbers(page):
     numbers = (RESULTS / place).read_bytes() if place else figures.transfers().numbers.frame.to_csv().encode()
     found = hashlib.sha256(numbers).hexdigest()[:16]
     assert found == digest, f"new numbers: read notebooks/{page}.ipynb again, mend its words, and write {found} here"
+
+
+@pytest.mark.parametrize("name", ["live.png", "explorer.png"])
+def test_the_readmes_pictures_show_records_that_there_are(name):
+    shown = Image.open(ROOT / "book" / "assets" / name).text["records"].split()
+    there = {path.stem for path in (RESULTS / "evaluation").glob("*.json")} | {runs.digest(RESULTS / "live" / "images.json")}
+    assert shown and set(shown) <= there, "shoot them anew: make pictures"

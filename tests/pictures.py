@@ -1,0 +1,49 @@
+"""The README's pictures, shot from the built book as it is: `make pictures`.
+
+Each says in its PNG's text "records" what it shows, and a test holds that against the records there are.
+"""
+
+import io
+import re
+import shutil
+from pathlib import Path
+
+from conftest import CHROMIUM, FLAGS, served
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from playwright.sync_api import sync_playwright
+
+from siam.paths import RESULTS, ROOT
+from siam.runs import digest
+
+ASSETS = ROOT / "book" / "assets"
+
+
+def keep(name, shot, records):
+    info = PngInfo()
+    info.add_text("records", records)
+    picture = Image.open(io.BytesIO(shot)).convert("P", palette=Image.Palette.ADAPTIVE, colors=256)
+    picture.save(ASSETS / name, optimize=True, pnginfo=info)
+    print(f"{ASSETS / name}: {records}")
+
+
+def main():
+    executable = next(filter(None, map(shutil.which, CHROMIUM)))
+    with sync_playwright() as driver, served(Path(ROOT, "book", "_build", "html")) as base:
+        chromium = driver.chromium.launch(executable_path=executable, args=FLAGS)
+        page = chromium.new_page(viewport=dict(width=1000, height=1400), device_scale_factor=1.2)
+        page.goto(base + "notebooks/explorer.html")
+        explorer = page.get_by_test_id("siam-explorer")
+        ids = re.findall(r"\b[0-9a-f]{16}\b", page.get_by_test_id("siam-readout").inner_text())
+        keep("explorer.png", explorer.screenshot(), " ".join(dict.fromkeys(ids)))
+        page.goto(base + "notebooks/live.html")
+        page.get_by_label("attacked").first.check()
+        page.wait_for_timeout(8000)  # attack and votes are computed in the page
+        live, rules = page.get_by_test_id("siam-live").bounding_box(), page.locator(".live-verdicts").bounding_box()
+        above = live | dict(height=rules["y"] + rules["height"] + 8 - live["y"])
+        keep("live.png", page.screenshot(clip=above, full_page=True), digest(RESULTS / "live" / "images.json"))
+        chromium.close()
+
+
+if __name__ == "__main__":
+    main()
