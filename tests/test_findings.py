@@ -7,7 +7,7 @@ import pytest
 
 from siam import findings, runs, style
 from test_paired import keep
-from test_report import digest, evaluate, train
+from test_report import better_trained, digest, evaluate, train
 
 
 def test_nothing_is_claimed_without_records(tmp_path):
@@ -60,6 +60,14 @@ def test_selection_says_what_the_test_images_add(tmp_path):
     honest, best = findings.selection(tmp_path).frame.iloc[:, 2:9].to_numpy().tolist()
     assert honest == ["held-out images", "0", "1", "40.0 (36.9–43.1)", "", "cpu", "1,000"]
     assert best == ["test images", "0.24", "1", "43.0 (39.9–46.1)", "+3.0", "cpu", "1,000"]
+
+
+def test_units_are_shown_of_a_network_that_met_both(tmp_path):
+    train(tmp_path, "CPNI-W")
+    for sigma, correct in ((0.24, 600), (0.97, 400)):
+        evaluate(tmp_path, "CPNI-W", "none", correct, sigma=sigma, draws=64)
+    better_trained(tmp_path)
+    assert [text.split()[0] for text in findings.units(tmp_path).frame["Clean"]] == ["60.6", "40.6"]
 
 
 def test_twins_differ_in_precision_alone(tmp_path):

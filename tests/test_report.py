@@ -249,6 +249,13 @@ def test_the_map_of_transfers_has_a_row_a_source_and_a_column_a_target(folder):
     assert figures.transfers(folder / "nowhere").panels == []
 
 
+def better_trained(folder):
+    """CPNI-W of a better tier, that has met the paper's attacks and nothing else."""
+    train(folder, "CPNI-W", tier="long", seed=5, epochs=40)
+    for attack in ("pgd", "epgd"):
+        evaluate(folder, "CPNI-W", attack, 6000, n=10_000, tier="long", training_seed=5, draws=64)
+
+
 def test_attacks_are_drawn_against_the_gradients_they_take(folder):
     for steps, samples in ((1, 1), (7, 8), (56, 1)):
         run = runs.EvaluationRun("cpni-w-0", digest("CPNI-W", 0), "pgd" if samples == 1 else "epgd", steps=steps, samples=samples, draws=64)
@@ -256,6 +263,8 @@ def test_attacks_are_drawn_against_the_gradients_they_take(folder):
     frame = figures.effort(folder).numbers.frame
     assert list(frame["Gradients"]) == ["56", "1", "56"] and list(frame["Steps"]) == ["7", "1", "56"]
     assert [text.split()[0] for text in frame["Accuracy"]] == ["49.3", "49.9", "44.4"]
+    better_trained(folder)
+    assert figures.effort(folder).numbers.frame.equals(frame)
     assert figures.effort(folder / "nowhere").panels == []
 
 
@@ -531,6 +540,8 @@ def test_figure4_is_against_epsilon_at_the_papers_step(folder):
     evaluate(folder, "CPNI-W", "pgd", 550, epsilon=4.0, step_size=1.0)
     evaluate(folder, "CPNI-W", "pgd", 550, epsilon=2.0, step_size=2.0)
     frame = figures.figure4(folder).numbers.frame
+    better_trained(folder)
+    assert figures.figure1(folder).numbers.frame.to_string().count("long") and figures.figure4(folder).numbers.frame.equals(frame)
     assert list(frame["ε (1/255 of the pixel range)"]) == ["4", "8"] and list(frame.columns[2:]) == ["σ = 0", "Records"]
 
 
