@@ -14,8 +14,9 @@ import pytest
 import torch
 
 from siam import models, runs, training
+from siam.data import images
 from siam.noise import ColouredNoise, soften
-from siam.seeding import seeded
+from siam.seeding import seed, seeded
 
 TINY = dict(epochs=4, images=60, batch_size=20)
 
@@ -233,6 +234,39 @@ def test_an_update_waits_for_nothing_so_that_a_graph_can_hold_it(monkeypatch):
         assert all(parameter.grad is not None for parameter in model.parameters())
     with pytest.raises(RuntimeError, match="meta tensors"):  # which images "either" attacks has to be read
         on_no_device(monkeypatch, mix="either")
+
+
+def steps_of(plan, variant, device, update=training.update_of):
+    """Weights and running sums after ten steps, the last batch of every three a smaller one, as at the end of an epoch."""
+    with seeded("steps"):
+        model = models.classifier(variant, rank=2).to(device).train()
+    n = 112 if device == "cuda" else 16
+    x, y = (part.to(device) for part in images("sample-train", n))
+    optimiser, sums = training.sgd(plan, model), torch.zeros(len(training.SUMS), dtype=torch.float64, device=device)
+    step = update(plan, model, optimiser, x, y, sums)
+    for k in range(10):
+        seed("step", k)
+        step(torch.arange(n, device=device)[:: 1 + (k % 3 == 2)])
+    return model.state_dict() | {"sums": sums}
+
+
+def plainly(*args):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "captured", lambda function: function)
+        return training.update_of(*args)
+
+
+@pytest.mark.parametrize("device, variant, samples", [
+    ("cpu", "CPNI-W", 1),
+    *(pytest.param("cuda", *of, marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))
+      for of in [*((variant, 1) for variant in runs.VARIANTS), ("CPNI-W", 8)]),
+])  # fmt: skip
+def test_a_captured_step_trains_as_the_plain_one(device, variant, samples):
+    """On the CPU nothing is captured and the two are the same by construction: there the test itself is tried."""
+    plan = training.Schedule(samples=samples, steps=2, precision="fp32", lr=0.01)
+    captured, plain = (steps_of(plan, variant, device, update) for update in (training.update_of, plainly))
+    assert not same(captured, steps_of(plan, variant, device, lambda *args: lambda indices: None))
+    torch.testing.assert_close(captured, plain, rtol=1e-3, atol=1e-5)
 
 
 def test_learning_rates_and_momentum_are_tensors_that_a_graph_can_read():
