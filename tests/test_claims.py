@@ -144,6 +144,15 @@ def test_no_verdict_about_spread_on_fewer_than_three_seeds(tmp_path, seeds, gap,
     assert ("there are 2" in found.evidence) == (seeds == 2)
 
 
+def test_stds_are_compared_over_the_runs_that_both_sides_have(tmp_path):
+    train(tmp_path, "CPNI-W")
+    for attack, each in (("pgd", (400, 401, 402, 300, 500, 600)), ("epgd", (300, 301, 302))):
+        for seed, correct in enumerate(each):
+            evaluate(tmp_path, "CPNI-W", attack, correct, seed=seed, draws=1, rules=("prediction",))
+    found = decide("lower_variance", tmp_path)
+    assert "40.10 ± 0.10 and 30.10 ± 0.10 (tier cpu, n = 1,000, 3 runs)" in found.evidence and found.verdict == verdicts.OPEN
+
+
 @pytest.mark.parametrize("tier, n, correct, verdict", [
     ("cpu", 1000, 590, style.NOT_YET), ("fast", 10_000, 5900, verdicts.HOLDS), ("fast", 10_000, 5000, verdicts.FAILS),
 ])  # fmt: skip

@@ -217,11 +217,12 @@ def spread(pairs, decide, lacking):
 
 def _shared(of):
     """Cells with the accuracy, std and number of those runs only, by their seeds, that all of them have."""
-    common = set.intersection(*(set(cell["seeds"]) for cell in of))
-    kept = [np.array([accuracy for seeds, accuracy in zip(cell["seeds"], cell["accuracies"]) if seeds in common]) for cell in of]
-    return [pd.concat([cell.drop(["accuracy", "std", "runs"]), pd.Series(
-        {"accuracy": each.mean() if len(each) else np.nan, "std": each.std(ddof=1) if len(each) > 1 else np.nan, "runs": len(each)})])
-        for cell, each in zip(of, kept)]  # fmt: skip
+    common, found = set.intersection(*(set(cell["seeds"]) for cell in of)), []
+    for cell in of:
+        each = [accuracy for seeds, accuracy in zip(cell["seeds"], cell["accuracies"]) if seeds in common]
+        mean, std = (np.mean(each), np.std(each, ddof=1)) if len(each) > 1 else (np.nan, np.nan)
+        found.append(pd.Series(cell.to_dict() | dict(accuracy=mean, std=std, runs=len(each)), dtype=object))
+    return found
 
 
 def optimum_of(measured, label, attack, rule="prediction", M=8):
