@@ -18,6 +18,7 @@ RENDERED += $(if $(wildcard $(VENV)/dev),$(VENV)/rendered/campaign)
 
 # Where the compute notebooks write when they are only tried: beside the data, not into it.
 TRIED := $(CURDIR)/$(VENV)/tried
+LIVE := data/checkpoints/$(shell sed -n 's/^CHECKPOINT = "\(.*\)"/\1/p' lib/siam/live/record.py).safetensors
 SMOKE := rm -rf $(TRIED) && mkdir -p $(TRIED) && cp -r data/checkpoints $(TRIED) && SIAM_DATA=$(TRIED)
 
 export MPLBACKEND := agg
@@ -102,7 +103,7 @@ $(VENV)/campaign: requirements-campaign.txt $(VENV)/dev
 book/assets/mathjax-tex-svg-full.js: | $(VENV)/book
 	$(RUN) -m siam.book mathjax
 
-book/assets/live/live.js: $(wildcard lib/siam/live/*) lib/siam/export.py lib/siam/explorer.css data/results/live/images.json data/checkpoints/epgd-converged-cpu-0.safetensors | $(VENV)/book
+book/assets/live/live.js: $(wildcard lib/siam/live/*) lib/siam/export.py lib/siam/explorer.css data/results/live/images.json $(LIVE) | $(VENV)/book
 	$(RUN) -m siam.live $(@D)
 
 $(VENV)/rendered/readme: README.md $(SOURCES) $(VENV)/book
