@@ -18,8 +18,10 @@ RENDERED += $(if $(wildcard $(VENV)/dev),$(VENV)/rendered/campaign)
 
 # Where the compute notebooks write when they are only tried: beside the data, not into it.
 TRIED := $(CURDIR)/$(VENV)/tried
-LIVE := data/checkpoints/$(shell sed -n 's/^CHECKPOINT = "\(.*\)"/\1/p' lib/siam/live/record.py).safetensors
 SMOKE := rm -rf $(TRIED) && mkdir -p $(TRIED) && cp -r data/checkpoints $(TRIED) && SIAM_DATA=$(TRIED)
+
+# The network of the live page.
+LIVE := data/checkpoints/$(shell sed -n 's/^CHECKPOINT = "\(.*\)"/\1/p' lib/siam/live/record.py).safetensors
 
 export MPLBACKEND := agg
 export PIP_DISABLE_PIP_VERSION_CHECK := 1

@@ -15,9 +15,9 @@ RULES = {"prediction": "-", "soft": "--", "weighted": ":"}  # the paper's three;
 
 
 def _draw(number, title, folder, panels, hue, look, x="sigma", xlabel="σ (normalised units)", keep=lambda frame: frame):
-    """A Figure of the first of `report.suites` that has what it shows. panels: {title: selection of cells}; hue: cells -> the names of their
-    curves; look: names of the curves -> {name: (colour, dashes)}, in the order of the legend; keep: which rows. Dotted lines
-    mark the σ of the best cell that the paper prints for a base model.
+    """A Figure of the first of `report.suites` that has what it shows. panels: {title: selection of cells}; hue: cells -> the
+    names of their curves; look: names of the curves -> {name: (colour, dashes)}, in the order of the legend; keep: which rows.
+    Dotted lines mark the σ of the best cell that the paper prints for a base model.
     """
     title, recorded = f"Figure {number}: {title}.", evaluations(folder)
     shown = [(suite, keep(suite[(suite["split"] != "heldout") & (suite["sigma"] <= SIGMA_MAX)])) for suite in suites(recorded)]

@@ -49,8 +49,8 @@ def varied(name, folder=RESULTS):
         shown = {text: select(of, attack=attack) for attack, text in ATTACKS.items()}
         shown = {text: NOT_YET if cell.empty else interval(cell.iloc[0]) for text, cell in shown.items()}
         counts = f"{of['runs'].min()}" + (f" to {of['runs'].max()}" if of["runs"].nunique() > 1 else "")
-        lines.append({"Rows": "all else equal", NAMES[name]: f"{value:g}", **shown, "Tier": of["tier"].iloc[0],
-                      "n": f"{of['n'].iloc[0]:,}", "Runs": counts, "Records": tuple(sorted(of["ids"].sum()))})  # fmt: skip
+        lines.append({"Rows": "all else equal", NAMES[name]: f"{value:g}", **shown, "Runs": counts,
+                      **sources(list(of.itertuples()))})  # fmt: skip
     return Table(pd.DataFrame(lines, columns=columns), f"{caption} {made_on(found)}.{warning(found['tier'])}", 1)
 
 

@@ -89,7 +89,9 @@ def evaluations(folder=RESULTS):
     frame["label"] = frame["label"].fillna(frame["checkpoint"])  # a reader's own network has no record
     frame = frame.fillna({"variant": "unknown", "method": "unknown", "training_id": "", "recipe": "", "trained": ""})
     lucks = luck(frame)
-    return frame.assign(luck=[_nearest(lucks, *which) for which in zip(frame["tier"], frame["attack"])])
+    each = list(zip(frame["tier"], frame["attack"]))
+    nearest = {which: _nearest(lucks, *which) for which in set(each)}
+    return frame.assign(luck=[nearest[which] for which in each])
 
 
 def cells(frame):
@@ -112,9 +114,9 @@ def cells(frame):
     for column in SAME:
         keep &= (frame[column] == groups[column].transform("first")).to_numpy(bool)
     frame = frame[keep].drop_duplicates([*CELL, "digest", "source", "seed"])
-    each = [frame[column] for column in CELL]
-    trainings = frame.groupby([*CELL, "seed"])["digest"].transform("nunique") == frame.groupby(CELL)["digest"].transform("nunique")
-    frame = frame[trainings | ~trainings.groupby(each).transform("any")].sort_values("seeds", kind="stable")
+    networks = frame.groupby(CELL)["digest"].transform("nunique")
+    frame = frame.assign(shared=frame.groupby([*CELL, "seed"])["digest"].transform("nunique") == networks)
+    frame = frame[frame["shared"] | ~frame.groupby(CELL)["shared"].transform("any")].sort_values("seeds", kind="stable")
     found = frame.groupby(CELL).agg(
         tier=("tier", "first"), n=("n", "first"), precision=("precision", "first"), batch_size=("batch_size", "first"),
         accuracy=("accuracy", "mean"), std=("accuracy", "std"),
