@@ -36,10 +36,11 @@ from siam.seeding import seed, seeded
 from siam.smoothing import tally
 
 SIZES = {  # images of a work, and passes M of the tally; side of the matrix product
-    "cuda": dict(training=256, step=0, tally=2500, M=16, epgd=2500, side=8192),
+    "cuda": dict(training=256, step=0, tally=1000, M=16, epgd=1000, side=8192),
     "cpu": dict(training=64, step=128, tally=250, M=2, epgd=32, side=2048),
     "quick": dict(training=2, step=2, tally=2, M=2, epgd=1, side=128),
 }
+STRICT = "fp32 instead of TF32, and the same sums each time"  # a rung on a GPU: it costs time
 SIGMA = 0.24  # of the input noise in evaluation, normalised units
 # How far a rung's result may be from the first one's, relative to it. Rounding (bf16, and TF32 on a GPU) takes some
 # units across the rectifier's kink, which moves a gradient by a third; an unrelated one would be 1.4 away.
@@ -107,6 +108,19 @@ def eager_votes(model, x, y, M):
     return total / M
 
 
+def as_torch_comes(function, device):
+    """`function` under cuDNN's settings as published code has them: on a GPU TF32 for fp32, and any algorithm. `siam.training`
+    has turned both off."""
+    if device.type != "cuda":
+        return function
+
+    def call():
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=False, allow_tf32=True):
+            return function()
+
+    return call
+
+
 # --- the ladders: {name of a rung: (its network, a function without arguments)} -----------------------------
 
 
@@ -133,7 +147,12 @@ def training_ladder(plan, prototype, x, y):
         model = copy.deepcopy(prototype).train()
         ladder[name] = model, step(model)
 
-    add("plain eager", lambda model: eager_step(fp32, model, eager_attack(fp32, model, wasteful_gradient), x, y))
+    def eager(model):
+        return eager_step(fp32, model, eager_attack(fp32, model, wasteful_gradient), x, y)
+
+    add("plain eager", lambda model: as_torch_comes(eager(model), x.device))
+    if x.is_cuda:
+        add(STRICT, eager)
     add("in the attack the input's gradient alone",
         lambda model: eager_step(fp32, model, eager_attack(fp32, model, input_gradient), x, y))  # fmt: skip
     add("in the attack BatchNorm folded, one draw for all noise, fused layers",
@@ -148,9 +167,10 @@ def training_ladder(plan, prototype, x, y):
 def evaluation_ladder(prototype, x, y, eager, second, ours):
     """eager, ours: (network, x, y) -> result; `second` names the rung of `ours` on the plain network."""
     ladder = {}
-    for name, work in (("plain eager", eager), (second, ours)):
+    for name, work in (("plain eager", eager), *(((STRICT, eager),) if x.is_cuda else ()), (second, ours)):
         model = copy.deepcopy(prototype).eval()
         ladder[name] = model, lambda model=model, work=work: work(model, x, y)
+    ladder["plain eager"] = ladder["plain eager"][0], as_torch_comes(ladder["plain eager"][1], x.device)
     for name, precision in (("BatchNorm folded, one draw for all noise, fused layers", "fp32"), ("bf16", "bf16")):
         model = copy.deepcopy(prototype).eval()
 
@@ -328,10 +348,6 @@ def measure(device, rounds, sizes):
         rungs = [dict(name=name, rounds=took[key][name], seconds=spread(seconds[name]), differs=differs[key][name],
                       faster=spread(seconds["plain eager"] / seconds[name]), share=spread(floors / seconds[name]))
                  for name in work["ladder"]]  # fmt: skip
-        if key in speed.AIMS and device.type == "cuda":
-            for rung in rungs:
-                _, units, aim = speed.AIMS[key]
-                rung["whole"] = dict(seconds=rung["seconds"]["median"] * units / work["units"], aim=aim)
         about = {name: work[name] for name in ("title", "units", "passes")}
         lines.append(dict(key=key, **about, floor=spread(floors), yardsticks=beside[key], rungs=rungs))
     return dict(rounds=rounds, works=lines, rates={name: spread(found) for name, found in rates.items()}, sizes=sizes,

@@ -1,6 +1,7 @@
 """Section 4.1: which inequality holds for every tally, the vote of finitely many passes, and the record of counted votes."""
 
 import json
+import shutil
 from itertools import product
 
 import numpy as np
@@ -136,13 +137,30 @@ def test_measuring_goes_on_where_it_was(tmp_path, monkeypatch):
     assert list(counts) == cells and about["draws"] == 4 and about["commit"]
     assert (counts[cells[0]] == first[0][cells[0]]).all() and about["cells"][0] == first[2]["cells"][0]
     assert about["cells"][0]["tier"] == "smoke"
+    monkeypatch.setattr(bound, "count", lambda *_: pytest.fail("it was done"))
+    bound.measure(path, cells)
+
+
+def test_votes_of_a_network_that_was_replaced_are_counted_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr(bound, "asked", lambda *cell, **_: runs.EvaluationRun(
+        *cell[:2], attack=cell[2], sigma=cell[3], split="sample-test", images=10, draws=4))
+    path, cells = tmp_path / "tallies.npz", [("x", "none", 0.12), ("plain-cpu-0", "none", 0.12)]
+    shutil.copy(paths.CHECKPOINTS / "plain-cpu-0.safetensors", tmp_path)
+    for name in ("cpni-w-cpu-0", "pni-w-cpu-0"):
+        shutil.copy(paths.CHECKPOINTS / f"{name}.safetensors", tmp_path / "x.safetensors")
+        bound.measure(path, cells, tmp_path)
+        digests = [one["digest"] for one in bound.load(path)[2]["cells"]]
+        assert sorted(digests) == sorted(runs.digest(tmp_path / f"{one}.safetensors") for one in ("x", "plain-cpu-0"))
 
 
 def test_a_file_that_is_no_record_is_refused(tmp_path):
     path = tmp_path / "x.npz"
-    path.write_bytes(b"nothing")
-    with pytest.raises(ValueError, match="not a record of votes"):
-        bound.load(path)
+    whole = bound.RECORD.read_bytes()
+    np.savez(tmp_path / "foreign.npz", labels=[1], about=json.dumps({"a": 1}))
+    for content in (b"nothing", whole[: len(whole) // 2], (tmp_path / "foreign.npz").read_bytes()):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="x.npz: not a record of votes"):
+            bound.load(path)
     about = dict(draws=4, cells=[dict(cell=["a", "none", 0.1])])
     bound.save(path, {"a none 0.1": np.ones((2, 3, 10), np.uint8)}, np.zeros(3, np.uint8), about)
     with pytest.raises(ValueError, match="does not fit its draws"):

@@ -64,7 +64,7 @@ def in_a_sweep(data):
     """How many batches of an evaluation are behind, where another evaluation is finished and this one is not."""
     done = list((data / "results" / "evaluation").glob("*.json"))
     for path in (data / "results" / ".partial").glob("*.json"):
-        batches = len(json.loads(path.read_text()))
+        batches = len(json.loads(path.read_text())["batches"])
         return batches if done and 2 <= batches < BATCHES else 0
 
 

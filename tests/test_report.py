@@ -392,7 +392,7 @@ def test_networks_of_unlike_training_are_shown_but_never_compared(folder):
     row = line(tables.table(1, folder), Method="CPNI-W", Attack="PGD")
     assert (row["Ours, %"], row["Tier"], row["n"]) == ("60.00", "long", "10,000")
     figure = figures.figure1(folder)
-    left = " Left out, because other base models have no training of that tier yet: CPNI-W (tier long)."
+    left = " Left out, as too little of this is measured at their tier yet: CPNI-W (tier long)."
     assert left in figure.caption and (figure._repr_html_().replace(left, ""), repr(tables.contrasts(1, folder))) == before
     assert "Tier long and cpu: a small model of the experiment" in tables.table(1, folder).caption
     three = tables.table(3, folder).frame  # where it has no cell, the other one's stands, with its tier
@@ -427,8 +427,8 @@ def test_the_attack_check_pairs_clean_and_pgd_of_a_network(folder):
     evaluate(folder, "plain", "none", 800)
     assert "plain" not in set(tables.attack_check(folder).frame["Network"])
     evaluate(folder, "plain", "pgd", 3)
-    assert tables.attack_check(folder).frame.iloc[0, :6].tolist() == [
-        "Normal training", "plain", "80.0 (77.4–82.4)", "0.3 (0.1–0.9)", "cpu", "1,000"]
+    assert tables.attack_check(folder).frame.iloc[0, :7].tolist() == [
+        "Normal training", "plain", "2", "80.0 (77.4–82.4)", "0.3 (0.1–0.9)", "cpu", "1,000"]
 
 
 def test_the_summary_has_one_pass_and_the_held_out_choice(folder):

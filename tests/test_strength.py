@@ -126,7 +126,7 @@ def test_the_page_sets_what_was_learnt_beside_the_grid(folder):
 
 def test_the_claim_is_read_off_it(folder):
     found = claims.CLAIMS["learnt_sigma"](verdicts.read(folder)[0], None)
-    assert found.verdict == verdicts.OPEN and "CPNI-W, M = 8: σ = 0.2, of the grid 0.24: −1.0" in found.evidence
+    assert found.verdict == verdicts.OPEN and "CPNI-W, M = 8: σ = 0.2 less 0: +3.0" in found.evidence
 
 
 def test_nothing_is_drawn_without_a_record(tmp_path):

@@ -237,14 +237,15 @@ def test_an_update_waits_for_nothing_so_that_a_graph_can_hold_it(monkeypatch):
 
 
 def steps_of(plan, variant, device, update=training.update_of):
-    """Weights and running sums after ten steps, the last batch of every three a smaller one, as at the end of an epoch."""
+    """Weights and running sums after eighteen steps, the last batch of every three a smaller one, as at the end of an epoch:
+    enough for a graph of either size to be captured, and replayed in turn with the other."""
     with seeded("steps"):
         model = models.classifier(variant, rank=2).to(device).train()
     n = 112 if device == "cuda" else 16
     x, y = (part.to(device) for part in images("sample-train", n))
     optimiser, sums = training.sgd(plan, model), torch.zeros(len(training.SUMS), dtype=torch.float64, device=device)
     step = update(plan, model, optimiser, x, y, sums)
-    for k in range(10):
+    for k in range(18):
         seed("step", k)
         step(torch.arange(n, device=device)[:: 1 + (k % 3 == 2)])
     return model.state_dict() | {"sums": sums}

@@ -4,6 +4,7 @@ import base64
 import io
 from html import escape
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -27,8 +28,11 @@ def read(folder=RESULTS):
     if not path.exists():
         return None, {}
     record = read_other(path, "gradients", FIELDS)
-    with np.load(path.with_suffix(".npz")) as pictures:
-        return record, {name: pictures[name] for name in pictures.files}
+    try:
+        with np.load(path.with_suffix(".npz")) as pictures:
+            return record, {name: pictures[name] for name in pictures.files}
+    except (OSError, ValueError, BadZipFile) as error:
+        raise ValueError(f"{path.with_suffix('.npz')}: no pictures of a record: {error}") from None
 
 
 # ------------------------------------------------------------------------------------------------ pictures

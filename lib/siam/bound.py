@@ -17,6 +17,7 @@ import json
 import os
 from itertools import product
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -90,21 +91,20 @@ def load(path=RECORD):
         with np.load(path) as file:
             arrays = dict(file)
         about, labels = json.loads(str(arrays.pop("about"))), arrays.pop("labels")
-    except (ValueError, KeyError, OSError) as error:
+        cells = {tuple(said["cell"]): arrays[name_of(*said["cell"])] for said in about["cells"]}
+    except (ValueError, KeyError, TypeError, OSError, BadZipFile) as error:
         raise ValueError(f"{path}: not a record of votes: {error}") from None
-    counts = {}
-    for said in about["cells"]:
-        votes = arrays[name_of(*said["cell"])]
+    for cell, votes in cells.items():
         if votes.shape != (HALVES, len(labels), 10) or (votes.sum(2, dtype=int) != about["draws"] // HALVES).any():
-            raise ValueError(f"{path}: not a record of votes: {name_of(*said['cell'])} does not fit its draws")
-        counts[tuple(said["cell"])] = votes
-    return counts, labels, about
+            raise ValueError(f"{path}: not a record of votes: {name_of(*cell)} does not fit its draws")
+    return cells, labels, about
 
 
 def measure(path=RECORD, cells=CELLS, checkpoints=CHECKPOINTS, **fields):
-    """Count every cell and write the record after each; cells that it has already are kept. Returns its path."""
+    """Count every cell and write the record after each; cells that it has of this very network are kept. Returns its path."""
     from siam import models
     from siam.data import images
+    from siam.evaluation import digest_of
     from siam.folding import Folded
     from siam.training import describe
 
@@ -113,7 +113,9 @@ def measure(path=RECORD, cells=CELLS, checkpoints=CHECKPOINTS, **fields):
         done, _, about = load(path)
         counts = {name_of(*cell): votes for cell, votes in done.items()}
     for checkpoint, attack, sigma in cells:
-        if name_of(checkpoint, attack, sigma) in counts:
+        others = [one for one in about["cells"] if tuple(one["cell"]) != (checkpoint, attack, sigma)]
+        kept = [one["digest"] for one in about["cells"] if one not in others]
+        if kept == [digest_of(checkpoint, checkpoints)]:
             continue
         file = Path(checkpoints) / f"{checkpoint}.safetensors"
         said = models.about(file)
@@ -122,10 +124,10 @@ def measure(path=RECORD, cells=CELLS, checkpoints=CHECKPOINTS, **fields):
         votes = count(run, Folded(models.load(file, run.sigma)), x, y)
         tier = runs.tier(said["tier"], run.split, run.images, shared["device"])
         counts[name_of(checkpoint, attack, sigma)] = votes
-        about["cells"].append(dict(
+        about["cells"] = [*others, dict(
             cell=[checkpoint, attack, sigma], digest=run.digest, epsilon=run.epsilon, steps=run.steps,
             step_size=run.step_size, tier=tier, commit=shared["commit"],
-        ))  # fmt: skip
+        )]  # fmt: skip
         about |= dict(kind="votes", draws=run.draws, batch_size=run.batch_size, seed=run.seed, split=run.split,
                       images=run.images, precision=run.precision, **shared)  # fmt: skip
         save(path, counts, y.numpy().astype(np.uint8), about)

@@ -14,6 +14,7 @@ Along a line, and over a slice, all passes share their random numbers: pass i is
 is due to the place alone. What this writes, `RECORD`, is read by `siam.borders`, which draws the page.
 """
 
+import json
 import time
 from pathlib import Path
 
@@ -159,6 +160,9 @@ def of_network(path, sigma, x, y):
 def measure(path=RECORD, networks=NETWORKS, checkpoints=CHECKPOINTS, split="test", n=1000):
     """Measure each network and write the record after it; what is there and fits is kept."""
     record = read_other(path, "boundary", ("networks",)) if Path(path).exists() else dict(kind="boundary", networks=[])
+    fixed = json.loads(json.dumps(SETTINGS | dict(split=split)))
+    if unlike := [key for key, value in fixed.items() if record["networks"] and record.get(key) != value]:
+        raise ValueError(f"{path}: measured with another {', '.join(unlike)}: move it away to measure again")
     x, y = images(split, n)
     for name, sigma in networks.items():
         file = Path(checkpoints) / f"{name}.safetensors"
@@ -168,8 +172,9 @@ def measure(path=RECORD, networks=NETWORKS, checkpoints=CHECKPOINTS, split="test
         about = dict(checkpoint=name, digest=said["digest"], label=said["label"], sigma=sigma, n=n,
                      tier=runs.tier(said["tier"], split, n, "cpu"))  # fmt: skip
         found = of_network(file, sigma, x, y)
-        record["networks"].append(about | found | dict(seconds=round(time.perf_counter() - began, 1)))
-        runs.write_json(path, record | SETTINGS | dict(split=split) | runs.provenance(describe("cpu")))
+        others = [one for one in record["networks"] if one["checkpoint"] != name]  # one that it was before counts no more
+        record["networks"] = [*others, about | found | dict(seconds=round(time.perf_counter() - began, 1))]
+        runs.write_json(path, record | fixed | runs.provenance(describe("cpu")))
     return path
 
 

@@ -48,9 +48,10 @@ def _draw(number, title, folder, panels, hue, look, x="sigma", xlabel="σ (norma
     missing = ", ".join(name for name in panels if name not in ours)
     missing = f" {NOT_YET.capitalize()}: {missing}." if missing else ""
     left = f" Left out, as of a lower tier than the rest of the panel: {', '.join(left)}." if left else ""
-    left += f" Left out, because other base models have no training of that tier yet: {', '.join(better)}." if better else ""
+    left += f" Left out, as too little of this is measured at their tier yet: {', '.join(better)}." if better else ""
     one_M = everything["M"].nunique() == 1
-    nested = "" if one_M else " Points along M are nested: they share their forward passes."
+    alike = everything.groupby(["part", "sigma"])["seeds"].nunique().max() == 1
+    nested = "" if one_M else f" Points along M are nested: they share their forward passes{'' if alike else ', where they are of the same runs'}."
     several = " Bars: standard deviation over runs." if everything["std"].notna().any() else ""
     dotted = " Dotted: σ of the best cell under PGD that the paper prints." if marked else ""
     caption = (f"{title} {made_on(everything)}. Bands: exact 95\u00a0% interval over images."

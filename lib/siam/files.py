@@ -31,7 +31,7 @@ def read_other(path, kind, fields):
 def command(module, description, record, measure, arguments=None):
     """`python -m module [--record PATH]`: `measure(path)`; what it refuses (OSError, ValueError) is said in one line."""
     parser = argparse.ArgumentParser(prog=f"python -m {module}", description=description)
-    parser.add_argument("--record", type=Path, default=record, help="where to write; what is there and fits is kept")
+    parser.add_argument("--record", type=Path, default=record, help="where to write (default: where the book reads)")
     try:
         measure(parser.parse_args(arguments).record)
     except (OSError, ValueError) as error:

@@ -44,6 +44,8 @@ def varied(name, folder=RESULTS):
     value_of = frame.drop_duplicates("recipe").set_index("recipe")["value"]
     found = cells(frame[(frame["attack"] == "none") | (frame["epsilon"] == 8)])
     found["value"] = found["recipe"].map(value_of)
+    if name == "rank":
+        caption += f" Trained for {json.loads(found['recipe'].iloc[0])['schedule']['epochs']} epochs."
     lines = []
     for value, of in found.groupby("value"):
         shown = {text: select(of, attack=attack) for attack, text in ATTACKS.items()}
@@ -63,7 +65,8 @@ def lengths(folder=RESULTS):
     for label in ("PNI-W", "CPNI-W"):
         ours = []
         for recipe, of in select(found, label=label).groupby("recipe"):
-            plan, of = json.loads(recipe)["schedule"], {cell["attack"]: cell for _, cell in of.iterrows()}
+            plan = json.loads(recipe)["schedule"]
+            of = {cell["attack"]: cell for _, cell in of.iterrows() if cell["attack"] in attacks}
             used += of.values()
             ours.append({"Rows": label, "Epochs": plan["epochs"], "Steps of its PGD": str(plan.get("steps", "")),
                          "Images are": trained_on.get(plan.get("mix"), ""),

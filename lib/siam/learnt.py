@@ -24,7 +24,7 @@ from torch.nn.functional import nll_loss
 from siam import models, runs
 from siam.attacks import error_of, pgd
 from siam.data import images, pixels
-from siam.evaluation import evaluate
+from siam.evaluation import digest_of, evaluate
 from siam.files import command, read_other
 from siam.folding import Folded
 from siam.noise import GaussianInput
@@ -91,11 +91,12 @@ def found(sigmas):
 
 
 def measure(path=RECORD, cells=CELLS, checkpoints=CHECKPOINTS, results=RESULTS, images=1000, **fields):
-    """Learn σ in every cell, evaluate what was found, and write the record after each; what is there is kept."""
+    """Learn σ in every cell, evaluate what was found, and write the record after each; what is there of this very network is kept."""
     record = read_other(path, "learnt", ("cells",)) if Path(path).exists() else dict(kind="learnt", cells=[])
-    done = {(cell["checkpoint"], cell["M"], cell["weight"]) for cell in record["cells"]}
     for checkpoint, M, weight in cells:
-        if (checkpoint, M, weight) in done:
+        others = [cell for cell in record["cells"] if (cell["checkpoint"], cell["M"], cell["weight"]) != (checkpoint, M, weight)]
+        kept = [cell["digest"] for cell in record["cells"] if cell not in others]
+        if kept == [digest_of(checkpoint, checkpoints)]:
             continue
         began = time.perf_counter()
         said = models.about(Path(checkpoints) / f"{checkpoint}.safetensors")
@@ -107,11 +108,11 @@ def measure(path=RECORD, cells=CELLS, checkpoints=CHECKPOINTS, results=RESULTS, 
             if not runs.finished(run, results):
                 evaluate(run, checkpoints=checkpoints, results=results)
         shared = runs.provenance(describe("cpu"))
-        record["cells"].append(dict(
+        record["cells"] = [*others, dict(
             checkpoint=checkpoint, digest=said["digest"], label=said["label"], tier=said["tier"], M=M, weight=weight,
             sigma=found(sigmas), sigmas=sigmas, clean=clean, adversarial=adversarial, evaluations=[run.id for run in asked],
             seconds=round(time.perf_counter() - began, 1), commit=shared["commit"],
-        ))  # fmt: skip
+        )]  # fmt: skip
         runs.write_json(path, record | SETTINGS | shared)
         print(f"{checkpoint}, M = {M}, w = {weight:g}: σ = {found(sigmas):g}", flush=True)
     return path

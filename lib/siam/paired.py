@@ -151,8 +151,11 @@ def _by_image(terms):
                 return None
             right = [bits.row(packed, cell["n"]) for packed in kept]
             each = each + 100 * weight * np.mean(right, 0)
-        if shared:  # what another training does to a network it does to all its cells: only their net weight moves the sum
-            moved.append((sum(weight for weight, _ in of) ** 2 / len(shared), of[0][1]["luck"]))
+        if shared:
+            # What another training does to one cell of a network it does to its others too, but only in part, and how far has
+            # not been measured. Between networks the most that it may come to is taken: as if it did each by itself.
+            net, each_alone = sum(weight for weight, _ in of) ** 2, sum(weight**2 for weight, _ in of)
+            moved.append(((net if len(kinds) == 1 else max(net, each_alone)) / len(shared), of[0][1]["luck"]))
         else:
             moved += [(weight**2 / len(trained), cell["luck"]) for trained, (weight, cell) in zip(networks, of)]
     moved = [(weight, luck) for weight, luck in moved if weight > 1e-12]

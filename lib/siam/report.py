@@ -132,6 +132,8 @@ def luck(frame):
     trainings, degrees of freedom)}, from all networks of three or more trainings, one noisy pass at σ = 0 on test images."""
     frame = select(as_in_paper(frame), rule="prediction", M=1, sigma=0, split="test")
     frame = frame[frame["attack"].isin(["none", "pgd"]) & frame["epsilon"].isin([0, 8])]
+    # Evaluations that differ in their largest M alone have the same first pass.
+    frame = frame.sort_values(["n", "batch_size"], ascending=[False, True]).drop_duplicates(["tier", "attack", "digest", "seed"])
     each = frame.groupby(["tier", "attack", "label", "method", "recipe", "digest"])["accuracy"].mean()
     spread = (100 * each).groupby(["tier", "attack", "label", "method", "recipe"]).agg(["var", "size"])
     spread = spread[spread["size"] >= 3].reset_index()

@@ -17,7 +17,7 @@ from scipy import stats
 from scipy.special import ndtr
 
 from siam import runs
-from siam.files import command, read_json
+from siam.files import command, read_other
 from siam.paths import CHECKPOINTS, RESULTS
 from siam.style import INK, NOT_YET, Figure, Table, undrawn
 from siam.theory_figures import BLUE, GREEN, PINK, VERMILLION, drawing, mean_interval, shown
@@ -241,11 +241,7 @@ def measure(path=RECORD, **sizes):
 
 def load(path=RECORD):
     """The record, a dict. Raises ValueError, one line, for a file that is none."""
-    record = read_json(path)
-    missing = {"svm", "directions", "versions", "commit"} - set(record)
-    if record.get("kind") != "svm" or missing:
-        raise ValueError(f"{path}: not a record of the SVM: it lacks {', '.join(sorted(missing)) or 'its kind'}")
-    return record
+    return read_other(path, "svm", ("svm", "directions", "versions", "commit"))
 
 
 # ------------------------------------------------------------------------------------------------- the page

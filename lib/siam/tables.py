@@ -1,5 +1,6 @@
 """The paper's tables: each printed number, ours beside it, the difference, and what ours was measured on."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -103,9 +104,10 @@ def attack_check(folder=RESULTS):
             pair = [find(ours, row, attack) for attack in ("none", "pgd")]
             if all(cell is not None for cell in pair):
                 shown = dict(zip(("Clean", "PGD"), map(interval, pair)))
-                lines.append({"Rows": training, "Network": label, **shown, **sources(pair)})
+                epochs = json.loads(pair[0]["recipe"])["schedule"]["epochs"]
+                lines.append({"Rows": training, "Network": label, "Epochs": f"{epochs}", **shown, **sources(pair)})
                 used += pair
-    columns = ["Rows", "Network", "Clean", "PGD", "Tier", "n", "Records"]
+    columns = ["Rows", "Network", "Epochs", "Clean", "PGD", "Tier", "n", "Records"]
     lines = lines or [dict.fromkeys(columns, "") | {"Clean": NOT_YET, "PGD": NOT_YET}]
     caption = f"What PGD leaves, accuracy in percent (95 % interval).{warning(cell.tier for cell in used)}"
     return Table(pd.DataFrame(lines, columns=columns), caption, 1)

@@ -33,6 +33,7 @@ from siam.seeding import seed, seeded
 torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic = False, True
 
 SHAPES = ("steps", "triangle")
+SAMPLE_TRAINING = 250  # images of sample-train that may be trained on; the other 50 are held out
 MIXES = ("both", "either")
 
 
@@ -78,6 +79,10 @@ class Schedule:
                 raise ValueError(f"{name} = {value!r} is not allowed: give a whole number, {whole[name]} or more")
             if isinstance(value, float) and not 0 <= value < math.inf:
                 raise ValueError(f"{name} = {value!r} is not allowed: give a finite number, 0 or more")
+        if self.split == "sample-train" and not (self.images and self.images <= SAMPLE_TRAINING):
+            raise ValueError(f"images = {self.images!r} is not allowed: give at most {SAMPLE_TRAINING} of sample-train, the rest is held out")
+        if self.momentum == 0:
+            raise ValueError("momentum = 0 is not allowed: give a number above 0, as Nesterov's method needs one")
         if self.weight > 1:
             raise ValueError(f"weight = {self.weight!r} is not allowed: give a number from 0 to 1")
 
@@ -182,11 +187,11 @@ def batches(plan, x, y, attack):
 def heldout_images(schedule, device):
     """The training images (uint8) and labels that a schedule does not train on.
 
-    The smoke tier, which needs no download, holds out the last 50 training images of the shipped sample.
+    The smoke tier, which needs no download, holds out the last training images of the shipped sample.
     """
     if schedule.split == "train":
         return images("heldout", device=device)
-    return [part[250:] for part in images("sample-train", device=device)]
+    return [part[SAMPLE_TRAINING:] for part in images("sample-train", device=device)]
 
 
 def heldout_counts(folded, schedule, heldout, *key):
@@ -318,7 +323,7 @@ def sgd(plan, model):
 def update_of(plan, model, optimiser, x_all, y_all, sums):
     """One update of the weights: (indices of a batch) -> None, adds to the running `sums` (see SUMS).
 
-    Everything stays on the device, and nothing here waits for it.
+    Everything stays on the device, and with mix "both" nothing here waits for it.
     """
     attack = attack_of(plan, Folded(model))
 

@@ -21,7 +21,7 @@ HOLDS, PART, FAILS, OPEN = "holds", "holds in part", "does not hold", "undecided
 VERDICTS = (HOLDS, PART, FAILS, OPEN, NOT_YET)
 LEAST, SEEDS = 1000, 3  # images; runs of a std
 SAME = 2.0  # points: two accuracies agree where their difference is surely less, the least that the paper calls a gain
-NARROW = 0.12  # σ: an optimum is found where the σ not told apart from it span no more
+NARROW = 0.12  # σ: an optimum is found where the range that it lies in is no wider
 METHODS = {"Gauss": "gauss", "EPGD-converged": "epgd", "EPGD-diverged": "epgd"}  # else adversarial
 
 
@@ -216,29 +216,32 @@ def spread(pairs, decide, lacking):
 
 
 def _shared(of):
-    """Cells with the accuracy, std and number of those runs only, by their seeds, that all of them have."""
+    """Cells with the accuracies, their mean, std and number of those runs only, by their seeds, that all of them have."""
     common, found = set.intersection(*(set(cell["seeds"]) for cell in of)), []
     for cell in of:
         each = [accuracy for seeds, accuracy in zip(cell["seeds"], cell["accuracies"]) if seeds in common]
         mean, std = (np.mean(each), np.std(each, ddof=1)) if len(each) > 1 else (np.nan, np.nan)
-        found.append(pd.Series(cell.to_dict() | dict(accuracy=mean, std=std, runs=len(each)), dtype=object))
+        found.append(pd.Series(cell.to_dict() | dict(accuracy=mean, std=std, runs=len(each), accuracies=tuple(each)), dtype=object))
     return found
 
 
 def optimum_of(measured, label, attack, rule="prediction", M=8):
-    """The cell of the highest accuracy over σ, and the lowest and highest σ not told apart from it; None of < 4 σ."""
+    """The cell of the highest accuracy over σ, and the range that its σ lies in, up to the nearest σ on either side that is
+    told apart from all those within, or to the end of the grid; and all cells. None of < 4 σ."""
     found = [pick(measured, label, attack, M, sigma, rule) for sigma in sigmas_of(measured, label, attack, M, rule) if sigma <= 0.5]
     found = [cell for cell in found if measured_on(cell) == max(map(measured_on, found))]
     if len(found) < 4:
         return None
     best = max(found, key=lambda cell: cell["accuracy"])
     near = [cell["sigma"] for cell in found if less(best, cell).low <= 0]
-    return best, min(near), max(near), found
+    low = max((cell["sigma"] for cell in found if cell["sigma"] < min(near)), default=min(near))
+    high = min((cell["sigma"] for cell in found if cell["sigma"] > max(near)), default=max(near))
+    return best, low, high, found
 
 
 def place(optimum):
     best, low, high, _ = optimum
-    return f"σ = {best['sigma']:g} ({low:g} to {high:g})"
+    return f"σ = {best['sigma']:g} (between {low:g} and {high:g})"
 
 
 def optima(groups, lacking):

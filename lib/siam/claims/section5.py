@@ -105,8 +105,8 @@ def prediction_is_best(measured, number):
         for rule in ("prediction", "soft", "weighted"):
             of = [pick(measured, label, attack, M, sigma, rule) for sigma in sigmas_of(measured, label, attack, M, rule) if sigma <= 0.5]
             best[rule] = max(of, key=lambda cell: (*measured_on(cell), cell["accuracy"]), default=None)
-        others = [cell for rule, cell in best.items() if rule != "prediction" and cell is not None]
-        found[f"{label}, {ATTACKS[attack]}, M = {M}"] = less(best["prediction"], max(others, key=lambda cell: cell["accuracy"], default=None))
+        for rule in ("soft", "weighted"):
+            found[f"{label}, {ATTACKS[attack]}, M = {M}, {rule}"] = less(best["prediction"], best[rule])
     return judge(found, GRID)
 
 
