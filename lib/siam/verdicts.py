@@ -7,6 +7,7 @@ spread off at least SEEDS runs. A difference counts where its 95 % interval leav
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -67,6 +68,17 @@ def _measured(folder, frame, everything):
               for (steps, samples), of in longer.groupby(["steps", "samples"]) for _, cell in cells(of).iterrows()}
     heldout, frame = cells(frame[held]), as_in_paper(everything)
     return Measured(Path(folder), at, others, heldout, frame[frame["split"] == "test"])
+
+
+class Optimum(NamedTuple):
+    """best: the cell of the highest accuracy over σ; near: the σ not told apart from its. The optimum lies between low and high:
+    the nearest σ on either side that is told apart, or the end of the grid, which belongs to it. cells: all that were compared."""
+
+    best: pd.Series
+    low: float
+    high: float
+    near: list
+    cells: list
 
 
 # Cells and their differences
@@ -226,8 +238,7 @@ def _shared(of):
 
 
 def optimum_of(measured, label, attack, rule="prediction", M=8):
-    """The cell of the highest accuracy over σ, and the range that its σ lies in, up to the nearest σ on either side that is
-    told apart from all those within, or to the end of the grid; and all cells. None of < 4 σ."""
+    """The Optimum over σ up to 0.5, or None where fewer than 4 σ are measured."""
     found = [pick(measured, label, attack, M, sigma, rule) for sigma in sigmas_of(measured, label, attack, M, rule) if sigma <= 0.5]
     found = [cell for cell in found if measured_on(cell) == max(map(measured_on, found))]
     if len(found) < 4:
@@ -236,12 +247,11 @@ def optimum_of(measured, label, attack, rule="prediction", M=8):
     near = [cell["sigma"] for cell in found if less(best, cell).low <= 0]
     low = max((cell["sigma"] for cell in found if cell["sigma"] < min(near)), default=min(near))
     high = min((cell["sigma"] for cell in found if cell["sigma"] > max(near)), default=max(near))
-    return best, low, high, found
+    return Optimum(best, low, high, near, found)
 
 
 def place(optimum):
-    best, low, high, _ = optimum
-    return f"σ = {best['sigma']:g} (between {low:g} and {high:g})"
+    return f"σ = {optimum.best['sigma']:g} (between {optimum.low:g} and {optimum.high:g})"
 
 
 def optima(groups, lacking):
@@ -250,13 +260,13 @@ def optima(groups, lacking):
     for name, of in groups.items():
         of = [(text, optimum) for text, optimum in of if optimum is not None]
         if len(of) > 1:
-            (_, lows, highs, _) = zip(*(optimum for _, optimum in of))
+            lows, highs = zip(*((optimum.low, optimum.high) for _, optimum in of))
             wide = max(np.subtract(highs, lows)) > NARROW + 1e-9
-            each.append(FAILS if max(lows) > min(highs) else OPEN if wide else HOLDS)
+            each.append(FAILS if max(lows) >= min(highs) else OPEN if wide else HOLDS)
             places = {place(optimum): [] for _, optimum in of}
             for text, optimum in of:
                 places[place(optimum)].append(text)
             said.append(f"{name}: " + ", ".join(f"{' and '.join(texts)} {place}" for place, texts in places.items()))
-            used += [cell for _, optimum in of for cell in optimum[3]]
+            used += [cell for _, optimum in of for cell in optimum.cells]
     missing = len(groups) - len(each)
     return decided(together(each, not missing), "; ".join(said), used, missing) if each else lacks(lacking)

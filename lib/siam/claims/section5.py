@@ -33,9 +33,9 @@ def cpni_optimum(measured, number):
     found = optimum_of(measured, "CPNI-W", "pgd")
     if found is None:
         return lacks(GRID)
-    within = found[1] - 1e-9 <= number <= found[2] + 1e-9
-    verdict = FAILS if not within else HOLDS if found[2] - found[1] <= NARROW + 1e-9 else OPEN
-    return decided(verdict, f"Highest at {place(found)}", found[3])
+    within = found.low < number < found.high or np.isclose(found.near, number).any()
+    verdict = FAILS if not within else HOLDS if found.high - found.low <= NARROW + 1e-9 else OPEN
+    return decided(verdict, f"Highest at {place(found)}", found.cells)
 
 
 def beats_prior_art(measured, number):
@@ -184,12 +184,12 @@ def gauss_optimum(measured, number):
     for attack, name in ATTACKED.items():
         pair = [optimum_of(measured, label, attack) for label in ("Gauss", "CPNI-W")]
         if None not in pair:
-            (_, low, high, _), (_, low_of_cpni, high_of_cpni, _) = pair
-            least, most = (one / other if other else np.inf for one, other in ((low, high_of_cpni), (high, low_of_cpni)))
+            gauss, cpni = pair
+            least, most = (one / other if other else np.inf for one, other in ((gauss.low, cpni.high), (gauss.high, cpni.low)))
             near = 1 + (number - 1) / 2, 1 + (number - 1) * 1.5  # about 40 %: 20 to 60
             each.append(HOLDS if near[0] <= least and most <= near[1] else FAILS if most < near[0] else PART if least > 1 else OPEN)
             said.append(f"{name}: Gauss {place(pair[0])}, CPNI-W {place(pair[1])}")
-            used += [cell for optimum in pair for cell in optimum[3]]
+            used += [cell for optimum in pair for cell in optimum.cells]
     return decided(together(each), "; ".join(said), used) if each else lacks(GRID)
 
 
