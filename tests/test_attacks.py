@@ -105,3 +105,14 @@ def test_the_gradient_is_that_of_the_mean_over_draws():
     with seeded("mean"):
         (sum(objective(leaf) for _ in range(3)) / 3).sum().backward()
     torch.testing.assert_close(found, leaf.grad, rtol=1e-3, atol=1e-4 * float(leaf.grad.abs().max()))
+
+
+@pytest.mark.parametrize("sizes, message", [
+    (dict(epsilon=8, step_size=2 / 255, steps=7), "epsilon = 8 is not allowed: pixels are in"),
+    (dict(epsilon=8 / 255, step_size=2, steps=7), "step_size = 2 is not allowed"),
+    (dict(epsilon=0.1, step_size=0.1, steps=-1), "steps = -1, samples = 1 is not allowed"),
+    (dict(epsilon=0.1, step_size=0.1, steps=1, samples=0), "samples = 0 is not allowed"),
+])  # fmt: skip
+def test_sizes_that_are_not_in_pixels_are_refused(sizes, message):
+    with pytest.raises(ValueError, match=message):
+        attacks.pgd(lambda x: x.sum((1, 2, 3)), torch.zeros(1, 3, 2, 2), **sizes)

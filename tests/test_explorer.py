@@ -248,3 +248,18 @@ def test_along_the_budget_every_sigma_is_a_source_of_its_own():
 def test_an_axis_that_is_none_is_refused():
     with pytest.raises(ValueError, match="axis = 'M' is not allowed: give one of sigma, epsilon"):
         Explorer(rows(), axis="M")
+
+
+@pytest.mark.parametrize("view, message", [
+    (dict(base="CPNI-W"), "'base' is no part of the view, which has axis, base_model, rule"),
+    (dict(source="nonsense"), "source = 'nonsense' is not allowed: give one of "),
+])  # fmt: skip
+def test_a_mistyped_view_is_refused_in_one_line(view, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        explore(**view)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_that_is_not_there_holds_no_records(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no folder .*nope of records"):
+        explore(tmp_path / "nope")

@@ -6,6 +6,7 @@ import sys
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 from torch.nn import functional as F
 
 from conftest import restless
@@ -95,7 +96,7 @@ def test_equal_weights_give_equal_files(tmp_path):
 import sys, torch
 from siam import models
 torch.manual_seed(0)
-said = {f"key{i}": i for i in range(12)} | dict(label="CPNI-W: σ")
+said = {f"key{i}": i for i in range(12)} | dict(variant="plain", rank=0, sigma=0.0, label="CPNI-W: σ", tier="smoke")
 models.save(models.classifier("plain"), sys.argv[1], **said)
 """
     for name in "ab":
@@ -119,9 +120,20 @@ def test_what_is_no_checkpoint_is_refused_by_name(tmp_path):
         models.about(tmp_path / "gone.safetensors")
     with pytest.raises(ValueError, match="there.safetensors is not a checkpoint"):
         models.load(tmp_path / "there.safetensors")
-    models.save(models.classifier("plain"), tmp_path / "foreign.safetensors", made_by="somebody")
+    save_file({"a": torch.zeros(1)}, tmp_path / "foreign.safetensors", {"made_by": "somebody"})
     with pytest.raises(ValueError, match="foreign.safetensors .* does not say its label, rank, sigma, tier, variant"):
         models.load(tmp_path / "foreign.safetensors")
+    said = dict(variant="plain", rank=0, sigma=0.0, label="plain")
+    with pytest.raises(ValueError, match="tier 'mine' is not one of smoke, cpu"):
+        models.save(models.classifier("plain"), tmp_path / "x.safetensors", tier="mine", **said)
+    save_file({"a": torch.zeros(1)}, tmp_path / "x.safetensors", {**{key: str(value) for key, value in said.items()}, "tier": "mine"})
+    with pytest.raises(ValueError, match="x.safetensors says its tier is 'mine', which is not one of smoke, cpu"):
+        models.about(tmp_path / "x.safetensors")
+    broken = models.classifier("plain")
+    broken.network.linear.bias.data[3] = float("nan")
+    models.save(broken, tmp_path / "x.safetensors", tier="smoke", **said)
+    with pytest.raises(ValueError, match="x.safetensors is damaged: network.linear.bias holds numbers that are not finite"):
+        models.load(tmp_path / "x.safetensors")
     with pytest.raises(FileNotFoundError, match="0123456789abcdef"):
         models.find("0123456789abcdef", tmp_path)
 

@@ -320,6 +320,18 @@ def test_softened_noise_has_its_standard_deviation_scaled_and_no_common_shift():
     [
         (dict(tier="huge"), "tier 'huge' has no schedule; there are paper, fast, long, cpu, smoke"),
         (dict(tier="paper", changes={"epochs": 3}), "takes no change, not epochs"),
+        (dict(tier="fast", changes={"weight": 0.0}), "takes no change, not weight"),
+        (dict(tier="cpu", changes={"split": "sample-train"}), "split 'sample-train' is not allowed: the shipped sample is for the tier smoke"),
+        (dict(changes={"images": 300}), "images = 300 is not allowed: of the split sample-train give at most 250"),
+        (dict(changes={"images": None}), "images = None is not allowed"),
+        (dict(changes={"images": "all"}), "images = 'all' is not allowed: give a whole number"),
+        (dict(changes={"lr": "1e-1"}), "lr = '1e-1' is not allowed: give a finite number, 0 or more"),
+        (dict(changes={"lr": -1}), "lr = -1 is not allowed"),
+        (dict(changes={"momentum": 0}), "momentum = 0 is not allowed: give a number above 0 and below 1"),
+        (dict(changes={"milestones": 5}), "milestones = 5 is not allowed: give a list of epochs"),
+        (dict(changes={"epsilon": 300}), "epsilon = 300 is not allowed: give at most 255"),
+        (dict(changes="epochs=3"), "changes = 'epochs=3' is not allowed: give fields of the schedule"),
+        (dict(device="meta"), "device 'meta' is not to be had here"),
         (dict(changes={"epoch": 3}), "schedule field 'epoch' is not one of epochs"),
         (dict(changes={"shape": "cosine"}), "shape 'cosine' is not one of steps, triangle"),
         (dict(changes={"mix": "some"}), "mix 'some' is not one of both, either"),
@@ -343,7 +355,23 @@ def test_softened_noise_has_its_standard_deviation_scaled_and_no_common_shift():
 )
 def test_a_bad_parameter_of_the_notebook_is_named_in_one_line(change, message, tmp_path):
     good = dict(variant="CPNI-W", method="adversarial", tier="smoke", rank=5, start=None, sigma=0.0, seeds=[0], changes={})
-    assert len(training.requested(**good, checkpoints=tmp_path)) == 1
+    assert len(training.requested(**good | dict(seeds=[0, 0]), checkpoints=tmp_path)) == 1
     with pytest.raises((ValueError, FileNotFoundError), match=message) as caught:
         training.requested(**(good | change), checkpoints=tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_network_is_no_better_than_what_it_started_from(tmp_path):
+    models.save(models.classifier("CPNI-W"), tmp_path / "a.safetensors", variant="CPNI-W", rank=5, sigma=0.0, label="CPNI-W", tier="smoke")
+    fine = dict(variant="CPNI-W", method="gauss", rank=5, start="a", sigma=0.24, seeds=[0], changes={}, checkpoints=tmp_path)
+    assert training.requested(tier="smoke", **fine)
+    with pytest.raises(ValueError, match="start 'a' is of tier smoke: fine-tuned it is no network of tier 'cpu'"):
+        training.requested(tier="cpu", **fine)
+
+
+def test_a_name_that_is_taken_is_noticed_before_any_work(tmp_path):
+    asked = training.requested("plain", "plain", "smoke", 5, None, 0.0, [0, 1], {}, checkpoints=tmp_path)
+    training.ready(asked, tmp_path, tmp_path)
+    models.save(models.classifier("plain"), tmp_path / "plain-smoke-1.safetensors", variant="plain", rank=0, sigma=0.0, label="plain", tier="smoke")
+    with pytest.raises(FileExistsError, match="plain-smoke-1.safetensors was made by another run"):
+        training.ready(asked, tmp_path, tmp_path)

@@ -30,8 +30,15 @@ def gradient(objective, x, samples=1):
     return total / samples
 
 
+def _in_pixels(**sizes):
+    for name, size in sizes.items():
+        if not 0 <= size <= 1:
+            raise ValueError(f"{name} = {size} is not allowed: pixels are in [0, 1], eight grey levels are 8/255")
+
+
 def fgsm(objective, x, *, epsilon):
     """Eq. (1): one step of size ε along the gradient's sign, kept within the range of pixels."""
+    _in_pixels(epsilon=epsilon)
     return (x + epsilon * gradient(objective, x).sign()).clamp(0, 1)
 
 
@@ -40,7 +47,11 @@ def pgd(objective, x, *, epsilon, step_size, steps, samples=1, random_start=True
 
     Starts from a uniform draw in the ball, as the authors' code does (the paper says from x: random_start=False).
     `samples` > 1 is EPGD (section 4.2): the objective's expectation is estimated anew at each step.
+    Raises ValueError for sizes beyond the range of pixels, which 8 for 8/255 is.
     """
+    _in_pixels(epsilon=epsilon, step_size=step_size)
+    if steps < 0 or samples < 1:
+        raise ValueError(f"steps = {steps}, samples = {samples} is not allowed: give steps of 0 or more, samples of 1 or more")
     low, high = (x - epsilon).clamp_min(0), (x + epsilon).clamp_max(1)
     start = x + epsilon * (2 * torch.rand_like(x) - 1) if random_start else x
     adversarial = start.clamp(low, high)

@@ -7,6 +7,7 @@ records in `data/results` say which are done, and nothing else does. `workflow/R
 import argparse
 import ast
 import json
+import math
 import shlex
 import sys
 from dataclasses import asdict, dataclass
@@ -129,6 +130,15 @@ def defaults(notebook):
     return {line.targets[0].id: ast.literal_eval(line.value) for line in ast.parse("".join(cell["source"])).body}
 
 
+def refuse_unknown(notebook, given):
+    """Raise ValueError, one line, for a plain value among the globals `given` of a notebook's first cells that is none of its
+    parameters: papermill sets whatever name it is told, a mistyped one too."""
+    known = defaults(notebook)
+    for name, value in given.items():
+        if isinstance(value, (bool, int, float, str, list, tuple, dict)) and name not in (*known, "In", "Out") and name[0] != "_":
+            raise ValueError(f"{name} = {value!r} is no parameter of {notebook}.ipynb, which has {', '.join(known)}")
+
+
 def _written(variant, method, tier, rank, start, sigma, seeds, changes, device):
     """The names of the checkpoints that a training writes: they follow even before there is a `start`."""
     plan, start = asdict(training.schedule(tier, method, **changes)), start and "0" * 16
@@ -228,6 +238,8 @@ def main(arguments=None):
         steps = read()
         done = {step.name for step in steps if finished(step)}
         if chosen.command == "script":
+            if not 0 < chosen.minutes < math.inf:
+                raise ValueError(f"minutes = {chosen.minutes:g} is not allowed: give a number above 0")
             wanted = select(steps, [tier for said in chosen.tier for tier in said.split(",")], chosen.device)
             print(script(following(wanted, done, chosen.minutes), chosen.minutes), end="")
         elif chosen.command == "readme":

@@ -22,15 +22,18 @@ from siam.training import autocast, available, describe
 def digest_of(name, checkpoints=CHECKPOINTS, results=RESULTS):
     """The digest of a checkpoint: of its file, or, where only its records are here, as its training's record has it.
 
-    Raises FileNotFoundError, naming the checkpoints there are, where there is neither.
+    Raises FileNotFoundError, naming the checkpoints there are, where there is neither; ValueError where the two differ.
     """
     path = Path(checkpoints) / f"{name}.safetensors"
-    if not path.exists():
-        for record in map(runs.read, sorted((Path(results) / "training").glob("*.json"))):
-            for kept in record["checkpoints"]:
-                if kept["name"] == name:
-                    return kept["digest"]
-    return models.about(path)["digest"]
+    recorded = [kept["digest"] for record in map(runs.read, sorted((Path(results) / "training").glob("*.json")))
+                for kept in record["checkpoints"] if kept["name"] == name]  # fmt: skip
+    if recorded and not path.exists():
+        return recorded[0]
+    digest = models.about(path)["digest"]
+    if recorded and digest not in recorded:
+        raise ValueError(f"{path.name} has the digest {digest}, the record of its training {' and '.join(recorded)}: it is damaged, "
+                         "or another network, which needs another name")  # fmt: skip
+    return digest
 
 
 def requested(checkpoint, attacks, sigmas, seeds, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, *,
@@ -54,10 +57,21 @@ def requested(checkpoint, attacks, sigmas, seeds, device="cpu", checkpoints=CHEC
     return list({run.id: run for run in asked}.values())  # clean images have no ε, PGD no samples: once is enough
 
 
+def ready(asked, checkpoints=CHECKPOINTS, results=RESULTS):
+    """Raise FileNotFoundError, one line, if the unfinished runs `asked` need a checkpoint that is recorded but not here."""
+    for run in asked:
+        if not runs.finished(run, results):
+            models.about(Path(checkpoints) / f"{run.checkpoint}.safetensors")
+            if run.source is not None:
+                models.find(run.source, checkpoints)
+
+
 def attacked(run, model, x, y):
     """The images x [N, 3, 32, 32] (pixels) after the run's attack on `model` at labels y [N]."""
     if run.attack == "none":
         return x
+    if run.attack not in ("fgsm", "pgd", "epgd"):  # one that `runs` may know some day
+        raise ValueError(f"attack {run.attack!r} is not made here: write it in siam.evaluation.attacked")
     return pgd(
         error_of(model, y), x, epsilon=run.epsilon / 255, step_size=run.step_size / 255, steps=run.steps,
         samples=run.samples, random_start=run.attack != "fgsm",
@@ -100,11 +114,13 @@ def begun(path, rows, sizes, provenance):
         return dict(provenance=provenance, batches=[])
     found = read_json(path)
     try:
+        if len(found["batches"]) > len(sizes):
+            raise ValueError(f"it has {len(found['batches'])} batches of {len(sizes)}")
         for batch, size in zip(found["batches"], sizes):
             bits.unpack(batch["right"], rows, size)
             sum(batch["seconds"][name] for name in ("attack", "smoothing"))
         device, here = (about["device"].split(":")[0] for about in (found["provenance"], provenance))
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: not the beginning of this evaluation ({error}): remove it to begin again") from None
     if device != here:
         raise ValueError(f"{path}: begun on {device}, not on {here}: go on there, or remove it to begin again")
@@ -123,6 +139,7 @@ def evaluate(run, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, progre
     said = models.about(path)
     if said["digest"] != run.digest:
         raise ValueError(f"checkpoint {run.checkpoint} has the digest {said['digest']}, the run asks for {run.digest}")
+    tier = runs.tier(said["tier"], run.split, run.images, provenance["device"])
     model = source = Folded(models.load(path, run.sigma, device))
     if run.source is not None:
         source = Folded(models.load(models.find(run.source, checkpoints), run.source_sigma, device))
@@ -139,7 +156,6 @@ def evaluate(run, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, progre
     right = np.hstack([bits.unpack(batch["right"], len(rows), len(part)) for batch, part in zip(done, y)])
     result = [runs.row(rule, M, correct, run.images) for (rule, M), correct in zip(rows, right.sum(1))]
     seconds = {name: round(sum(batch["seconds"][name] for batch in done), 1) for name in ("attack", "smoothing")}
-    tier = runs.tier(said["tier"], run.split, run.images, provenance["device"])
     # What a cut-off run was begun with, where that was something else.
     other = {"begun": found["provenance"]} if {**found["provenance"], "date": 0} != {**provenance, "date": 0} else {}
     record = runs.record(run, tier=tier, n=run.images, result=result, right=bits.pack(right), seconds=seconds, **provenance, **other)

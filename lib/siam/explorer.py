@@ -50,6 +50,7 @@ OPTIONAL = {  # what a frame of the reader's own may leave out
 # Points that differ in any of these are never joined by one line, nor compared in one view.
 SOURCE = ["label", "tier", "split", "n", "checkpoint", "digest", "seed", "batch_size", "precision"]
 SETTING = ["attack", "steps", "step_size", "samples"]
+VIEW = ("base_model", "rule", "attacks", "draws", "sigma", "epsilon", "source")
 AXES = {"sigma": "σ, input noise (normalised units)", "epsilon": "ε, the attack's budget (1/255 of the pixel range)"}
 
 
@@ -215,6 +216,8 @@ class Explorer(anywidget.AnyWidget):
     source = t.Unicode("").tag(sync=True)
 
     def __init__(self, frame, printed=None, axis="sigma", **view):
+        if unknown := [name for name in view if name not in VIEW]:
+            raise ValueError(f"{unknown[0]!r} is no part of the view, which has axis, {', '.join(VIEW)}")
         data = payload(frame, printed, view.get("epsilon", 8.0), axis)
         measured = [source["model"] for source in data["sources"]]
         opening = {
@@ -222,6 +225,9 @@ class Explorer(anywidget.AnyWidget):
             "attacks": [attack["key"] for attack in data["attacks"] if attack["key"] in ("none", "pgd", "epgd")],
         }
         super().__init__(payload=data, **(opening | view))
+        names = [one["name"] for one in data["sources"] if one["model"] == self.base_model]
+        if self.source and self.source not in names:
+            raise ValueError(f"source = {self.source!r} is not allowed: give one of {'; '.join(names) or 'none'}")
         source = self._source()
         if source and "draws" not in view:
             cells = [cell for curve in source["attacks"].values() for rows in curve["cells"].values() for cell in rows]

@@ -17,7 +17,7 @@ from torch.nn.functional import relu
 
 from siam.cifar10 import CLASSES, MEAN, STD
 from siam.noise import ColouredNoise, GaussianInput, NoisyConv2d, NoisyLinear, WhiteNoise
-from siam.runs import digest
+from siam.runs import TIERS, digest
 
 
 class BasicBlock(nn.Module):
@@ -110,12 +110,15 @@ def classifier(variant, rank=5, sigma=0.0, learnt_sigma=False):
     return Classifier(ResNet20(stem, conv, linear), GaussianInput(sigma, learnt_sigma))
 
 
-def save(model, path, **said):
-    """Write a classifier's weights and what is needed to rebuild it (`said`, as strings) as safetensors.
+def save(model, path, *, variant, rank, sigma, label, tier, **more):
+    """Write a classifier's weights and what is needed to rebuild it as safetensors.
 
-    Equal weights and `said` give equal bytes, and with them an equal digest.
+    label: its name in tables and figures. tier: how it was trained, one of `runs.TIERS`. more: what else it shall say of
+    itself. Equal weights and words give equal bytes, and with them an equal digest.
     """
-    path = Path(path)
+    if tier not in TIERS:
+        raise ValueError(f"tier {tier!r} is not one of {', '.join(TIERS)}")
+    path, said = Path(path), dict(variant=variant, rank=rank, sigma=sigma, label=label, tier=tier) | more
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
@@ -147,6 +150,8 @@ def about(path):
         raise ValueError(f"{path.name} is not a checkpoint: {str(error).splitlines()[0]}") from None
     if missing:
         raise ValueError(f"{path.name} is not a checkpoint of this package: it does not say its {', '.join(sorted(missing))}")
+    if said["tier"] not in TIERS:
+        raise ValueError(f"{path.name} says its tier is {said['tier']!r}, which is not one of {', '.join(TIERS)}")
     return said | {"digest": digest(path)}
 
 
@@ -166,6 +171,8 @@ def load(path, sigma=None, device="cpu"):
         model.load_state_dict(weights)
     except RuntimeError as error:
         raise ValueError(f"{Path(path).name} does not fit {said['variant']}: {str(error).splitlines()[0]}") from None
+    if unsound := [name for name, value in weights.items() if not value.isfinite().all()]:
+        raise ValueError(f"{Path(path).name} is damaged: {unsound[0]} holds numbers that are not finite")
     return model.to(device).eval()
 
 

@@ -30,6 +30,8 @@ WHOLES = ["steps", "samples", "draws", "images", "batch_size", "seed", "n", "M",
 
 
 def _records(folder, kind):
+    if not Path(folder).is_dir():
+        raise FileNotFoundError(f"no folder {folder} of records")
     return [runs.read(path) for path in sorted((Path(folder) / kind).glob("*.json"))]
 
 

@@ -49,14 +49,18 @@ def _digest(name, value):
     _require(ok, name, value, "give a digest of 16 hexadecimal digits")
 
 
-def _real(name, value):
-    """`value` as a float of six significant digits, so that 0.24, 0.240 and float32(0.24) are one number."""
+def real(name, value):
+    """`value` as a float of six significant digits, so that 0.24, 0.240 and float32(0.24) are one number.
+
+    Raises ValueError naming it where it is no finite number, 0 or more.
+    """
     ok = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
     _require(ok, name, value, "give a finite number, 0 or more")
     return float(f"{value:.6g}") + 0.0
 
 
-def _whole(name, value, least):
+def whole(name, value, least):
+    """`value` as an int. Raises ValueError naming it where it is no whole number, `least` or more."""
     ok = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
     ok = ok and int(value) == value and value >= least
     _require(ok, name, value, f"give a whole number, {least} or more")
@@ -127,15 +131,15 @@ class TrainingRun(_Run):
         _require(ok, "schedule", self.schedule, "give a dict with tier and epochs")
         schedule = _plain(self.schedule)
         _one_of("schedule tier", schedule.get("tier"), TIERS)
-        _whole("schedule epochs", schedule.get("epochs"), 1)
+        whole("schedule epochs", schedule.get("epochs"), 1)
         if self.start is not None:
             _digest("start", self.start)
         _require((self.start is None) == (self.method not in ("gauss", "epgd")), "start", self.start,
                  "methods gauss and epgd fine-tune a checkpoint, the others start afresh")
-        sigma = _real("sigma", self.sigma)
+        sigma = real("sigma", self.sigma)
         _require(sigma > 0 or self.method != "gauss", "sigma", self.sigma, "method gauss needs sigma above 0")
-        self._set(rank=_whole("rank", self.rank, 0) if coloured else 0, schedule=schedule, sigma=sigma,
-                  seed=_whole("seed", self.seed, 0))
+        self._set(rank=whole("rank", self.rank, 0) if coloured else 0, schedule=schedule, sigma=sigma,
+                  seed=whole("seed", self.seed, 0))
 
 
 @dataclass(frozen=True)
@@ -178,9 +182,9 @@ class EvaluationRun(_Run):
         _one_of("attack", self.attack, ATTACKS)
         _one_of("split", self.split, SPLITS)
         _one_of("precision", self.precision, PRECISIONS)
-        epsilon = _real("epsilon", self.epsilon)
-        step_size = _real("step_size", epsilon / 4 if self.step_size is None else self.step_size)
-        steps, samples = _whole("steps", self.steps, 0), _whole("samples", self.samples, 0)
+        epsilon = real("epsilon", self.epsilon)
+        step_size = real("step_size", epsilon / 4 if self.step_size is None else self.step_size)
+        steps, samples = whole("steps", self.steps, 0), whole("samples", self.samples, 0)
         if self.attack == "none":
             epsilon, step_size, steps, samples = 0.0, 0.0, 0, 0
         else:
@@ -196,15 +200,15 @@ class EvaluationRun(_Run):
             source = source_sigma = None
         else:
             _digest("source", source)
-            source_sigma = _real("source_sigma", 0.0 if source_sigma is None else source_sigma)
-        draws = _whole("draws", self.draws, 1)
+            source_sigma = real("source_sigma", 0.0 if source_sigma is None else source_sigma)
+        draws = whole("draws", self.draws, 1)
         _require(draws & (draws - 1) == 0, "draws", self.draws, "give M as a power of two: 1, 2, 4, …")
-        images, there = _whole("images", self.images, 1), SPLITS[self.split]
+        images, there = whole("images", self.images, 1), SPLITS[self.split]
         _require(images <= there, "images", images, f"the split {self.split} has {there}")
-        batch_size = min(_whole("batch_size", self.batch_size, 1), images)
+        batch_size = min(whole("batch_size", self.batch_size, 1), images)
         self._set(epsilon=epsilon, step_size=step_size, steps=steps, samples=samples, draws=draws,
-                  sigma=_real("sigma", self.sigma), images=images, batch_size=batch_size,
-                  seed=_whole("seed", self.seed, 0), source=source, source_sigma=source_sigma)
+                  sigma=real("sigma", self.sigma), images=images, batch_size=batch_size,
+                  seed=whole("seed", self.seed, 0), source=source, source_sigma=source_sigma)
 
 
 _KINDS = {cls.kind: cls for cls in (TrainingRun, EvaluationRun)}
@@ -309,6 +313,10 @@ def _check(record, where):
     if record["tier"] not in TIERS:
         refuse(f"its tier must be one of {', '.join(TIERS)}, it says {record['tier']!r}")
     if kind == "evaluation":
+        if run.split.startswith("sample") and record["tier"] != "smoke":
+            refuse(f"the shipped sample is of tier smoke, it says {record['tier']!r}")
+        if not isinstance(record["result"], list):
+            refuse("its result must be a list of rows")
         for line in record["result"]:
             if not _consistent(line, record["n"], run.draws):
                 refuse(f"row {line} does not fit n = {record['n']}, draws = {run.draws}, rules {RULES}")
@@ -329,15 +337,15 @@ def right_of(record):
 def _consistent(line, n, draws):
     try:
         ok = line["rule"] in RULES and 1 <= line["M"] <= draws and 0 <= line["correct"] <= n
-        return ok and abs(line["accuracy"] - line["correct"] / n) < 1e-6
+        return ok and abs(line["accuracy"] - line["correct"] / n) < 1e-6 and line["low"] - 1e-6 <= line["accuracy"] <= line["high"] + 1e-6
     except (KeyError, TypeError, ZeroDivisionError):
         return False
 
 
 def clopper_pearson(correct, n, level=0.95):
     """Exact (Clopper–Pearson) confidence interval of a proportion: `correct` of `n` images -> (low, high)."""
-    n = _whole("n", n, 1)
-    correct = _whole("correct", correct, 0)
+    n = whole("n", n, 1)
+    correct = whole("correct", correct, 0)
     _require(correct <= n, "correct", correct, f"give at most n = {n}")
     _require(0 < level < 1, "level", level, "give a number between 0 and 1")
     tail = (1 - level) / 2

@@ -60,9 +60,9 @@ def ranking(logits):
 
 @torch.inference_mode()
 def tally(model, x, M, seed, start=None):
-    """The tally of M passes of `model` over pixels x [N, 3, H, W], kept at 1, 2, 4, … M.
+    """The tally of M passes of `model` over pixels x [N, 3, H, W], kept at 1, 2, 4, … M. seed: a tuple of numbers and words.
 
-    Pass i draws its noise from (seed, i) alone, so `start`, the tally of the first passes with the same seed,
+    Pass i draws its noise from (*seed, i) alone, so `start`, the tally of the first passes with the same seed,
     is continued to exactly what M passes in one go give.
     """
     first = start.M if start else 0

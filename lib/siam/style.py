@@ -103,7 +103,7 @@ class Figure:
     """A figure for the page, and its caption and numbers for the console.
 
     panels: SVG texts, one per panel so that they stack on a narrow screen; legend: {name: (colour, dashes)};
-    numbers: the Table folded below, or None where nothing is drawn.
+    numbers: the Table folded below, or None.
     """
 
     def __init__(self, panels, legend, caption, numbers):
@@ -112,7 +112,7 @@ class Figure:
             numbers.name = _name(caption)
 
     def __repr__(self):
-        return f"{self.caption}\n{self.numbers!r}" if self.panels else self.caption
+        return f"{self.caption}\n{self.numbers!r}" if self.numbers else self.caption
 
     def _repr_html_(self):
         caption = f"<figcaption>{escape(self.caption)}</figcaption>"
@@ -124,7 +124,7 @@ class Figure:
                           for name, line in self.legend.items())
         return (f'<figure class="panels"><div style="{grid}">{"".join(self.panels)}</div>'
                 f'<p class="legend">{legend}</p>{caption}</figure>'
-                f"<details><summary>The numbers</summary>{self.numbers._repr_html_()}</details>")
+                + (f"<details><summary>The numbers</summary>{self.numbers._repr_html_()}</details>" if self.numbers else ""))
 
 
 def undrawn(title):

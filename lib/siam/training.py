@@ -20,6 +20,7 @@ from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
 from siam import models, runs
+from siam.cifar10 import HELDOUT
 from siam.attacks import error_of, pgd
 from siam.data import crop_and_flip, images, pixels
 from siam.folding import Folded
@@ -73,18 +74,25 @@ class Schedule:
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} {getattr(self, name)!r} is not one of {', '.join(allowed)}")
-        whole = dict(epochs=1, batch_size=1, steps=0, samples=1, images=1)
-        for name, value in asdict(self).items():
-            if name in whole and value is not None and (int(value) != value or value < whole[name]):
-                raise ValueError(f"{name} = {value!r} is not allowed: give a whole number, {whole[name]} or more")
-            if isinstance(value, float) and not 0 <= value < math.inf:
-                raise ValueError(f"{name} = {value!r} is not allowed: give a finite number, 0 or more")
-        if self.split == "sample-train" and not (self.images and self.images <= SAMPLE_TRAINING):
-            raise ValueError(f"images = {self.images!r} is not allowed: give at most {SAMPLE_TRAINING} of sample-train, the rest is held out")
-        if self.momentum == 0:
-            raise ValueError("momentum = 0 is not allowed: give a number above 0, as Nesterov's method needs one")
+        for name, least in dict(epochs=1, batch_size=1, steps=0, samples=1).items():
+            runs.whole(name, getattr(self, name), least)
+        for name in ("lr", "momentum", "weight_decay", "weight", "epsilon", "step_size", "noise_start", "noise_lr"):
+            runs.real(name, getattr(self, name))
+        if not isinstance(self.milestones, (list, tuple)):
+            raise ValueError(f"milestones = {self.milestones!r} is not allowed: give a list of epochs")
+        for milestone in self.milestones:
+            runs.real("a milestone", milestone)
+        # Of the shipped sample's training images the last are held out; with the split train, others are.
+        most = SAMPLE_TRAINING if self.split == "sample-train" else 50_000 - HELDOUT
+        if self.images is not None or self.split == "sample-train":
+            if runs.whole("images", self.images, 1) > most:
+                raise ValueError(f"images = {self.images!r} is not allowed: of the split {self.split} give at most {most:,}")
+        if not 0 < self.momentum < 1:
+            raise ValueError(f"momentum = {self.momentum!r} is not allowed: give a number above 0 and below 1")
         if self.weight > 1:
             raise ValueError(f"weight = {self.weight!r} is not allowed: give a number from 0 to 1")
+        if self.epsilon > 255:
+            raise ValueError(f"epsilon = {self.epsilon!r} is not allowed: give at most 255 (units of 1/255)")
 
 
 def schedule(tier, method, /, **changes):
@@ -106,8 +114,10 @@ def schedule(tier, method, /, **changes):
     }
     if tier not in tiers:
         raise ValueError(f"tier {tier!r} has no schedule; there are {', '.join(tiers)}")
-    if tier == "paper" and changes:
-        raise ValueError(f"tier 'paper' is the authors' schedule and takes no change, not {', '.join(changes)}")
+    if tier in runs.REPRODUCTIONS and changes:
+        raise ValueError(f"tier {tier!r} is what may be held against the paper and takes no change, not {', '.join(changes)}")
+    if tier != "smoke" and changes.get("split") == "sample-train":
+        raise ValueError("split 'sample-train' is not allowed: the shipped sample is for the tier smoke")
     fields = dict(tier=tier, **tiers[tier])
     if method == "plain":
         fields |= dict(weight=0.0, mix="both")
@@ -128,15 +138,27 @@ def requested(variant, method, tier, rank, start, sigma, seeds, changes, device=
 
     Raises ValueError or FileNotFoundError, one line, for a value that is not allowed.
     """
+    if not isinstance(changes, dict):
+        raise ValueError(f"changes = {changes!r} is not allowed: give fields of the schedule, {{name: value}}")
     plan, origin = schedule(tier, method, **changes), None
     runs.several("seeds", seeds)
     available(device)
     if start is not None:
-        said = models.about(Path(checkpoints) / f"{start}.safetensors")
+        said, of = models.about(Path(checkpoints) / f"{start}.safetensors"), runs.TIERS.index
         origin = said["digest"]
-        if (said["variant"], int(said["rank"])) != (variant, rank if variant.startswith("CPNI") else 0):
+        if (said["variant"], int(said["rank"])) != (variant, runs.whole("rank", rank, 0) if variant.startswith("CPNI") else 0):
             raise ValueError(f"start {start!r} is a {said['variant']} of rank {said['rank']}, not {variant} of rank {rank}")
-    return [runs.TrainingRun(variant, method, asdict(plan), rank, origin, sigma, seed) for seed in seeds]
+        if of(said["tier"]) < of(tier):
+            raise ValueError(f"start {start!r} is of tier {said['tier']}: fine-tuned it is no network of tier {tier!r}")
+    asked = [runs.TrainingRun(variant, method, asdict(plan), rank, origin, sigma, seed) for seed in seeds]
+    return list({run.id: run for run in asked}.values())
+
+
+def ready(asked, checkpoints=CHECKPOINTS, results=RESULTS):
+    """Raise FileExistsError, one line, if a checkpoint that one of the unfinished runs `asked` would write is another run's."""
+    for run in asked:
+        if not runs.finished(run, results):
+            refuse_to_overwrite(run, checkpoints)
 
 
 def learning_rate(schedule, progress):
@@ -266,6 +288,8 @@ class State:
                     group, key = name.split("/", 1)
                     groups.setdefault(group, {})[key] = file.get_tensor(name)
                 self.position = json.loads(file.metadata()["position"])
+            if len(self.position["history"]) != self.position["epoch"] or not self.position["step"] >= 0:
+                raise ValueError("its history does not fit its position")
             self.sums.copy_(torch.tensor(self.position.pop("sums"), dtype=torch.float64))
             self.model.load_state_dict(groups.pop("model"))
             momentum = groups.pop("momentum")
@@ -423,8 +447,10 @@ def train(run, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, save_afte
 def available(device):
     """Raise ValueError, one line, if torch cannot use `device` here."""
     try:
+        if torch.device(device).type not in ("cpu", "cuda"):
+            raise RuntimeError("no device that this package runs on")
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, TypeError) as error:
         there = "cpu, cuda" if torch.cuda.is_available() else "cpu"
         raise ValueError(f"device {device!r} is not to be had here; there is: {there}") from error
 

@@ -3,6 +3,7 @@
     python -m siam.live.build
 """
 
+import argparse
 import subprocess
 import sys
 from pathlib import Path
@@ -20,4 +21,5 @@ def build(path=SOURCE.with_suffix(".wasm")):
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(prog="python -m siam.live.build", description="Compile engine.c to engine.wasm, beside it.").parse_args()
     build()
