@@ -247,7 +247,7 @@ def test_the_map_of_transfers_has_a_row_a_source_and_a_column_a_target(folder):
     assert [text.split()[0] for text in frame["CPNI-W"]] == ["30.3", "40.3", "65.3", "69.3"]
     assert list(frame.columns) == ["Panel", "CPNI-W", "Records"] and all(len(ids) == 1 for ids in frame["Records"])
     assert figure.panels[0].count(">30<") == 1 and "made on: CPNI-W: 30 to 30 %" in figure.panels[0]
-    assert figures.transfers(folder / "nowhere").panels == []
+    assert figures.transfers(folder / "training").panels == []
 
 
 def better_trained(folder):
@@ -266,7 +266,7 @@ def test_attacks_are_drawn_against_the_gradients_they_take(folder):
     assert [text.split()[0] for text in frame["Accuracy"]] == ["49.3", "49.9", "44.4"]
     better_trained(folder)
     assert figures.effort(folder).numbers.frame.equals(frame)
-    assert figures.effort(folder / "nowhere").panels == []
+    assert figures.effort(folder / "training").panels == []
 
 
 def test_weaker_attacks_do_not_stand_in_for_the_papers(folder):
