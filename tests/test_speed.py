@@ -64,7 +64,7 @@ def test_a_record_is_overwritten_only_when_asked(measured, capsys, monkeypatch):
     (["--rounds", "0"], "rounds = 0 is not allowed"),
     (["--quick"], "give --results another folder"),
     (["--device", "abacus"], "device 'abacus' is not to be had here"),
-    (["--device", "meta"], "give cpu or cuda"),
+    (["--device", "meta"], "device 'meta' is not to be had here"),
 ])
 def test_it_refuses_in_one_line(arguments, said):
     before = sorted((RESULTS / "throughput").glob("*"))

@@ -38,7 +38,7 @@ def test_the_slope_is_the_derivative_of_the_smoothed_loss(M):
     _, slope = loss(model, x, y, M, -0.7)
     step = 1e-4
     above, below = (loss(model, x, y, M, -0.7 + way * step)[0] for way in (1, -1))
-    assert slope == pytest.approx((above - below) / (2 * step), rel=2e-3, abs=1e-5)
+    assert slope == pytest.approx((above - below) / (2 * step), rel=5e-3, abs=1e-5)
 
 
 def test_the_smoothed_loss_is_that_of_the_mean_probability():
