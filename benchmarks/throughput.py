@@ -167,10 +167,15 @@ def training_ladder(plan, prototype, x, y):
 def evaluation_ladder(prototype, x, y, eager, second, ours):
     """eager, ours: (network, x, y) -> result; `second` names the rung of `ours` on the plain network."""
     ladder = {}
-    for name, work in (("plain eager", eager), *(((STRICT, eager),) if x.is_cuda else ()), (second, ours)):
+    for name, work in (("plain eager", eager), (STRICT, eager), (second, ours)):
+        if name == STRICT and not x.is_cuda:
+            continue
         model = copy.deepcopy(prototype).eval()
-        ladder[name] = model, lambda model=model, work=work: work(model, x, y)
-    ladder["plain eager"] = ladder["plain eager"][0], as_torch_comes(ladder["plain eager"][1], x.device)
+
+        def unfolded(model=model, work=work):
+            return work(model, x, y)
+
+        ladder[name] = model, as_torch_comes(unfolded, x.device) if name == "plain eager" else unfolded
     for name, precision in (("BatchNorm folded, one draw for all noise, fused layers", "fp32"), ("bf16", "bf16")):
         model = copy.deepcopy(prototype).eval()
 

@@ -227,3 +227,24 @@ def test_snakemake_plans_the_campaign_and_keeps_gpu_tiers_off_a_cpu(snakemake, m
     if not campaign.torch.cuda.is_available():
         refused = snakemake("-n", "--config", "tiers=fast,paper")
         assert refused.returncode == 1 and "device 'cuda' is not to be had here; there is: cpu" in refused.stdout
+
+
+@pytest.mark.parametrize("minutes", ["0", "-5", "nan", "inf"])
+def test_minutes_that_are_none_are_refused(minutes):
+    with pytest.raises(SystemExit, match="error: minutes = .* is not allowed: give a number above 0"):
+        campaign.main(["script", "--minutes", minutes])
+
+
+@pytest.mark.parametrize("notebook, name, value", [("train", "epochs", 1), ("evaluate", "sigma", 0.1)])
+def test_a_parameter_that_there_is_not_is_refused(notebook, name, value):
+    there = campaign.defaults(notebook) | {"In": [""], "Out": {}, "_": "", "open": open, "campaign": campaign}
+    campaign.refuse_unknown(notebook, there)
+    with pytest.raises(ValueError, match=f"{name} = {value} is no parameter of {notebook}.ipynb, which has "):
+        campaign.refuse_unknown(notebook, there | {name: value})
+
+
+def test_papermill_passes_no_mistyped_parameter_on(tmp_path):
+    command = [sys.executable, "-m", "papermill", ROOT / "notebooks/train.ipynb", tmp_path / "out.ipynb", "-p", "epochs", "1"]
+    ran = subprocess.run(command, env=os.environ | {"SIAM_DATA": str(tmp_path)}, stdout=-1, stderr=-2, text=True)
+    assert ran.returncode and "epochs = 1 is no parameter of train.ipynb" in ran.stdout
+    assert not list(tmp_path.glob("*/*.safetensors"))

@@ -217,3 +217,39 @@ def test_committed_records_reproduce(record, tmp_path):
         if not (then := before[row["rule"], row["M"]])["low"] <= row["accuracy"] <= then["high"]
     ]  # fmt: skip
     assert len(again["result"]) == len(before) and not outside
+
+
+# ------------------------------------------------------------------------- what is refused before any work
+
+
+def test_a_checkpoint_that_is_not_the_recorded_one_is_refused_by_name(checkpoints, tmp_path):
+    trained = runs.TrainingRun("plain", "plain", dict(tier="cpu", epochs=1))
+    runs.write(runs.record(trained, tier="cpu", checkpoints=[dict(name="a", digest="0" * 16)], history=[]), tmp_path)
+    with pytest.raises(ValueError, match="a.safetensors has the digest .*, the record of its training 0000000000000000: it is damaged"):
+        evaluation.requested("a", ["none"], [0], [0], checkpoints=checkpoints, results=tmp_path)
+
+
+def test_what_an_unfinished_run_lacks_is_said_before_the_first(checkpoints, tmp_path):
+    (run,) = asked(checkpoints)
+    evaluation.ready([run], checkpoints, tmp_path)
+    for other, message in ((replace(run, source="0" * 16, source_sigma=0.0), "no checkpoint with digest 0000000000000000"),
+                           (replace(run, checkpoint="gone"), "no checkpoint 'gone'")):
+        with pytest.raises(FileNotFoundError, match=message):
+            evaluation.ready([run, other], checkpoints, tmp_path)
+
+
+def test_an_attack_that_nobody_wrote_is_not_made_as_another(checkpoints, monkeypatch):
+    monkeypatch.setattr(runs, "ATTACKS", (*runs.ATTACKS, "cw"))
+    (run,) = asked(checkpoints, attacks=["cw"])
+    with pytest.raises(ValueError, match="attack 'cw' is not made here"):
+        evaluation.attacked(run, None, torch.zeros(1, 3, 2, 2), torch.zeros(1))
+
+
+def test_a_beginning_with_more_batches_than_the_run_is_refused(tmp_path):
+    path, provenance = tmp_path / "x.json", {"device": "cpu: 1 threads"}
+    runs.write_json(path, dict(provenance=provenance, batches=[{}, {}]))
+    with pytest.raises(ValueError, match="x.json: not the beginning of this evaluation .it has 2 batches of 1"):
+        evaluation.begun(path, 1, [10], provenance)
+    runs.write_json(path, dict(provenance={"device": None}, batches=[]))
+    with pytest.raises(ValueError, match="x.json: not the beginning of this evaluation"):
+        evaluation.begun(path, 1, [10], provenance)

@@ -256,3 +256,18 @@ def test_provenance_says_versions_commit_and_date(monkeypatch, tmp_path):
     assert runs.provenance("cpu")["commit"] == "unknown"
     monkeypatch.setenv("PATH", "")  # no git
     assert runs.provenance("cpu")["commit"] == "unknown"
+
+
+@pytest.mark.parametrize("change, message", [
+    (dict(result=5), "its result must be a list of rows"),
+    (dict(result=[runs.row("prediction", 1, 441, 1000) | dict(low=0.9)]), "does not fit n = 1000"),
+    (dict(result=[runs.row("prediction", 1, 441, 1000) | dict(high="x")]), "does not fit n = 1000"),
+])  # fmt: skip
+def test_rows_that_are_none_are_refused(change, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        runs.write(record() | change, tmp_path)
+
+
+def test_the_shipped_sample_makes_no_better_tier_than_smoke(tmp_path):
+    with pytest.raises(ValueError, match="the shipped sample is of tier smoke, it says 'cpu'"):
+        runs.write(record(replace(EVALUATION, split="sample-test", images=500)), tmp_path)

@@ -213,3 +213,12 @@ def test_figures_are_described_and_take_the_pages_colours(record):
 def test_the_pages_need_no_torch():
     code = "import sys; from siam import bound, svm; svm.averages(); bound.violations(); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_foreign_file_is_not_overwritten(tmp_path, monkeypatch):
+    monkeypatch.setattr(svm, "measure_svm", lambda: pytest.fail("it was measured"))
+    path = tmp_path / "x.json"
+    path.write_text("notes of my own")
+    with pytest.raises(ValueError, match="x.json: not a record"):
+        svm.measure(path)
+    assert path.read_text() == "notes of my own"

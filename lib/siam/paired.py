@@ -8,6 +8,7 @@ image by image, and its standard error has two parts:
 - training, where networks of different trainings are compared: another seed would have given others. How different is read
   off networks that were trained several times, at the cells' own tier or the one nearest to it that has such. A network
   compared with itself has no such part: what its ± leaves out is that the difference might be another after another training.
+  Where what changes within one network is compared with what changes within another, each of their cells has its own.
 
 Where the records do not say so, or no network was trained several times, two cells count as if they shared no images.
 """

@@ -20,8 +20,8 @@ from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
 from siam import models, runs
-from siam.cifar10 import HELDOUT
 from siam.attacks import error_of, pgd
+from siam.cifar10 import HELDOUT
 from siam.data import crop_and_flip, images, pixels
 from siam.folding import Folded
 from siam.graphs import captured
@@ -34,8 +34,8 @@ from siam.seeding import seed, seeded
 torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic = False, True
 
 SHAPES = ("steps", "triangle")
-SAMPLE_TRAINING = 250  # images of sample-train that may be trained on; the other 50 are held out
 MIXES = ("both", "either")
+SAMPLE_TRAINING = 250  # images of sample-train that may be trained on; the other 50 are held out
 
 
 @dataclass(frozen=True)
