@@ -153,6 +153,16 @@ def test_stds_are_compared_over_the_runs_that_both_sides_have(tmp_path):
     assert "40.10 ± 0.10 and 30.10 ± 0.10 (tier cpu, n = 1,000, 3 runs)" in found.evidence and found.verdict == verdicts.OPEN
 
 
+@pytest.mark.parametrize("wide, narrow, verdict", [("pgd", "epgd", verdicts.PART), ("epgd", "pgd", verdicts.FAILS)])
+def test_variances_of_paired_runs_are_told_apart(tmp_path, wide, narrow, verdict):
+    """PART where it holds: the other base models are not there."""
+    train(tmp_path, "CPNI-W")
+    for seed, away in enumerate((-40, -20, 0, 20, 40)):
+        evaluate(tmp_path, "CPNI-W", wide, 400 + away, seed=seed, draws=1)
+        evaluate(tmp_path, "CPNI-W", narrow, 300 + seed % 2, seed=seed, draws=1)
+    assert decide("lower_variance", tmp_path).verdict == verdict
+
+
 @pytest.mark.parametrize("tier, n, correct, verdict", [
     ("cpu", 1000, 590, style.NOT_YET), ("fast", 10_000, 5900, verdicts.HOLDS), ("fast", 10_000, 5000, verdicts.FAILS),
 ])  # fmt: skip

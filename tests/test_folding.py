@@ -104,3 +104,14 @@ def test_bf16_stays_close_to_fp32():
             logits[precision] = fast(x).float()
     away = (logits["bf16"] - logits["fp32"]).abs().mean() / logits["fp32"].abs().mean()
     assert 0 < away < 0.05
+
+
+def test_a_cpu_without_bf16_takes_the_detour_in_bf16_alone(monkeypatch):
+    _, fast, x = pair("CPNI-W")
+    fused, apply = [], folding.Rectified.apply
+    monkeypatch.setattr(folding, "slow_bf16", lambda: True)
+    monkeypatch.setattr(folding.Rectified, "apply", lambda *given: fused.append(given) or apply(*given))
+    for precision, calls in (("bf16", 0), ("fp32", 19)):
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            fast(x)
+        assert len(fused) == calls

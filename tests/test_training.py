@@ -135,6 +135,17 @@ def test_a_foreign_state_is_refused_by_name_and_kept(tmp_path):
     assert state.read_bytes() == b"somebody else's"
 
 
+def test_a_state_whose_epoch_does_not_fit_its_history_is_refused(tmp_path):
+    model = models.classifier("PNI-W")
+    state = training.State(model, training.sgd(training.schedule("cpu", "adversarial"), model), tmp_path / "x.safetensors")
+    state.save()
+    state.restore()
+    state.position |= dict(epoch=1)
+    state.save()
+    with pytest.raises(ValueError, match="x.safetensors is no training state"):
+        state.restore()
+
+
 def test_a_network_learns(tmp_path):
     run = tiny("plain", "plain", epochs=6, images=150, batch_size=25, lr=0.1)
     history = training.train(run, checkpoints=tmp_path, results=tmp_path, progress=False)["history"]
@@ -303,6 +314,20 @@ def test_bf16_stays_close_to_fp32():
             logits[precision] = model(x).float()
     away = (logits["bf16"] - logits["fp32"]).abs().mean() / logits["fp32"].abs().mean()
     assert 0 < away < 0.05
+
+
+def test_bf16_on_a_cpu_without_it_is_slow_and_says_so(monkeypatch, recwarn):
+    monkeypatch.setattr(training, "slow_bf16", lambda: False)
+    training.autocast("cpu", "bf16")
+    monkeypatch.setattr(training, "slow_bf16", lambda: True)
+    training.autocast("cpu", "fp32"), training.autocast("cuda", "bf16")
+    assert not [one for one in recwarn if "bf16" in str(one.message)]
+    with pytest.warns(UserWarning, match="this CPU has no instructions for bf16"):
+        training.autocast("cpu", "bf16")
+
+
+def test_the_device_in_words():
+    assert training.describe("cpu") == f"cpu: {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def test_softened_noise_has_its_standard_deviation_scaled_and_no_common_shift():

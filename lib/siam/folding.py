@@ -33,9 +33,14 @@ class Rectified(torch.autograd.Function):
         return to_x, None, None, None, None, gradient if ctx.adds else None
 
 
+def slow_bf16():
+    """Whether this CPU lacks what oneDNN needs for bf16 (AVX-512 or its like): torch takes a detour, slower than fp32."""
+    return torch.backends.mkldnn.is_available() and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
 def rectified(x, weight, bias, stride, padding, added=None):
     """relu(convolution(x) + added) for x [N, I, H, W] and weight [O, I, k, k], the fastest way its device has."""
-    if x.device.type == "cpu" and torch.backends.mkldnn.is_available():
+    if x.device.type == "cpu" and torch.backends.mkldnn.is_available() and not (torch.is_autocast_enabled("cpu") and slow_bf16()):
         return Rectified.apply(x, weight, bias, stride, padding, added)
     x = conv2d(x, weight, bias, stride, padding)
     return relu(x if added is None else x + added)

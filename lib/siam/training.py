@@ -10,6 +10,7 @@ import json
 import math
 import re
 import time
+import warnings
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from siam import models, runs
 from siam.attacks import error_of, pgd
 from siam.cifar10 import HELDOUT
 from siam.data import crop_and_flip, images, pixels
-from siam.folding import Folded
+from siam.folding import Folded, slow_bf16
 from siam.graphs import captured
 from siam.noise import soften
 from siam.paths import CHECKPOINTS, RESULTS
@@ -171,7 +172,11 @@ def learning_rate(schedule, progress):
 
 def autocast(device, precision):
     """The context of forward passes at a precision, "fp32" or "bf16"."""
-    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")
+    kind, rounds = torch.device(device).type, precision == "bf16"
+    if rounds and kind == "cpu" and slow_bf16():
+        warnings.warn("this CPU has no instructions for bf16, which takes many times as long as fp32 here; precision fp32 "
+                      "is to be had too, as a run of its own", stacklevel=2)  # fmt: skip
+    return torch.autocast(kind, torch.bfloat16, enabled=rounds)
 
 
 def attack_of(schedule, folded):
@@ -456,8 +461,8 @@ def available(device):
 
 
 def describe(device):
-    """The device in words, beginning with torch's type of it: "cpu: 2 threads" or "cuda: <the card's name>"."""
+    """The device in words, beginning with torch's type of it: "cpu: 2 threads, AVX2" or "cuda: <the card's name>"."""
     device = torch.device(device)
     if device.type == "cuda":
         return f"cuda: {torch.cuda.get_device_name(device)}"
-    return f"{device.type}: {torch.get_num_threads()} threads"
+    return f"{device.type}: {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"

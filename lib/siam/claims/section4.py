@@ -85,8 +85,7 @@ def _aligned(measured, attack, pairs, decide):
 
 def lower_variance(measured, number):
     pairs = {f"{label}, σ = {sigma:g}, PGD and EPGD": [pick(measured, label, attack, 1, sigma) for attack in ATTACKED]
-             for label in BASES for sigma in sigmas_of(measured, label, "pgd", 1)}  # fmt: skip
-
+             for label in BASES for sigma in sigmas_of(measured, label, "pgd", 1) or [0]}  # fmt: skip
     tested = sum(all(cell is not None and cell["runs"] >= SEEDS for cell in of) for of in pairs.values())
 
     def decide(pgd, epgd):
