@@ -139,6 +139,8 @@ def test_measuring_goes_on_where_it_was(tmp_path, monkeypatch):
     assert about["cells"][0]["tier"] == "smoke"
     monkeypatch.setattr(bound, "count", lambda *_: pytest.fail("it was done"))
     bound.measure(path, cells)
+    with pytest.raises(ValueError, match="tallies.npz: measured with another draws: move it away"):
+        bound.measure(path, [("cpni-w-cpu-0", "none", 0.48)], draws=8)
 
 
 def test_votes_of_a_network_that_was_replaced_are_counted_anew(tmp_path, monkeypatch):

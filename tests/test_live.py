@@ -92,6 +92,8 @@ def test_network_of_another_record_is_refused(tmp_path):
     records.write(record | {"digest": "0" * 16}, tmp_path)
     with pytest.raises(ValueError, match="siam.live.choose"):
         live.write(tmp_path / "out", results=tmp_path)
+    with pytest.raises(ValueError, match="images.json is missing: run python -m siam.live.choose"):
+        live.write(tmp_path / "out", results=tmp_path / "nothing")
 
 
 def test_command_writes_what_the_page_loads(tmp_path, monkeypatch):

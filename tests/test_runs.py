@@ -256,6 +256,8 @@ def test_provenance_says_versions_commit_and_date(monkeypatch, tmp_path):
     assert runs.provenance("cpu")["commit"] == "unknown"
     monkeypatch.setenv("PATH", "")  # no git
     assert runs.provenance("cpu")["commit"] == "unknown"
+    monkeypatch.setenv("SIAM_COMMIT", "0123456789ab")
+    assert runs.provenance("cpu")["commit"] == "0123456789ab"
 
 
 @pytest.mark.parametrize("change, message", [

@@ -1,5 +1,6 @@
 """σ learnt (section 4.3): the slope is the loss's own, the descent finds the bottom, the page shows what the record holds."""
 
+import json
 import subprocess
 import sys
 from math import exp, log
@@ -85,6 +86,13 @@ def small(tmp_path_factory):
             path = learnt.measure(folder / "learnt" / "cpu.json", cells, results=folder, images=10, steps=3, batch=20)
             patch.setattr(learnt, "learn", lambda *_: pytest.fail("it was done"))
     return path
+
+
+def test_a_record_of_other_settings_is_refused_and_kept(small):
+    before = small.read_bytes()
+    with pytest.raises(ValueError, match="cpu.json: measured with another steps: move it away"):
+        learnt.measure(small, [("cpni-w-cpu-0", 2, 0.5)], results=small.parents[1], images=10, steps=4, batch=20)
+    assert small.read_bytes() == before and json.loads(before)["steps"] == 3
 
 
 def test_the_record_names_its_evaluations(small):

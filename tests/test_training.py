@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from types import SimpleNamespace
@@ -268,17 +267,19 @@ def plainly(*args):
         return training.update_of(*args)
 
 
-@pytest.mark.parametrize("device, variant, samples", [
-    ("cpu", "CPNI-W", 1),
+@pytest.mark.parametrize("device, precision, variant, samples", [
+    ("cpu", "fp32", "CPNI-W", 1),
     *(pytest.param("cuda", *of, marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))
-      for of in [*((variant, 1) for variant in runs.VARIANTS), ("CPNI-W", 8)]),
+      for of in [*(("bf16", variant, 1) for variant in runs.VARIANTS), ("bf16", "CPNI-W", 8), ("fp32", "CPNI-W", 1)]),
 ])  # fmt: skip
-def test_a_captured_step_trains_as_the_plain_one(device, variant, samples):
+def test_a_captured_step_trains_as_the_plain_one(device, precision, variant, samples):
     """On the CPU nothing is captured and the two are the same by construction: there the test itself is tried."""
-    plan = training.Schedule(samples=samples, steps=2, precision="fp32", lr=0.01)
-    captured, plain = (steps_of(plan, variant, device, update) for update in (training.update_of, plainly))
+    plan = training.Schedule(samples=samples, steps=2, precision=precision, lr=0.01)
+    captured, plain, again = (steps_of(plan, variant, device, update) for update in (training.update_of, plainly, plainly))
     assert not same(captured, steps_of(plan, variant, device, lambda *args: lambda indices: None))
-    torch.testing.assert_close(captured, plain, rtol=1e-3, atol=1e-5)
+    # The attack's signs make any rounding large within a few steps: nothing between equal and unlike can be asked.
+    assert same(plain, again), "the plain step itself differs from call to call: this says nothing of the graph"
+    assert same(captured, plain)
 
 
 def test_learning_rates_and_momentum_are_tensors_that_a_graph_can_read():

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.colors import to_rgb
-from scipy.stats import norm
+from scipy.stats import binom, norm
 
 from siam.alignment import Grid
 from siam.cifar10 import CLASSES, STD
@@ -75,8 +75,8 @@ def median_radius(record):
         ratios = np.sort([ratio for ratio in one["certified"] if ratio > 0])
         k = len(ratios)
         if k >= 10:
-            # Of k independent values the median lies between the r-th from below and the r-th from above.
-            r = int(np.floor(k / 2 - 0.98 * np.sqrt(k)))
+            # Of k independent values the median lies between the r-th from below and the r-th from above, but for one set in 20.
+            r = int(binom.ppf(0.025, k, 0.5))
             found[one["label"]] = float(np.median(ratios)), float(ratios[r - 1]), float(ratios[-r]), k
     return found
 

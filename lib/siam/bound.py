@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 
 from siam import runs
-from siam.files import command
+from siam.files import command, refuse_unlike
 from siam.paths import CHECKPOINTS, RESULTS
 from siam.style import INK, NOT_YET, Figure, Table, undrawn
 from siam.theory_figures import BLUE, GREEN, VERMILLION, drawing, mean_interval, shown
@@ -100,8 +100,11 @@ def load(path=RECORD):
     return cells, labels, about
 
 
-def measure(path=RECORD, cells=CELLS, checkpoints=CHECKPOINTS, **fields):
-    """Count every cell and write the record after each; cells that it has of this very network are kept. Returns its path."""
+def measure(path=RECORD, cells=CELLS, checkpoints=CHECKPOINTS, results=RESULTS, **fields):
+    """Count every cell and write the record after each; cells that it has of this very network are kept. Returns its path.
+
+    `fields` of the run replace those of `asked`. Raises ValueError, one line, for a record made with other ones.
+    """
     from siam import models
     from siam.data import images
     from siam.evaluation import digest_of
@@ -115,11 +118,15 @@ def measure(path=RECORD, cells=CELLS, checkpoints=CHECKPOINTS, **fields):
     for checkpoint, attack, sigma in cells:
         others = [one for one in about["cells"] if tuple(one["cell"]) != (checkpoint, attack, sigma)]
         kept = [one["digest"] for one in about["cells"] if one not in others]
-        if kept == [digest_of(checkpoint, checkpoints)]:
+        if kept == [digest_of(checkpoint, checkpoints, results)]:
             continue
         file = Path(checkpoints) / f"{checkpoint}.safetensors"
         said = models.about(file)
         run = asked(checkpoint, said["digest"], attack, sigma, **fields)
+        settings = dict(draws=run.draws, batch_size=run.batch_size, seed=run.seed, split=run.split, images=run.images,
+                        precision=run.precision)  # fmt: skip
+        if others:
+            refuse_unlike(path, about, settings)
         x, y = images(run.split, run.images)
         votes = count(run, Folded(models.load(file, run.sigma)), x, y)
         tier = runs.tier(said["tier"], run.split, run.images, shared["device"])
@@ -128,8 +135,7 @@ def measure(path=RECORD, cells=CELLS, checkpoints=CHECKPOINTS, **fields):
             cell=[checkpoint, attack, sigma], digest=run.digest, epsilon=run.epsilon, steps=run.steps,
             step_size=run.step_size, tier=tier, commit=shared["commit"],
         )]  # fmt: skip
-        about |= dict(kind="votes", draws=run.draws, batch_size=run.batch_size, seed=run.seed, split=run.split,
-                      images=run.images, precision=run.precision, **shared)  # fmt: skip
+        about |= dict(kind="votes", **settings, **shared)
         save(path, counts, y.numpy().astype(np.uint8), about)
         print(f"{name_of(checkpoint, attack, sigma)}: counted", flush=True)
     return path

@@ -14,7 +14,6 @@ Along a line, and over a slice, all passes share their random numbers: pass i is
 is due to the place alone. What this writes, `RECORD`, is read by `siam.borders`, which draws the page.
 """
 
-import json
 import time
 from pathlib import Path
 
@@ -25,7 +24,7 @@ from scipy.stats import beta, norm
 from siam import models, runs
 from siam.attacks import error_of, pgd
 from siam.data import images, pixels
-from siam.files import command, read_other
+from siam.files import command, read_other, refuse_unlike
 from siam.folding import Folded, without_noise
 from siam.noise import GaussianInput
 from siam.paths import CHECKPOINTS, RESULTS
@@ -160,9 +159,9 @@ def of_network(path, sigma, x, y):
 def measure(path=RECORD, networks=NETWORKS, checkpoints=CHECKPOINTS, split="test", n=1000):
     """Measure each network and write the record after it; what is there and fits is kept."""
     record = read_other(path, "boundary", ("networks",)) if Path(path).exists() else dict(kind="boundary", networks=[])
-    fixed = json.loads(json.dumps(SETTINGS | dict(split=split)))
-    if unlike := [key for key, value in fixed.items() if record["networks"] and record.get(key) != value]:
-        raise ValueError(f"{path}: measured with another {', '.join(unlike)}: move it away to measure again")
+    fixed = SETTINGS | dict(split=split)
+    if record["networks"]:
+        refuse_unlike(path, record, fixed)
     x, y = images(split, n)
     for name, sigma in networks.items():
         file = Path(checkpoints) / f"{name}.safetensors"

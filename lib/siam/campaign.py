@@ -18,7 +18,6 @@ import torch
 import yaml
 
 from siam import evaluation, runs, training
-from siam.book import between
 from siam.paths import CHECKPOINTS, RESULTS, ROOT
 
 CAMPAIGN = ROOT / "workflow" / "campaign.yaml"
@@ -243,6 +242,8 @@ def main(arguments=None):
             wanted = select(steps, [tier for said in chosen.tier for tier in said.split(",")], chosen.device)
             print(script(following(wanted, done, chosen.minutes), chosen.minutes), end="")
         elif chosen.command == "readme":
+            from siam.book import between  # needs what renders notebooks, which a machine that only computes may lack
+
             between(CAMPAIGN.with_name("README.md"), status(steps, done), "status")
         else:
             print(status(steps, done))

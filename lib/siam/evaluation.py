@@ -1,6 +1,7 @@
 """Evaluation: a run -> attack, M noisy passes, every rule at every M -> its record. Cut off, it goes on where it was."""
 
 import time
+from functools import lru_cache
 from itertools import product
 from pathlib import Path
 
@@ -19,14 +20,20 @@ from siam.smoothing import RULES, powers_of_two, tally, vote
 from siam.training import autocast, available, describe
 
 
+@lru_cache(maxsize=None)
+def _kept(path, modified):
+    """{name: digest} of the checkpoints of the training record at `path`, read again once it was `modified`."""
+    return {kept["name"]: kept["digest"] for kept in runs.read(path)["checkpoints"]}
+
+
 def digest_of(name, checkpoints=CHECKPOINTS, results=RESULTS):
     """The digest of a checkpoint: of its file, or, where only its records are here, as its training's record has it.
 
     Raises FileNotFoundError, naming the checkpoints there are, where there is neither; ValueError where the two differ.
     """
     path = Path(checkpoints) / f"{name}.safetensors"
-    recorded = [kept["digest"] for record in map(runs.read, sorted((Path(results) / "training").glob("*.json")))
-                for kept in record["checkpoints"] if kept["name"] == name]  # fmt: skip
+    records = sorted((Path(results) / "training").glob("*.json"))
+    recorded = [kept[name] for kept in (_kept(of, of.stat().st_mtime_ns) for of in records) if name in kept]
     if recorded and not path.exists():
         return recorded[0]
     digest = models.about(path)["digest"]

@@ -28,6 +28,12 @@ def read_other(path, kind, fields):
     return record
 
 
+def refuse_unlike(path, record, settings):
+    """Raise ValueError, one line that names the file, where the record at `path` was measured with other settings."""
+    if unlike := [key for key, value in json.loads(json.dumps(settings)).items() if record.get(key) != value]:
+        raise ValueError(f"{path}: measured with another {', '.join(unlike)}: move it away to measure again")
+
+
 def command(module, description, record, measure, arguments=None):
     """`python -m module [--record PATH]`: `measure(path)`; what it refuses (OSError, ValueError) is said in one line."""
     parser = argparse.ArgumentParser(prog=f"python -m {module}", description=description)

@@ -25,7 +25,7 @@ from siam import models, runs
 from siam.attacks import error_of, pgd
 from siam.data import images, pixels
 from siam.evaluation import digest_of, evaluate
-from siam.files import command, read_other
+from siam.files import command, read_other, refuse_unlike
 from siam.folding import Folded
 from siam.noise import GaussianInput
 from siam.paths import CHECKPOINTS, RESULTS
@@ -90,17 +90,23 @@ def found(sigmas):
     return round(sum(last) / len(last), 2)
 
 
-def measure(path=RECORD, cells=CELLS, checkpoints=CHECKPOINTS, results=RESULTS, images=1000, **fields):
-    """Learn σ in every cell, evaluate what was found, and write the record after each; what is there of this very network is kept."""
+def measure(path=RECORD, cells=CELLS, checkpoints=CHECKPOINTS, results=RESULTS, images=1000, steps=STEPS, batch=BATCH):
+    """Learn σ in every cell, evaluate what was found, and write the record after each; what is there of this very network is kept.
+
+    Raises ValueError, one line, for a record made with other settings.
+    """
+    settings = SETTINGS | dict(steps=steps, batch=batch)
     record = read_other(path, "learnt", ("cells",)) if Path(path).exists() else dict(kind="learnt", cells=[])
+    if record["cells"]:
+        refuse_unlike(path, record, settings)
     for checkpoint, M, weight in cells:
         others = [cell for cell in record["cells"] if (cell["checkpoint"], cell["M"], cell["weight"]) != (checkpoint, M, weight)]
         kept = [cell["digest"] for cell in record["cells"] if cell not in others]
-        if kept == [digest_of(checkpoint, checkpoints)]:
+        if kept == [digest_of(checkpoint, checkpoints, results)]:
             continue
         began = time.perf_counter()
         said = models.about(Path(checkpoints) / f"{checkpoint}.safetensors")
-        sigmas, clean, adversarial = learn(checkpoint, M, weight, checkpoints, **fields)
+        sigmas, clean, adversarial = learn(checkpoint, M, weight, checkpoints, steps, batch)
         asked = runs.EvaluationRun(checkpoint, said["digest"], attack="pgd", sigma=found(sigmas), draws=DRAWS, images=images,
                                    batch_size=max(1, images // 10), precision=PRECISION, seed=SEED)  # fmt: skip
         asked = [asked, replace(asked, attack="none")]
@@ -113,7 +119,7 @@ def measure(path=RECORD, cells=CELLS, checkpoints=CHECKPOINTS, results=RESULTS, 
             sigma=found(sigmas), sigmas=sigmas, clean=clean, adversarial=adversarial, evaluations=[run.id for run in asked],
             seconds=round(time.perf_counter() - began, 1), commit=shared["commit"],
         )]  # fmt: skip
-        runs.write_json(path, record | SETTINGS | shared)
+        runs.write_json(path, record | settings | shared)
         print(f"{checkpoint}, M = {M}, w = {weight:g}: σ = {found(sigmas):g}", flush=True)
     return path
 

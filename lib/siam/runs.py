@@ -394,7 +394,7 @@ def _versions():
 
 
 def _commit():
-    """The commit of the source, "+changes" where lib/ differs from it, "unknown" outside a git checkout."""
+    """The commit of the source, "+changes" where lib/ differs from it; outside a git checkout what SIAM_COMMIT says, or "unknown"."""
     def git(*command):
         command = ("git", "-C", str(ROOT), *command)
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -403,4 +403,4 @@ def _commit():
         commit = git("rev-parse", "--short=12", "HEAD").strip()
         return commit + ("+changes" if git("status", "--porcelain", "--", "lib").strip() else "")
     except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+        return os.environ.get("SIAM_COMMIT", "unknown")

@@ -17,6 +17,7 @@ from scipy import stats
 from scipy.special import ndtr
 
 from siam import runs
+from siam.cifar10 import PIXEL_STD
 from siam.files import command, read_other
 from siam.paths import CHECKPOINTS, RESULTS
 from siam.style import INK, NOT_YET, Figure, Table, undrawn
@@ -27,7 +28,7 @@ RECORD = RESULTS / PLACE
 CLASSES = (0, 6)  # airplane and frog, of all pairs we tried one that a linear SVM tells apart well
 COST = 1e-3  # C of the SVM
 EPSILON = 8 / 255  # pixel units
-PIXEL_SIGMA = 0.24 * 0.2472  # σ = 0.24 in normalised units: times the mean of the channels' standard deviations
+PIXEL_SIGMA = 0.24 * PIXEL_STD  # σ = 0.24 in normalised units
 
 
 # ------------------------------------------------------------------------------------- closed forms, eqs. (13) to (15)

@@ -125,7 +125,7 @@ def schedule(tier, method, /, **changes):
     if method == "epgd":
         fields |= dict(samples=8)
     if method in ("gauss", "epgd"):
-        # The paper says "up to 200 epochs" and not at what rate: a tenth of the base model's is our choice.
+        # The paper says "up to 200 epochs" and not at what rate: ours is a tenth of the base model's, a fifth at cpu and smoke.
         fields |= dict(lr=0.01, epochs={"paper": 200, "fast": 20, "long": 5, "cpu": 3, "smoke": 1}[tier], milestones=())
     allowed = [name for name in Schedule.__dataclass_fields__ if name != "tier"]
     for name in changes:
@@ -339,7 +339,7 @@ def sgd(plan, model):
     named, device = list(model.named_parameters()), next(model.parameters()).device
     groups = [
         dict(params=[p for name, p in named if ("noise." in name) == noise], factor=factor,
-             lr=torch.tensor(plan.lr, device=device))
+             lr=torch.tensor(float(plan.lr), device=device))
         for noise, factor in ((False, 1.0), (True, plan.noise_lr))
     ]  # fmt: skip
     optimiser = torch.optim.SGD([group for group in groups if group["params"]], momentum=plan.momentum,

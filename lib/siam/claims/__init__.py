@@ -27,7 +27,7 @@ CLAIMS = {name: function for section in (section1, section3, section4, section5,
 
 def listed(folder=PAPER):
     """The claims, a row each: id, section, claim (the paper's words), number (a size it gives), compared (what is
-    measured for it), decided_by (a function of this module), page (where the numbers are)."""
+    measured for it), decided_by (a function of the module of its section), page (where the numbers are)."""
     return pd.read_csv(Path(folder) / "claims.csv", dtype={"id": str, "section": str})
 
 

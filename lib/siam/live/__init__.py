@@ -53,7 +53,7 @@ def about(record, digest=None, noisy=True):
         "n": record["n"],
         "setting": setting,
         "noisy": noisy,
-        "pixel_std": round(sum(cifar10.STD) / len(cifar10.STD), 4),
+        "pixel_std": round(cifar10.PIXEL_STD, 4),
         "book": records.robust(record, export.IMAGES) | {"setting": setting | {"weightNoise": True}} if known else None,
         "tier": record["tier"],
     }  # fmt: skip
@@ -70,12 +70,19 @@ def page(results=RESULTS):
     return Page(record, record and about(record))
 
 
+def _measured(results=RESULTS):
+    record = records.read(results)
+    if record is None:
+        raise ValueError(f"{records.path(results)} is missing: run python -m siam.live.choose")
+    return record
+
+
 def write(folder, checkpoints=CHECKPOINTS, results=RESULTS):
     """Write all that the book's page loads into `folder`.
 
-    Raises ValueError where the checkpoint is not the one that the record is of.
+    Raises ValueError where there is no record of the images, or the checkpoint is not the one that it is of.
     """
-    record, folder = records.read(results), Path(folder)
+    record, folder = _measured(results), Path(folder)
     path = Path(checkpoints) / f"{records.CHECKPOINT}.safetensors"
     export.write(path, folder)
     _, said = export.checkpoint(path)
@@ -96,7 +103,7 @@ class Live(anywidget.AnyWidget):
     """The live page with the network of a checkpoint (a path), in JupyterLab; it runs in the reader's browser.
 
     The images are those of the book's page. Raises as `siam.export.parts` does, in one line, for a file that is no
-    checkpoint or has noise that the page cannot draw.
+    checkpoint or has noise that the page cannot draw, and ValueError where nothing was measured of the images.
     """
 
     _css = style()
@@ -113,7 +120,7 @@ class Live(anywidget.AnyWidget):
     def __init__(self, checkpoint):
         coarse, fine = export.parts(checkpoint)
         _, said = export.checkpoint(checkpoint)
-        record = records.read()
+        record = _measured()
         packed = {"coarse": coarse, "fine": fine, "shown": shown(record), "images": export.sample(range(export.IMAGES))}
         super().__init__(about=about(record, said["digest"], said["variant"] != "plain"),
                          **{name: zlib.compress(content) for name, content in packed.items()})
