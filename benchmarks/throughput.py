@@ -29,7 +29,7 @@ from tqdm import tqdm
 from siam import models, runs, speed, training
 from siam.attacks import error_of, gradient
 from siam.data import crop_and_flip, images, pixels
-from siam.folding import Folded
+from siam.folding import Folded, slow_bf16
 from siam.noise import soften
 from siam.paths import RESULTS
 from siam.seeding import seed, seeded
@@ -283,15 +283,16 @@ def floor(work, rates, multiply_adds, moved):
 def yardsticks(device, side):
     """{name of a rate: (a function, the FLOP or bytes of its call)}."""
     sticks = {}
-    # Several products in bf16, to last as long: a short call slips through between other users of a busy core.
-    for name, kind, times in (("fp32", torch.float32, 1), ("bf16", torch.bfloat16, 8)):
-        a, b = (torch.randn(side, side, device=device).to(kind) for _ in range(2))
+    # In bf16 several products, or a smaller one, to last as long: a short call slips through between other users of a busy core.
+    rounded = (1, side // 4) if device.type == "cpu" and slow_bf16() else (8, side)
+    for name, kind, times, n in (("fp32", torch.float32, 1, side), ("bf16", torch.bfloat16, *rounded)):
+        a, b = (torch.randn(n, n, device=device).to(kind) for _ in range(2))
 
         def products(a=a, b=b, c=torch.empty_like(a), times=times):
             for _ in range(times):
                 torch.mm(a, b, out=c)
 
-        sticks[name] = products, times * 2 * side**3
+        sticks[name] = products, times * 2 * n**3
     if device.type == "cuda":
         source = torch.zeros(2**28, device=device)
         sticks["copy"] = (lambda target=torch.empty_like(source): target.copy_(source)), 2 * source.nbytes
