@@ -251,6 +251,20 @@ def test_papermill_passes_no_mistyped_parameter_on(tmp_path):
     assert not list(tmp_path.glob("*/*.safetensors"))
 
 
+def test_steps_can_be_carried_out_in_one_process(monkeypatch, capsys):
+    made = []
+    monkeypatch.setattr(campaign.training, "train", lambda run, device: made.append((run.variant, run.seed, device)))
+    monkeypatch.setattr(campaign.evaluation, "evaluate", lambda run, device: made.append((run.checkpoint, run.attack, device)))
+    campaign.main(["run", "sample-cpni-w-cpu-0"])
+    assert not made and capsys.readouterr().out.count("finished already") == 2
+    monkeypatch.setattr(runs, "finished", lambda run, *folder: False)
+    monkeypatch.setattr(campaign.training, "ready", lambda asked: None)  # its checkpoint is there
+    campaign.main(["run", "train-CPNI-W-cpu-0", "sample-cpni-w-cpu-0"])
+    assert made == [("CPNI-W", 0, "cpu"), *(("cpni-w-cpu-0", attack, "cpu") for attack in ("none", "pgd"))]
+    with pytest.raises(SystemExit, match="error: no step 'train-CPNI-W-cpu0' in campaign.yaml; the nearest are .*train-CPNI-W-cpu-0"):
+        campaign.main(["run", "sample-cpni-w-cpu-0", "train-CPNI-W-cpu0"])
+
+
 def test_the_campaign_needs_nothing_that_renders():
     code = "import sys; sys.modules |= dict.fromkeys(['papermill', 'nbformat', 'nbclient']); from siam import campaign; campaign.main(['status'])"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -11,6 +11,7 @@ import math
 import shlex
 import sys
 from dataclasses import asdict, dataclass
+from difflib import get_close_matches
 from itertools import product
 from pathlib import Path
 
@@ -205,6 +206,20 @@ def script(steps, minutes):
     return "\n".join([*lines, "exit $failed", ""])
 
 
+def carry_out(step):
+    """Make the records of a step that are not there yet in this process: without papermill, and what several steps load once is loaded once.
+
+    Raises ValueError or FileNotFoundError, one line, as the notebook would before it begins.
+    """
+    module, given = NOTEBOOKS[step.notebook], defaults(step.notebook) | step.parameters
+    asked = module.requested(**given)
+    module.ready(asked)
+    for number, run in enumerate(asked, 1):
+        print(f"{step.name}: {number} of {len(asked)}, {run.id}{', finished already' if runs.finished(run) else ''}", flush=True)
+        if not runs.finished(run):
+            (module.train if step.notebook == "train" else module.evaluate)(run, given["device"])
+
+
 def status(steps, done):
     """A Markdown table, one line for each entry of the file: how much of it is in `done`, and what the rest costs."""
     lines = ["| group | tier | step | done | minutes each | minutes left |", "|---|---|---|---|---|---|"]
@@ -232,9 +247,20 @@ def main(arguments=None):
     making.add_argument("--minutes", type=float, default=25, help="GPU-minutes, or those of one CPU thread (default: %(default)g)")
     making.add_argument("--tier", action="append", default=[], help="only this tier, or these: fast,paper; may be repeated")
     making.add_argument("--device", choices=("cpu", "cuda"), help="only the tiers of this device")
+    about = "carry out steps in this process, without papermill: for a machine that has torch and no Jupyter"
+    carrying = commands.add_parser("run", help=about, description=f"{about[0].upper()}{about[1:]}.")
+    carrying.add_argument("names", nargs="+", metavar="STEP", help="its name, as `script` prints it")
     chosen = parser.parse_args(arguments)
     try:
         steps = read()
+        if chosen.command == "run":
+            named = {step.name: step for step in steps}
+            if unknown := [name for name in chosen.names if name not in named]:
+                near = ", ".join(get_close_matches(unknown[0], named, n=3, cutoff=0))
+                raise ValueError(f"no step {unknown[0]!r} in campaign.yaml; the nearest are {near}")
+            for name in chosen.names:
+                carry_out(named[name])
+            return
         done = {step.name for step in steps if finished(step)}
         if chosen.command == "script":
             if not 0 < chosen.minutes < math.inf:

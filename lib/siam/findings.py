@@ -29,11 +29,9 @@ def varied(name, folder=RESULTS):
     frame = as_in_paper(evaluations(folder))
     frame = select(frame, variant="CPNI-W", method="adversarial", rule="prediction", M=1, sigma=0)
     frame = frame[frame["attack"].isin(ATTACKS) & (frame["split"] == "test")]
-    recipes = frame["recipe"].map(json.loads)
-    values = [recipe["rank"] if name == "rank" else recipe["schedule"]["epochs"] for recipe in recipes]
-    family = [json.dumps({**recipe, "rank": None} if name == "rank" else
-                         {**recipe, "schedule": {**recipe["schedule"], "epochs": None}}, sort_keys=True)
-              for recipe in recipes]  # fmt: skip
+    recipes = [json.loads(recipe) for recipe in frame["recipe"]]
+    values = [(recipe if name == "rank" else recipe["schedule"]).pop(name) for recipe in recipes]
+    family = [json.dumps(recipe, sort_keys=True) for recipe in recipes]  # all else
     frame = frame.assign(value=values, family=family, order=frame["tier"].map(runs.TIERS.index))
     sizes = frame.groupby(["order", "family"])["value"].nunique().reset_index(name="size").sort_values(["size", "order"])
     caption = f"CPNI-W by {'the rank of its noise' if name == 'rank' else 'epochs of training'}, one noisy pass, σ = 0."

@@ -132,8 +132,8 @@ def diverged_is_best(measured, number):
 def obfuscation(measured, number):
     found = {}
     for label in BASES:
-        voted, once = ([of(attack) for attack in ATTACKED] for of in (lambda attack: pick_chosen(measured, label, attack),
-                                                                     lambda attack: pick(measured, label, attack, 1, 0)))  # fmt: skip
+        voted = [pick_chosen(measured, label, attack) for attack in ATTACKED]
+        once = [pick(measured, label, attack, 1, 0) for attack in ATTACKED]
         found[label] = combine((1, voted[0]), (-1, once[0]), (-1, voted[1]), (1, once[1]))
     return judge(found, TABLE3)
 
