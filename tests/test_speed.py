@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from html import escape
 
 import pytest
 import torch
@@ -134,7 +135,7 @@ def on_gpu(record):
     for work in record["works"]:
         work["units"] = 49_000 if work["key"] == "training" else 5120
         for i, rung in enumerate(work["rungs"]):
-            rung["faster"] = dict(median=10.0**i, low=9.0, high=11.0)
+            rung["faster"] = dict(median=10.0**i, low=0.9 * 10.0**i, high=1.1 * 10.0**i)
             rung["seconds"]["median"] = 1.5 * 10.0 ** (len(work["rungs"]) - 1 - i)
             rung["share"]["median"] = 0.123
     return record
@@ -160,10 +161,27 @@ def test_the_page_of_a_gpu_has_seconds_beside_the_aims(measured, tmp_path):
     assert len(rows) == len(table.frame) / 2 and rows.index[0] == 0  # GPUs first
     step = rows[rows["Rung"] == "bf16"].iloc[0]
     assert (step["Times as fast"], step["Quartiles"], step["Share of the floor"], step["Milliseconds"]) == (
-        "10000.00", "9.00–11.00", "12.3 %", "1500.00")
+        "10000.00", "9000.00–11000.00", "12.3 %", "1500.00")
     assert set(table.frame["Milliseconds"][len(rows):]) == {""}
     epoch, votes = speed.aims(tmp_path).splitlines()
     assert epoch.endswith("aim 1.0 s, on a GPU 1.50 s on cuda: Made Up 9000 (bf16).") and "1500.00 s" in votes
+
+
+def test_the_picture_has_a_panel_for_each_work_and_a_colour_for_each_device(measured, tmp_path):
+    (tmp_path / "throughput").mkdir()
+    for name, record in (("cpu", measured[1]), ("cuda", on_gpu(measured[1]))):
+        (tmp_path / "throughput" / f"{name}.json").write_text(json.dumps(record))
+    figure = speed.picture(tmp_path)
+    assert len(figure.panels) == 4 and list(figure.legend) == ["cuda: Made Up 9000", measured[1]["device"]]
+    for panel, work in zip(figure.panels, measured[1]["works"]):
+        assert speed.WORKS[work["key"]] in panel and "bf16 10" in panel  # as words, for who does not see it
+        assert all(colour.lower() in panel.lower() for colour, _ in figure.legend.values())
+        assert all(escape(speed.SHORT.get(rung["name"], rung["name"]), quote=False) in panel for rung in work["rungs"])
+    assert NOT_YET in repr(speed.picture(tmp_path / "nothing")) and speed.picture(tmp_path).panels == figure.panels
+
+
+def test_every_short_name_is_a_rung(measured):
+    assert set(speed.SHORT) - {throughput.STRICT} <= {rung["name"] for work in measured[1]["works"] for rung in work["rungs"]}
 
 
 def test_the_page_of_nothing_says_so(tmp_path):

@@ -4,18 +4,32 @@ Ratios and shares are compared across devices; seconds are shown for GPUs only, 
 about its other users than about the code.
 """
 
+from functools import partial
+from itertools import cycle
 from pathlib import Path
 
 import pandas as pd
 
 from siam.files import read_other
 from siam.paths import RESULTS
-from siam.style import NOT_YET, Table
+from siam.style import INK, NOT_YET, Figure, Table, undrawn
+from siam.theory_figures import COLOURS, drawing
 
 # Of some works: what a whole one is, its number of images (of noisy passes of an image), and the seconds aimed at.
 AIMS = {
     "training": ("an epoch of PGD-7 adversarial training, 49,000 images", 49_000, 1.0),
     "tally": ("a tally of 10,000 images and 512 noisy passes", 10_000 * 512, 6.0),
+}
+# In the picture: the works, and the rungs whose names are long.
+WORKS = {"training": "PGD-7 training", "step": "FGSM training", "tally": "Noisy passes", "epgd": "EPGD gradient"}
+SHORT = {
+    "fp32 instead of TF32, and the same sums each time": "fp32, not TF32",
+    "in the attack the input's gradient alone": "input's gradient",
+    "the input's gradient alone": "input's gradient",
+    "in the attack BatchNorm folded, one draw for all noise, fused layers": "folded, fused",
+    "BatchNorm folded, one draw for all noise, fused layers": "folded, fused",
+    "nothing waits, fused optimiser": "nothing waits",
+    "a tally for every M and rule": "tally",
 }
 FIELDS = ("device", "versions", "date", "rounds", "threads", "cores", "clock", "load", "rates", "multiply_adds", "works")
 
@@ -33,6 +47,39 @@ def records(folder=RESULTS):
 
 def on_gpu(record):
     return record["device"].startswith("cuda")
+
+
+def picture(folder=RESULTS):
+    """How many times as fast as plain eager code each rung is: a Figure, a panel for each work and a colour for each device."""
+    found = records(folder)
+    look = {record["device"]: (colour, "-") for record, colour in zip(found, cycle(COLOURS))}
+    panels = []
+    for key, title in WORKS.items():
+        if ladders := {record["device"]: work["rungs"] for record in found for work in record["works"] if work["key"] == key}:
+            alt = "; ".join(f"{device}: " + ", ".join(f"{rung['name']} {rung['faster']['median']:.2f}" for rung in rungs)
+                            for device, rungs in ladders.items())  # fmt: skip
+            panels.append(drawing(partial(_climb, ladders, look), title, "times as fast", "", alt, f"speed {key}"))
+    if not panels:
+        return undrawn("Speed")
+    return Figure(panels, look, "How many times as fast as plain eager code each rung is, which keeps what the rungs above it have."
+                  " Dots: medians, with quartiles; 1 is plain eager code on the same device.", None)
+
+
+def _climb(ladders, look, axes):
+    names = list(dict.fromkeys(rung["name"] for rungs in ladders.values() for rung in rungs))
+    axes.axvline(1, color=INK, alpha=0.5, lw=0.8)
+    for i, (device, rungs) in enumerate(ladders.items()):
+        low, median, high = ([rung["faster"][of] for rung in rungs] for of in ("low", "median", "high"))
+        ends = [[m - end for m, end in zip(median, low)], [end - m for m, end in zip(median, high)]]
+        rows = [names.index(rung["name"]) + 0.3 * (i - (len(ladders) - 1) / 2) for rung in rungs]
+        axes.errorbar(median, rows, xerr=ends, fmt="o", color=look[device][0], capsize=2)
+    axes.set_xscale("log")
+    least, most = axes.get_xlim()
+    ticks = [tick for tick in (0.1, 0.3, 1, 3, 10, 30, 100) if least <= tick <= most]
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.set_xticks([], minor=True)
+    axes.set_yticks(range(len(names)), [SHORT.get(name, name) for name in names])
+    axes.invert_yaxis()
 
 
 def throughput(folder=RESULTS):
