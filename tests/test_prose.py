@@ -18,7 +18,7 @@ READ = {
     "gradients": ("gradients/cpu.json", "18de30db9ed25162"),
     "learnt": ("learnt/cpu.json", "f7a37123cd899b58"),
     "live": ("live/images.json", "301df91e9625c345"),
-    "svm": ("svm/argument.json", "802b73f39cd70239"),
+    "svm": ("svm/argument.json", "d0b12f9945dfa7f5"),
     "table4": ("", "61676f808091a8e7"),
 }
 
