@@ -38,13 +38,13 @@ from siam.smoothing import tally
 SIZES = {  # images of a work, and passes M of the tally; side of the matrix product
     "cuda": dict(training=256, step=0, tally=1000, M=16, epgd=1000, side=8192),
     "cpu": dict(training=64, step=128, tally=250, M=2, epgd=32, side=2048),
-    "quick": dict(training=2, step=2, tally=2, M=2, epgd=1, side=128),
+    "quick": dict(training=8, step=8, tally=8, M=2, epgd=1, side=128),
 }
 STRICT = "fp32 instead of TF32, and the same sums each time"  # a rung on a GPU: it costs time
 SIGMA = 0.24  # of the input noise in evaluation, normalised units
 # How far a rung's result may be from the first one's, relative to it. Rounding (bf16, and TF32 on a GPU) takes some
 # units across the rectifier's kink, which moves a gradient by a third; an unrelated one would be 1.4 away.
-TOLERANCE = dict(training=0.05, step=0.05, tally=0.05, epgd=0.5)
+TOLERANCE = dict(training=0.02, step=0.02, tally=0.02, epgd=0.5)
 
 
 # --- plain eager code: the first rungs ----------------------------------------------------------------------

@@ -215,8 +215,9 @@ def carry_out(step):
     asked = module.requested(**given)
     module.ready(asked)
     for number, run in enumerate(asked, 1):
-        print(f"{step.name}: {number} of {len(asked)}, {run.id}{', finished already' if runs.finished(run) else ''}", flush=True)
-        if not runs.finished(run):
+        done = runs.finished(run)
+        print(f"{step.name}: {number} of {len(asked)}, {run.id}{', finished already' if done else ''}", flush=True)
+        if not done:
             (module.train if step.notebook == "train" else module.evaluate)(run, given["device"])
 
 
