@@ -11,7 +11,7 @@ INDEX := book/_build/html/index.html
 PAGES := $(sort $(wildcard notebooks/table*.ipynb notebooks/figure*.ipynb notebooks/claims.ipynb notebooks/live.ipynb notebooks/explorer.ipynb notebooks/gradients.ipynb notebooks/learnt.ipynb notebooks/speed.ipynb notebooks/svm.ipynb notebooks/bound.ipynb notebooks/boundary.ipynb))
 COMPUTE := notebooks/train.ipynb notebooks/evaluate.ipynb
 # What a page is made from; the folders are there to notice a record that was taken away.
-SOURCES := $(wildcard lib/siam/*.* lib/siam/live/*.py lib/siam/claims/*.py data/paper/* data/results/* data/results/*/*.json data/results/*/*.npz)
+SOURCES := $(wildcard lib/siam/*.* lib/siam/live/*.py lib/siam/claims/*.py lib/siam/pages/*.py data/paper/* data/results/* data/results/*/*.json data/results/*/*.npz)
 RENDERED := $(PAGES:notebooks/%.ipynb=$(VENV)/rendered/%)
 # The status of the campaign needs torch: it is rendered where there is one.
 RENDERED += $(if $(wildcard $(VENV)/dev),$(VENV)/rendered/campaign)

@@ -26,11 +26,12 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
-from siam import models, runs, speed, training
+from siam import models, runs, training
 from siam.attacks import error_of, gradient
 from siam.data import crop_and_flip, images, pixels
 from siam.folding import Folded, slow_bf16
 from siam.noise import soften
+from siam.pages import speed
 from siam.paths import RESULTS
 from siam.seeding import seed, seeded
 from siam.smoothing import tally
@@ -154,9 +155,9 @@ def training_ladder(plan, prototype, x, y):
     if x.is_cuda:
         add(STRICT, eager)
     add("in the attack the input's gradient alone",
-        lambda model: eager_step(fp32, model, eager_attack(fp32, model, input_gradient), x, y))  # fmt: skip
+        lambda model: eager_step(fp32, model, eager_attack(fp32, model, input_gradient), x, y))
     add("in the attack BatchNorm folded, one draw for all noise, fused layers",
-        lambda model: eager_step(fp32, model, training.attack_of(fp32, Folded(model)), x, y))  # fmt: skip
+        lambda model: eager_step(fp32, model, training.attack_of(fp32, Folded(model)), x, y))
     add("nothing waits, fused optimiser", lambda model: package_step(fp32, model, x, y))
     add("bf16", lambda model: package_step(bf16, model, x, y))
     if x.is_cuda:
@@ -204,23 +205,23 @@ def works_of(prototype, device, sizes):
         return evaluation_ladder(prototype, pixels(x), y, *rest)
 
     titles = {"training": ("paper", "A step of PGD-7 adversarial training of CPNI-W (both losses)"),
-              "step": ("cpu", "A step of the cpu tier's training (FGSM on half of the images)")}  # fmt: skip
+              "step": ("cpu", "A step of the cpu tier's training (FGSM on half of the images)")}
     for key, (tier, title) in titles.items():
         if sizes[key]:
             # The learning rate is of no matter to speed; a small one keeps the loss finite over all rounds.
             plan = replace(training.schedule(tier, "adversarial"), lr=1e-3)
             works[key] = dict(title=f"{title}, {sizes[key]} images", units=sizes[key], passes=passes_of(plan),
-                              ladder=training_ladder(plan, prototype, *sample(sizes[key])))  # fmt: skip
+                              ladder=training_ladder(plan, prototype, *sample(sizes[key])))
     works["tally"] = dict(
         title=f"{M} noisy passes of CPNI-W over {sizes['tally']:,} images", units=sizes["tally"] * M, passes=1,
         ladder=evaluated(sizes["tally"], lambda model, x, y: eager_votes(model, x, y, M),
                          "a tally for every M and rule", lambda model, x, y: tally(model, x, M, (0,)).softmax[-1] / M),
-    )  # fmt: skip
+    )
     works["epgd"] = dict(
         title=f"A gradient of EPGD, 8 draws of the noise, {sizes['epgd']:,} images", units=sizes["epgd"], passes=8 * 2,
         ladder=evaluated(sizes["epgd"], lambda model, x, y: wasteful_gradient(model, x, y, 8),
                          "the input's gradient alone", lambda model, x, y: input_gradient(model, x, y, 8)),
-    )  # fmt: skip
+    )
     return works
 
 
@@ -353,12 +354,12 @@ def measure(device, rounds, sizes):
             rates[name] += [now[name] for now in here]
         rungs = [dict(name=name, rounds=took[key][name], seconds=spread(seconds[name]), differs=differs[key][name],
                       faster=spread(seconds["plain eager"] / seconds[name]), share=spread(floors / seconds[name]))
-                 for name in work["ladder"]]  # fmt: skip
+                 for name in work["ladder"]]
         about = {name: work[name] for name in ("title", "units", "passes")}
         lines.append(dict(key=key, **about, floor=spread(floors), yardsticks=beside[key], rungs=rungs))
     return dict(rounds=rounds, works=lines, rates={name: spread(found) for name, found in rates.items()}, sizes=sizes,
                 clock=clock_of(device), load=dict(before=before, after=os.getloadavg()), cores=os.cpu_count(),
-                threads=torch.get_num_threads(), multiply_adds=multiply_adds, moved=moved)  # fmt: skip
+                threads=torch.get_num_threads(), multiply_adds=multiply_adds, moved=moved)
 
 
 def main(arguments=None):
@@ -366,7 +367,7 @@ def main(arguments=None):
     parser.add_argument("--device", default="cpu", help="cpu (the default), cuda, cuda:1, …")
     parser.add_argument("--rounds", type=int, default=9, help="how often each rung is timed (default: 9)")
     parser.add_argument("--results", type=Path, default=RESULTS, metavar="FOLDER",
-                        help="the record is FOLDER/throughput/<device>.json (default: where the book reads)")  # fmt: skip
+                        help="the record is FOLDER/throughput/<device>.json (default: where the book reads)")
     parser.add_argument("--replace", action="store_true", help="overwrite the record of this device")
     parser.add_argument("--quick", action="store_true", help="only try it, on a handful of images; needs --results")
     asked = parser.parse_args(arguments)

@@ -54,14 +54,14 @@ def test_targeted_attack_goes_towards_its_class():
 @given(
     epsilon=st.floats(0, 1), step_size=st.floats(0, 1), steps=st.integers(0, 4), samples=st.integers(1, 3),
     seed=st.integers(0, 99), random_start=st.booleans(),
-)  # fmt: skip
+)
 def test_budget_and_pixel_range_are_kept(epsilon, step_size, steps, samples, seed, random_start):
     x, w = setting(seed, n=2)
     with seeded("budget", seed):
         found = attacks.pgd(
             lambda x: linear(w)(x + torch.randn_like(x)) ** 3, x, epsilon=epsilon, step_size=step_size, steps=steps,
             samples=samples, random_start=random_start,
-        )  # fmt: skip
+        )
     assert (found - x).abs().max() <= epsilon + 1e-6
     assert found.min() >= 0 and found.max() <= 1 and found.shape == x.shape
 
@@ -112,7 +112,7 @@ def test_the_gradient_is_that_of_the_mean_over_draws():
     (dict(epsilon=8 / 255, step_size=2, steps=7), "step_size = 2 is not allowed"),
     (dict(epsilon=0.1, step_size=0.1, steps=-1), "steps = -1, samples = 1 is not allowed"),
     (dict(epsilon=0.1, step_size=0.1, steps=1, samples=0), "samples = 0 is not allowed"),
-])  # fmt: skip
+])
 def test_sizes_that_are_not_in_pixels_are_refused(sizes, message):
     with pytest.raises(ValueError, match=message):
         attacks.pgd(lambda x: x.sum((1, 2, 3)), torch.zeros(1, 3, 2, 2), **sizes)

@@ -10,9 +10,12 @@ from conftest import say_nothing_is_measured
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from siam import bound, models, paths, runs
+from siam import models, paths, runs, votes
 from siam.data import images
 from siam.folding import Folded
+from siam.pages import bound as page
+from siam.pages import style
+from siam.studies import bound
 
 
 @pytest.fixture
@@ -26,7 +29,7 @@ def tallies():
 
 def test_shares_are_counted_as_one_would_by_hand(tallies):
     votes, labels = tallies
-    p, q = bound.shares(votes, labels)
+    p, q = page.shares(votes, labels)
     for row, label, mine, other in list(zip(votes, labels, p, q))[:200]:
         rest = [count for number, count in enumerate(row) if number != label]
         assert mine == row[label] / 64 and other == max(rest) / 64
@@ -34,9 +37,9 @@ def test_shares_are_counted_as_one_would_by_hand(tallies):
 
 def test_what_can_be_proved_holds_and_what_is_printed_fails_where_it_must(tallies):
     votes, labels = tallies
-    p, q = bound.shares(votes, labels)
-    frame, failures = bound.losses(p, q), bound.broken(bound.losses(p, q))
-    assert [name for name, (_, _, always) in bound.CLAIMS.items() if always and failures[name]] == []
+    p, q = page.shares(votes, labels)
+    frame, failures = page.losses(p, q), page.broken(page.losses(p, q))
+    assert [name for name, (_, _, always) in page.CLAIMS.items() if always and failures[name]] == []
     wrong = p < q
     assert failures["wrong ≤ base"] == (wrong & (p > 0)).sum() > 100
     assert failures["surrogate ≤ base"] == (np.minimum(p, q) > 0).sum() > 100
@@ -51,12 +54,12 @@ def test_what_can_be_proved_holds_and_what_is_printed_fails_where_it_must(tallie
 @given(st.integers(2, 10).flatmap(lambda c: st.lists(st.integers(0, 9), min_size=c, max_size=c)))
 def test_the_chain_holds_for_any_votes(counts):
     votes = np.array([counts]) + (np.arange(len(counts)) == 0) * (sum(counts) == 0)
-    frame = bound.losses(*bound.shares(votes, [0]))
-    assert not any(bound.broken(frame)[name] for name, (_, _, always) in bound.CLAIMS.items() if always)
+    frame = page.losses(*page.shares(votes, [0]))
+    assert not any(page.broken(frame)[name] for name, (_, _, always) in page.CLAIMS.items() if always)
 
 
 def test_the_factor_of_two_is_reached():
-    frame = bound.losses(np.array([0.4999]), np.array([0.5001]))
+    frame = page.losses(np.array([0.4999]), np.array([0.5001]))
     assert frame["wrong"][0] / frame["base"][0] == pytest.approx(2, abs=1e-3)
 
 
@@ -77,16 +80,16 @@ def test_a_vote_of_few_passes_keeps_the_bound(M):
 
 @pytest.fixture(scope="module")
 def record():
-    return bound.load()
+    return votes.load(bound.RECORD)
 
 
 def test_the_record_is_whole(record):
     counts, labels, about = record
     assert set(counts) == set(bound.CELLS) and bound.RECORD.stat().st_size < 200_000
     assert np.bincount(labels).tolist() == [about["images"] // 10] * 10
-    for votes in counts.values():
-        assert votes.dtype == np.uint8 and votes.shape == (2, about["images"], 10)
-        assert (votes.sum(2, dtype=int) == about["draws"] // 2).all()
+    for counted in counts.values():
+        assert counted.dtype == np.uint8 and counted.shape == (2, about["images"], 10)
+        assert (counted.sum(2, dtype=int) == about["draws"] // 2).all()
     for cell in about["cells"]:
         assert cell["tier"] == "cpu" and (cell["epsilon"], cell["steps"]) == ((8, 7) if cell["cell"][1] == "pgd" else (0, 0))
         assert cell["digest"] == models.about(paths.CHECKPOINTS / f"{cell['cell'][0]}.safetensors")["digest"]
@@ -119,7 +122,7 @@ def test_a_few_images_counted_again_agree(record):
     assert (y.numpy() == labels[:n]).all()
     votes = bound.count(run, Folded(models.load(path, 0.24)), x, y)
     assert votes.shape == (2, n, 10) and (votes.sum(2) == draws // 2).all()
-    before, after = (bound.shares(of.sum(0, dtype=int), labels[:n])[0] for of in (counts[cell][:, :n], votes))
+    before, after = (page.shares(of.sum(0, dtype=int), labels[:n])[0] for of in (counts[cell][:, :n], votes))
     pooled = (before * about["draws"] + after * draws) / (about["draws"] + draws)
     error = np.sqrt(pooled * (1 - pooled) * (1 / about["draws"] + 1 / draws))
     assert (abs(before - after) <= 4.5 * error + 1e-9).all()
@@ -131,9 +134,9 @@ def test_measuring_goes_on_where_it_was(tmp_path, monkeypatch):
     path = tmp_path / "tallies.npz"
     cells = [("cpni-w-cpu-0", "none", 0.12), ("cpni-w-cpu-0", "none", 0.24)]
     bound.measure(path, cells[:1])
-    first = bound.load(path)
+    first = votes.load(path)
     bound.measure(path, cells)
-    counts, labels, about = bound.load(path)
+    counts, labels, about = votes.load(path)
     assert list(counts) == cells and about["draws"] == 4 and about["commit"]
     assert (counts[cells[0]] == first[0][cells[0]]).all() and about["cells"][0] == first[2]["cells"][0]
     assert about["cells"][0]["tier"] == "smoke"
@@ -151,7 +154,7 @@ def test_votes_of_a_network_that_was_replaced_are_counted_anew(tmp_path, monkeyp
     for name in ("cpni-w-cpu-0", "pni-w-cpu-0"):
         shutil.copy(paths.CHECKPOINTS / f"{name}.safetensors", tmp_path / "x.safetensors")
         bound.measure(path, cells, tmp_path)
-        digests = [one["digest"] for one in bound.load(path)[2]["cells"]]
+        digests = [one["digest"] for one in votes.load(path)[2]["cells"]]
         assert sorted(digests) == sorted(runs.digest(tmp_path / f"{one}.safetensors") for one in ("x", "plain-cpu-0"))
 
 
@@ -162,29 +165,29 @@ def test_a_file_that_is_no_record_is_refused(tmp_path):
     for content in (b"nothing", whole[: len(whole) // 2], (tmp_path / "foreign.npz").read_bytes()):
         path.write_bytes(content)
         with pytest.raises(ValueError, match="x.npz: not a record of votes"):
-            bound.load(path)
+            votes.load(path)
     about = dict(draws=4, cells=[dict(cell=["a", "none", 0.1])])
-    bound.save(path, {"a none 0.1": np.ones((2, 3, 10), np.uint8)}, np.zeros(3, np.uint8), about)
+    votes.save(path, {"a none 0.1": np.ones((2, 3, 10), np.uint8)}, np.zeros(3, np.uint8), about)
     with pytest.raises(ValueError, match="does not fit its draws"):
-        bound.load(path)
+        votes.load(path)
 
 
 def test_pages_of_nothing_say_so(tmp_path):
-    pages = (bound.probabilities, bound.ordered, bound.sides, bound.violations, bound.halves, bound.in_words)
-    assert say_nothing_is_measured(pages, tmp_path / "x.npz")
+    pages = (page.probabilities, page.ordered, page.sides, page.violations, page.halves, page.in_words)
+    assert say_nothing_is_measured(pages, tmp_path)
 
 
 def test_figures_are_described_and_the_same_every_time(record):
-    for page in (bound.probabilities, bound.ordered, bound.sides):
-        figure = page()
+    for draw in (page.probabilities, page.ordered, page.sides):
+        figure = draw()
         html = figure._repr_html_()
-        assert html == page()._repr_html_() and bound.INK not in html and "Tier cpu" in html
+        assert html == draw()._repr_html_() and style.INK not in html and "Tier cpu" in html
         assert html.count('role="img" aria-label="') == len(figure.panels)
 
 
 def test_the_table_counts_what_the_losses_say(record):
-    frame = bound.violations().frame
+    frame = page.violations().frame
     assert len(frame) == len(bound.CELLS)
-    for name, (_, _, always) in bound.CLAIMS.items():
+    for name, (_, _, always) in page.CLAIMS.items():
         assert not always or set(frame[name]) == {"0"}
     assert json.dumps(record[2])  # plain numbers and text

@@ -8,8 +8,12 @@ import pytest
 import torch
 from scipy.stats import binom, norm
 
-from siam import borders, boundary, claims, models, paired, runs, style, verdicts
+from siam import claims, models, paired, runs
+from siam.claims import rules
 from siam.noise import GaussianInput
+from siam.pages import boundary as page
+from siam.pages import style
+from siam.studies import boundary
 
 
 class Told(torch.nn.Module):
@@ -43,7 +47,7 @@ def test_changes_along_a_line_are_counted(monkeypatch):
         changes, changed = found["attack", M]
         assert changes == 1 and list(changed) == [0] * 7 + [1] * 10
     assert found["random", 2][0] == 0  # as many pixels brighter as darker
-    assert set(found) == {(direction, M) for direction in borders.DIRECTIONS for M in (0, 1, 2)}
+    assert set(found) == {(direction, M) for direction in page.DIRECTIONS for M in (0, 1, 2)}
 
 
 def test_places_of_one_image_share_their_noise():
@@ -104,7 +108,7 @@ def test_the_certified_radius_is_cohens(share, label, wanted):
     left = boundary.DRAWS["certified"] - boundary.DRAWS["chosen"]
     if share == 1:
         assert abs(ratios) == pytest.approx(norm.ppf(0.001 ** (1 / left)), abs=1e-6)
-        assert ratios[0] * wanted == pytest.approx(borders.largest(dict(alpha=boundary.ALPHA, draws=boundary.DRAWS)))
+        assert ratios[0] * wanted == pytest.approx(page.largest(dict(alpha=boundary.ALPHA, draws=boundary.DRAWS)))
     elif share == 0.8:  # below the true radius, and what it was computed from is no less likely than alpha
         assert (ratios < norm.ppf(0.8)).all() and (ratios > 0.3).all()
         assert binom.sf(np.round(0.8 * left), left, norm.cdf(ratios).mean()) < 0.02
@@ -153,73 +157,73 @@ def measured(tmp_path_factory):
 
 
 def test_the_page_shows_what_was_measured(measured):
-    record = borders.read(measured)
+    record = page.read(measured)
     assert [one["label"] for one in record["networks"]] == ["CPNI-W", "Gauss"] and record["networks"][0]["tier"] == "smoke"
-    grid = borders.maps(measured)
-    assert grid.rows == ["frog", "airplane"] and [name for name, _ in grid.columns] == ["image", *borders.LOOK]
+    grid = page.maps(measured)
+    assert grid.rows == ["frog", "airplane"] and [name for name, _ in grid.columns] == ["image", *page.LOOK]
     assert grid.columns["vote", f"M = {record['draws']['slices']}"].shape == (2, 15, 15, 3)
-    lines, competing, certified = borders.lines(measured), borders.competing(measured), borders.certified(measured)
+    lines, competing, certified = page.lines(measured), page.competing(measured), page.certified(measured)
     assert (len(lines.panels), len(competing.panels), len(certified.panels)) == (4, 2, 1)
     rows = lines.numbers.frame
     assert len(rows) == 12 and (rows.loc[rows["Classifier"] == "vote of 2", "less vote of 2"] == "").all()
     one = record["networks"][0]
     changes = {(of["direction"], of["M"]): of["changes"] for of in one["lines"]}
-    fewer = borders.fewer_changes(record)["CPNI-W, towards the attack, one draw less vote"]
+    fewer = page.fewer_changes(record)["CPNI-W, towards the attack, one draw less vote"]
     assert fewer.points == pytest.approx(100 * np.mean(np.subtract(changes["attack", 1], changes["attack", 2])))
     assert "Tier smoke" in lines.caption and "n = 20" in lines.caption
     assert certified.numbers.frame["certified right at R > 0, %"][0] == f"{100 * np.mean(np.array(one['certified']) > 0):.1f}"
 
 
 def test_a_page_of_nothing_says_so(tmp_path):
-    for shown in (borders.maps, borders.lines, borders.competing, borders.certified):
+    for shown in (page.maps, page.lines, page.competing, page.certified):
         assert style.NOT_YET in repr(shown(tmp_path)).lower()
     (tmp_path / "boundary").mkdir()
     (tmp_path / "boundary" / "cpu.json").write_text('{"kind": "bound"}')
     with pytest.raises(ValueError, match="cpu.json: not a record: its kind must be boundary"):
-        borders.read(tmp_path)
+        page.read(tmp_path)
     with pytest.raises(SystemExit, match="error: .*cpu.json: not a record"):
         boundary.main(["--record", str(tmp_path / "boundary" / "cpu.json")])
 
 
 def test_marks_stand_on_the_image_and_on_the_attacked_one():
-    pictures = borders._coloured(np.zeros((3, 33, 33), int), 0, 3.0)
+    pictures = page._coloured(np.zeros((3, 33, 33), int), 0, 3.0)
     white = (pictures[0] == 255).all(2)
     assert white[49, 49] and white[49, 49 + 16 * 3 // 3] and not white[0].any() and pictures.shape == (3, 99, 99, 3)
 
 
 def test_the_plain_network_is_told_from_its_other_training(tmp_path):
     record(tmp_path, label="plain")
-    assert borders.read(tmp_path)["networks"][0]["label"] == "plain, normal training"
+    assert page.read(tmp_path)["networks"][0]["label"] == "plain, normal training"
 
 
 def record(folder, n=1000, label="CPNI-W", changes=(1.0, 0.9, 0.7), rose=0.05, radius=0.5):
     """One network of which all batches say nearly the same; changes: without noise, of one draw, of the vote."""
     wiggle = 0.001 * np.arange(10)
     lines = [dict(direction=direction, M=M, changes=(of + wiggle).tolist(), changed=[0, 1])
-             for direction in borders.DIRECTIONS for M, of in zip((0, 1, boundary.DRAWS["lines"]), changes)]  # fmt: skip
+             for direction in page.DIRECTIONS for M, of in zip((0, 1, boundary.DRAWS["lines"]), changes)]
     one = dict(checkpoint="cpni-w-cpu-0", digest="a" * 16, label=label, tier="cpu", sigma=0.24, n=n, lines=lines, labels=[], slices=[],
                competing=dict(n=500, before=[0.1], after=[0.2], rose=(rose + wiggle / 100).tolist()),
-               certified=(radius * np.linspace(0.9, 1.1, 400)).tolist() + [0.0, -0.3])  # fmt: skip
+               certified=(radius * np.linspace(0.9, 1.1, 400)).tolist() + [0.0, -0.3])
     runs.write_json(folder / "boundary" / "cpu.json", dict(kind="boundary", networks=[one]) | boundary.SETTINGS)
 
 
 @pytest.mark.parametrize("name, asked, verdict", [
-    ("smooths_boundaries", {}, verdicts.HOLDS),
-    ("smooths_boundaries", dict(changes=(0.7, 0.9, 0.8)), verdicts.PART),
-    ("smooths_boundaries", dict(changes=(0.7, 0.7, 0.9)), verdicts.FAILS),
+    ("smooths_boundaries", {}, rules.HOLDS),
+    ("smooths_boundaries", dict(changes=(0.7, 0.9, 0.8)), rules.PART),
+    ("smooths_boundaries", dict(changes=(0.7, 0.7, 0.9)), rules.FAILS),
     ("smooths_boundaries", dict(n=500), style.NOT_YET),
-    ("competing_classes", {}, verdicts.HOLDS),
-    ("competing_classes", dict(rose=-0.05), verdicts.FAILS),
+    ("competing_classes", {}, rules.HOLDS),
+    ("competing_classes", dict(rose=-0.05), rules.FAILS),
     ("competing_classes", dict(n=500), style.NOT_YET),
-    ("certified_radius", {}, verdicts.HOLDS),
-    ("certified_radius", dict(radius=1.2), verdicts.FAILS),
-    ("certified_radius", dict(radius=0.75), verdicts.OPEN),
+    ("certified_radius", {}, rules.HOLDS),
+    ("certified_radius", dict(radius=1.2), rules.FAILS),
+    ("certified_radius", dict(radius=0.75), rules.OPEN),
     ("certified_radius", dict(n=500), style.NOT_YET),
-])  # fmt: skip
+])
 def test_verdicts_on_boundaries(tmp_path, name, asked, verdict):
     record(tmp_path, **asked)
     number = claims.listed().set_index("decided_by").loc[name, "number"]
-    found = claims.CLAIMS[name](verdicts.read(tmp_path)[0], number)
+    found = claims.CLAIMS[name](rules.read(tmp_path)[0], number)
     assert found.verdict == verdict and found.ids == (() if verdict == style.NOT_YET else ("boundary/cpu.json",))
     assert number == 0.5 if name == "certified_radius" else np.isnan(number) or number is nan
 
@@ -228,7 +232,7 @@ def test_the_interval_of_a_median_covers_it():
     draw, hit = np.random.default_rng(0), 0
     for _ in range(400):
         one = dict(label="CPNI-W", certified=draw.exponential(size=200).tolist() + [0.0, -1.0])
-        _, low, high, k = borders.median_radius(dict(networks=[one]))["CPNI-W"]
+        _, low, high, k = page.median_radius(dict(networks=[one]))["CPNI-W"]
         hit += low <= np.log(2) <= high
         assert k == 200
     assert hit > 0.93 * 400

@@ -47,7 +47,7 @@ def test_needs_and_values_follow_from_what_a_step_uses(written):
     train, *look = written()
     assert train.writes == ("plain-adversarial-smoke-0",) and train.needs == () and not train.measured
     assert [(step.name, step.needs, step.parameters["sigmas"]) for step in look] == [
-        ("look-0", ("train-it",), [0]), ("look-0.5", ("train-it",), [0.5])]  # fmt: skip
+        ("look-0", ("train-it",), [0]), ("look-0.5", ("train-it",), [0.5])]
     assert look[0].measured and look[0].parameters["draws"] == 1 and look[0].device == "cpu"
 
 
@@ -65,7 +65,7 @@ def test_needs_and_values_follow_from_what_a_step_uses(written):
     ("look-{sigma}", "look-{sigmas}", "step look-{sigmas}: 'sigmas' is not given"),
     ("group: a, ", "", "step train-it: 'group' is not given"),
     ("estimated: 2,", "estimated: 2,,", r"campaign.yaml, line 5: "),
-])  # fmt: skip
+])
 def test_a_wrong_value_is_named_in_one_line(written, old, new, said):
     with pytest.raises(ValueError, match=said) as refused:
         written(old, new)
@@ -146,7 +146,7 @@ def test_finished_is_what_has_all_its_records(written, tmp_path):
 
 def test_the_committed_records_of_the_cpu_tier_are_recognised(real):
     assert {"train-CPNI-W-cpu-0", "train-gauss-cpu-0", "train-plain-cpu-0", "evaluate-plain-cpu-0", "table3-cpni-w-cpu",
-            "heldout-gauss-cpu", "m512-cpni-w-cpu", "fp32-cpni-w-cpu", "sample-gauss-cpu-0"} <= real[1]  # fmt: skip
+            "heldout-gauss-cpu", "m512-cpni-w-cpu", "fp32-cpni-w-cpu", "sample-gauss-cpu-0"} <= real[1]
 
 
 def test_tiers_are_selected_by_name_or_device(real):

@@ -341,7 +341,7 @@ def test_accuracy_is_within_the_interval_of_torchs_record(engine):
         if split == "test" and not (CACHE / "test_images.npy").exists():
             pytest.skip("the sample passes; for 1,000 images CIFAR-10 is not here (make data)")
         record = report.select(report.evaluations(), checkpoint=NAME, split=split, n=n, sigma=0.24, attack="none", M=8,
-                               rule="prediction").iloc[0]  # fmt: skip
+                               rule="prediction").iloc[0]
         x, y = images(n, split)
         for k in range(len(right), n):
             engine.see(x[k])
@@ -420,7 +420,7 @@ def tab(browser, tmp_path_factory):
     given = {
         "wasm": packed(export.ENGINE.read_bytes()), "coarse": packed(PARTS[0]), "fine": packed(PARTS[1]),
         "worker": (LIVE / "worker.js").read_text(), "image": x.numpy().ravel().tolist(), "label": int(y[0]),
-    }  # fmt: skip
+    }
     path = tmp_path_factory.mktemp("page") / "page.html"
     text = f"{(LIVE / 'engine.js').read_text()}\nconst given = {json.dumps(given)};\n{SCRIPT}"
     path.write_text(f'<!doctype html><meta charset="utf-8"><script>{text}</script>', encoding="utf-8")

@@ -25,7 +25,7 @@ def checkpoints(tmp_path_factory):
 
 def asked(checkpoints, **fields):
     fields = dict(attacks=["pgd"], sigmas=[0.2], seeds=[0], draws=4, split="sample-test", images=30, batch_size=10,
-                  steps=[2]) | fields  # fmt: skip
+                  steps=[2]) | fields
     return evaluation.requested("a", checkpoints=checkpoints, **fields)
 
 
@@ -66,7 +66,7 @@ def test_cut_off_between_batches_it_ends_in_the_same_record(checkpoints, tmp_pat
     (lambda text: "[]", "not the beginning of this evaluation"),
     (lambda text: re.sub('"right": "[^"]*"', '"right": "AAAA"', text), "not the beginning of this evaluation"),
     (lambda text: text.replace('"device": "cpu', '"device": "cuda'), "begun on cuda, not on cpu: go on there, or remove it"),
-], ids=["cut", "empty", "other bits", "other device"])  # fmt: skip
+], ids=["cut", "empty", "other bits", "other device"])
 def test_what_was_not_begun_here_is_refused_and_stays(checkpoints, tmp_path, monkeypatch, spoil, why):
     (run,) = asked(checkpoints)
     whole = evaluation.evaluate_batch
@@ -158,7 +158,7 @@ def test_where_only_records_are_a_run_is_known_by_them(checkpoints, tmp_path):
 
 def test_requested_makes_the_grid(checkpoints):
     grid = asked(checkpoints, attacks=["none", "pgd", "epgd"], sigmas=[0, 0.1], seeds=[0, 1], samples=[4, 8],
-                 epsilons=[4, 8])  # fmt: skip
+                 epsilons=[4, 8])
     assert len({run.id for run in grid}) == len(grid) == 2 * 2 * (1 + 2 + 2 * 2)
     assert {(run.attack, run.samples) for run in grid} == {("none", 0), ("pgd", 1), ("epgd", 4), ("epgd", 8)}
     assert {(run.epsilon, run.step_size) for run in grid} == {(0, 0), (4, 1), (8, 2)}
@@ -215,7 +215,7 @@ def test_committed_records_reproduce(record, tmp_path):
     outside = [
         (row, then) for row in again["result"]
         if not (then := before[row["rule"], row["M"]])["low"] <= row["accuracy"] <= then["high"]
-    ]  # fmt: skip
+    ]
     assert len(again["result"]) == len(before) and not outside
 
 

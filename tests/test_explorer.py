@@ -253,7 +253,7 @@ def test_an_axis_that_is_none_is_refused():
 @pytest.mark.parametrize("view, message", [
     (dict(base="CPNI-W"), "'base' is no part of the view, which has axis, base_model, rule"),
     (dict(source="nonsense"), "source = 'nonsense' is not allowed: give one of "),
-])  # fmt: skip
+])
 def test_a_mistyped_view_is_refused_in_one_line(view, message):
     with pytest.raises(ValueError, match=message) as caught:
         explore(**view)

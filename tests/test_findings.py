@@ -5,7 +5,8 @@ import re
 import numpy as np
 import pytest
 
-from siam import findings, runs, style
+from siam import runs
+from siam.pages import findings, style
 from test_paired import keep
 from test_report import better_trained, digest, evaluate, train
 
@@ -25,7 +26,7 @@ def trained(folder, seed, rank=5, epochs=8, lr=0.05, tier="cpu"):
 
 def test_varied_compares_trainings_that_differ_in_one_thing(tmp_path):
     for seed, (changes, correct) in enumerate([({}, 500), (dict(rank=1), 470), (dict(epochs=4), 450),
-                                               (dict(rank=2, lr=0.1), 900)]):  # fmt: skip
+                                               (dict(rank=2, lr=0.1), 900)]):
         trained(tmp_path, seed, **changes)
         evaluate(tmp_path, "CPNI-W", "pgd", correct, training_seed=seed)
     trained(tmp_path, 9, tier="fast")  # one network of a better tier takes no family's place

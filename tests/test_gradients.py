@@ -2,16 +2,15 @@
 
 import json
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
 
-from siam import alignment, gradients
 from siam.attacks import gradient, towards
+from siam.pages import gradients as page
 from siam.paths import RESULTS
+from siam.studies import gradients
 
 
 @pytest.fixture
@@ -130,11 +129,11 @@ def shape_of(record, pictures):
 
 
 def test_record_of_a_small_run(small):
-    shape_of(*alignment.read(small))
+    shape_of(*page.read(small))
 
 
 def test_committed_record():
-    record, pictures = alignment.read()
+    record, pictures = page.read()
     shape_of(record, pictures)
     assert record["tier"] == "cpu" and record["n"] >= 1000
     assert sum(path.stat().st_size for path in (RESULTS / "gradients").iterdir() if path.is_file()) < 600_000
@@ -151,13 +150,13 @@ def test_command_says_what_is_wrong():
         gradients.main(["--images", "7"])
 
 
-GRIDS = [alignment.attacked, alignment.perturbations, alignment.input_gradients]
-TABLES = [alignment.looks, alignment.cosines, alignment.gradient_cosines, alignment.averaging]
+GRIDS = [page.attacked, page.perturbations, page.input_gradients]
+TABLES = [page.looks, page.cosines, page.gradient_cosines, page.averaging]
 
 
 def test_every_picture_says_what_it_shows(small):
-    record, _ = alignment.read(small)
-    for grid in [*(draw(folder=small) for draw in GRIDS), alignment.attacked("untargeted", small)]:
+    record, _ = page.read(small)
+    for grid in [*(draw(folder=small) for draw in GRIDS), page.attacked("untargeted", small)]:
         html = grid._repr_html_()
         alts = re.findall('<img [^>]*alt="([^"]*)"', html)
         assert len(alts) == html.count("<img") == len(set(alts)) >= 2 * len(record["shown"]) and all(alts)
@@ -166,11 +165,11 @@ def test_every_picture_says_what_it_shows(small):
 
 
 def test_tables_hold_every_row(small):
-    record, _ = alignment.read(small)
+    record, _ = page.read(small)
     rows = {attack: sum(row["attack"] == attack for row in record["rows"]) for attack in ("targeted", "gradient")}
-    assert len(alignment.looks(small).frame) == len(alignment.cosines(small).frame) == 2 * rows["targeted"]
-    assert len(alignment.gradient_cosines(small).frame) == rows["gradient"] == 3
-    assert len(alignment.averaging(small).frame) == 3
+    assert len(page.looks(small).frame) == len(page.cosines(small).frame) == 2 * rows["targeted"]
+    assert len(page.gradient_cosines(small).frame) == rows["gradient"] == 3
+    assert len(page.averaging(small).frame) == 3
     assert all("tier cpu" in draw(small).caption.lower() for draw in TABLES)
 
 
@@ -183,16 +182,9 @@ def test_foreign_files_are_refused(tmp_path, text):
     (tmp_path / "gradients").mkdir()
     (tmp_path / "gradients" / "cpu.json").write_text(text)
     with pytest.raises(ValueError, match="cpu.json: not a record: "):
-        alignment.read(tmp_path)
-
-
-def test_drawing_needs_no_torch(small):
-    code = ("import sys; sys.modules['torch'] = None; from siam import alignment\n"
-            f"print(len(alignment.attacked(folder={str(small)!r})._repr_html_()))")
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert int(done.stdout) > 1000
+        page.read(tmp_path)
 
 
 def test_pictures_are_the_same_every_time(small):
-    assert alignment.perturbations(folder=small)._repr_html_() == alignment.perturbations(folder=small)._repr_html_()
+    assert page.perturbations(folder=small)._repr_html_() == page.perturbations(folder=small)._repr_html_()
     assert json.loads((small / "gradients" / "cpu.json").read_text())["kind"] == "gradients"

@@ -29,7 +29,7 @@ OWN = ("engine", "coarse", "shown", "live", "fine", "images")  # the scripts of 
 
 def image(label=3, plain=3, winner=3, plain_attacked=(3,), winner_attacked=(3,)):
     return dict(label=label, plain=plain, winner=winner, plain_attacked=list(plain_attacked),
-                winner_attacked=list(winner_attacked))  # fmt: skip
+                winner_attacked=list(winner_attacked))
 
 
 @pytest.mark.parametrize("made, group", [
@@ -41,7 +41,7 @@ def image(label=3, plain=3, winner=3, plain_attacked=(3,), winner_attacked=(3,))
     (image(plain=5, plain_attacked=(5, 5)), None),  # never right, so there is nothing to rescue
     (image(plain_attacked=(5, 3)), None),  # hangs on the start of the attack
     (image(winner_attacked=(5, 3)), None),
-])  # fmt: skip
+])
 def test_group_of_an_image(made, group):
     assert records.group(made) == group
 
@@ -167,11 +167,11 @@ def test_a_link_carries_the_state_and_nothing_out_of_range(browser):
     tab = browser.new_page()
     tab.add_script_tag(content=live.source("votes.js", "lab.js"))
     opening = dict(image=1, attacked=False, rule="prediction", seed=0, weightNoise=True,
-                   sigma=0.36, draws=64, epsilon=8, steps=7, samples=1)  # fmt: skip
+                   sigma=0.36, draws=64, epsilon=8, steps=7, samples=1)
     other = dict(image=7, attacked=True, rule="soft", seed=3, weightNoise=False,
-                 sigma=0.1, draws=2, epsilon=0, steps=9, samples=8)  # fmt: skip
+                 sigma=0.1, draws=2, epsilon=0, steps=9, samples=8)
     wrong = dict(image=5, attacked=2, rule="second", seed=-1, weightNoise="no",
-                 sigma=0.6, draws=3, epsilon=8.5, steps=0, samples=64)  # fmt: skip
+                 sigma=0.6, draws=3, epsilon=8.5, steps=0, samples=64)
     back = "([state, opening]) => restored(fragment(state), opening, [1, 7])"
     assert tab.evaluate(back, [other, opening]) == other
     for key, value in wrong.items():
@@ -260,7 +260,7 @@ def test_every_control_changes_what_it_should(browser, base):  # noqa: F811
         assert "attacked image" in settled(tab, "attacked=1")
         attacks = [drawn(tab, ".live-pictures")[1]]
         for name, key, part in (("ε, budget", "ArrowRight", "epsilon=9&"), ("Steps", "ArrowLeft", "steps=6&"),
-                                ("Samples a step", "ArrowRight", "samples=2")):  # fmt: skip
+                                ("Samples a step", "ArrowRight", "samples=2")):
             move(tab, name, key)
             settled(tab, part)
             attacks.append(drawn(tab, ".live-pictures")[1])
@@ -505,7 +505,7 @@ def test_weight(browser, html):  # noqa: F811
     settled(tab)
     context.close()
     size = {url: (len(raw), len(gzip.compress(raw, 6))) for url in loaded if url.startswith("file:")
-            for raw in [Path(re.sub("[?#].*", "", url.removeprefix("file://"))).read_bytes()]}  # fmt: skip
+            for raw in [Path(re.sub("[?#].*", "", url.removeprefix("file://"))).read_bytes()]}
     own = {f"{html.as_uri()}/_static/live/{name}.js" for name in OWN} | {f"{html.as_uri()}/{PAGE}.html"}
     images = html / "_static" / "live" / "images.js"  # asked for by a button
     size[images.as_uri()] = (images.stat().st_size, len(gzip.compress(images.read_bytes(), 6)))
@@ -516,7 +516,7 @@ def test_weight(browser, html):  # noqa: F811
         return tuple(sum(column) for column in zip(*(size[url] for url in urls)))
 
     print("\nbytes, raw and gzip: to the first vote {:,} {:,}; all of the page's own {:,} {:,}; with the theme {:,} {:,}"
-          .format(*total(first), *total(own), *total(size)))  # fmt: skip
+          .format(*total(first), *total(own), *total(size)))
     assert total(first)[0] < 1_000_000 and total(own)[0] < 4_000_000
     assert total(size)[1] < 4_000_000
     assert not [url for url in loaded if "mathjax" in url]

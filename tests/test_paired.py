@@ -14,7 +14,7 @@ def keep(folder, label, attack, right, seed=0, training_seed=0, **asked):
     """A record of M = 1, prediction smoothing, whose images are right where `right` [n] is."""
     right = np.asarray(right, bool)
     run = runs.EvaluationRun(f"{label.lower()}-{training_seed}", digest(label, training_seed), attack, draws=1, images=len(right),
-                             batch_size=asked.pop("batch_size", BATCH), seed=seed, **asked)  # fmt: skip
+                             batch_size=asked.pop("batch_size", BATCH), seed=seed, **asked)
     result = [runs.row("prediction", 1, right.sum(), len(right))]
     runs.write(runs.record(run, tier="cpu", n=len(right), result=result, right=bits.pack([right])), folder)
 
@@ -41,7 +41,7 @@ def test_a_difference_is_taken_image_by_image_and_its_batches_are_the_sample(tmp
     assert (found.low, found.high) == pytest.approx((low, high)) and found.points == pytest.approx(change.mean())
     assert (found.freedom, found.runs, len(found.ids)) == (N / BATCH - 1, 1, 2)
     unpaired = paired.combine(*((w, c.drop("right").to_dict() | {"right": (None,)}) for w, c in
-                                ((1, cell(tmp_path, "CPNI-W", sigma=0.24)), (-1, cell(tmp_path, "CPNI-W")))))  # fmt: skip
+                                ((1, cell(tmp_path, "CPNI-W", sigma=0.24)), (-1, cell(tmp_path, "CPNI-W")))))
     assert unpaired.points == pytest.approx(found.points) and found.half < unpaired.half / 2
 
 

@@ -8,7 +8,8 @@ import hashlib
 import pytest
 from PIL import Image
 
-from siam import figures, runs
+from siam import runs
+from siam.pages import figures
 from siam.paths import RESULTS, ROOT
 
 # Page: what its words are about, and the SHA-256, shortened, of what they were last read beside.

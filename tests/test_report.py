@@ -3,14 +3,13 @@
 import base64
 import io
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from siam import figures, paths, report, runs, style, tables
+from siam import paths, report, runs
+from siam.pages import figures, style, tables
 
 DIGITS = {"CPNI-W": "a", "PNI-W": "b", "Gauss": "c", "EPGD-diverged": "d", "plain": "e"}
 
@@ -57,11 +56,6 @@ def line(table, **values):
         frame = frame[frame[column] == value]
     assert len(frame) == 1, frame
     return frame.iloc[0]
-
-
-def test_imports_no_torch():
-    code = "import sys, siam.figures, siam.tables; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def test_frames_join_training_and_keep_unknown_networks(folder):
@@ -118,7 +112,7 @@ def test_two_runs_have_a_std_and_one_has_none(folder):
 @pytest.mark.parametrize("pairs, short", [
     (["0/0"], "0/0"), (["0/0", "0/1", "0/2"], "0 / 0–2"), ([f"{a}/{b}" for a in range(3) for b in range(12)], "0–2 / 0–11"),
     (["0/0", "0/2"], "0 / 0, 2"), (["0/0", "0/1", "1/0"], "0/0, 0/1, 1/0"), (["?/0", "?/1"], "? / 0–1"),
-])  # fmt: skip
+])
 def test_seeds_are_named_in_short(pairs, short):
     assert tables._seeds(tuple(pairs)) == short
 

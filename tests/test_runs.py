@@ -264,7 +264,7 @@ def test_provenance_says_versions_commit_and_date(monkeypatch, tmp_path):
     (dict(result=5), "its result must be a list of rows"),
     (dict(result=[runs.row("prediction", 1, 441, 1000) | dict(low=0.9)]), "does not fit n = 1000"),
     (dict(result=[runs.row("prediction", 1, 441, 1000) | dict(high="x")]), "does not fit n = 1000"),
-])  # fmt: skip
+])
 def test_rows_that_are_none_are_refused(change, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         runs.write(record() | change, tmp_path)

@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -11,52 +9,55 @@ from conftest import say_nothing_is_measured
 import torch
 from conftest import restless
 
-from siam import models, paths, svm
+from siam import hinge, models, paths
 from siam.data import images, pixels
 from siam.folding import Folded
+from siam.pages import style
+from siam.pages import svm as page
+from siam.studies import svm
 
 
 @pytest.mark.parametrize("margin", [-1.0, 0.5, 1.0, 1.3, 3.0])
 @pytest.mark.parametrize("t", [0.0, 0.05, 0.5, 2.0])
 def test_the_closed_form_is_the_mean_over_the_noise(margin, t):
     z = np.random.default_rng(1).standard_normal(200_000)
-    losses = svm.hinge(margin - 0.3 + t * z)
-    assert svm.noisy(margin, 0.3, t) == pytest.approx(losses.mean(), abs=1e-9 + 5 * losses.std() / len(z) ** 0.5)
+    losses = hinge.hinge(margin - 0.3 + t * z)
+    assert hinge.noisy(margin, 0.3, t) == pytest.approx(losses.mean(), abs=1e-9 + 5 * losses.std() / len(z) ** 0.5)
 
 
 @pytest.mark.parametrize("y, sigma", [(1, 0.3), (-1, 0.3), (1, 1.0)])
 def test_eq_13_word_for_word_is_the_closed_form(y, sigma):
     rng = np.random.default_rng(2)
     w, x, b = rng.normal(size=5), rng.uniform(size=5), 0.2
-    mean, error = svm.brute(w, b, x, y, 0.1, sigma, 20_000, rng)
-    closed = svm.noisy(y * (w @ x + b), 0.1 * np.abs(w).sum(), sigma * np.linalg.norm(w))
+    mean, error = hinge.brute(w, b, x, y, 0.1, sigma, 20_000, rng)
+    closed = hinge.noisy(y * (w @ x + b), 0.1 * np.abs(w).sum(), sigma * np.linalg.norm(w))
     assert mean == pytest.approx(closed, abs=5 * error)
 
 
 def test_no_attack_in_the_cube_beats_the_corner():
     rng = np.random.default_rng(3)
     w, x, b = rng.normal(size=6), rng.uniform(size=6), -0.1
-    deltas = 0.1 * np.concatenate([svm.corners(6), rng.uniform(-1, 1, (1000, 6))])
-    assert len(svm.corners(6)) == 64 and set(svm.corners(6).flat) == {-1, 1}
+    deltas = 0.1 * np.concatenate([hinge.corners(6), rng.uniform(-1, 1, (1000, 6))])
+    assert len(hinge.corners(6)) == 64 and set(hinge.corners(6).flat) == {-1, 1}
     for y in (1, -1):
-        worst = svm.hinge(y * ((x - deltas) @ w + b)).max()
-        assert worst == pytest.approx(svm.quiet(y * (w @ x + b), 0.1 * np.abs(w).sum()))
+        worst = hinge.hinge(y * ((x - deltas) @ w + b)).max()
+        assert worst == pytest.approx(hinge.quiet(y * (w @ x + b), 0.1 * np.abs(w).sum()))
 
 
 def test_noise_never_lowers_the_loss_and_eq_15_is_an_upper_bound_without_it():
     margins, e = np.linspace(-2, 5, 300), 0.9
-    assert (svm.printed(margins, e) >= svm.quiet(margins, e) - 1e-12).all()
-    equal = np.isclose(svm.printed(margins, e), svm.quiet(margins, e))
+    assert (hinge.printed(margins, e) >= hinge.quiet(margins, e) - 1e-12).all()
+    equal = np.isclose(hinge.printed(margins, e), hinge.quiet(margins, e))
     assert (equal == (margins <= 1)).all()
-    assert svm.printed(margins, e) - svm.quiet(margins, e) == pytest.approx(np.clip(margins - 1, 0, e))
-    before = svm.quiet(margins, e)
+    assert hinge.printed(margins, e) - hinge.quiet(margins, e) == pytest.approx(np.clip(margins - 1, 0, e))
+    before = hinge.quiet(margins, e)
     for t in (0.01, 0.1, 1.0):
-        after = svm.noisy(margins, e, t)
-        assert (after >= before - 1e-12).all() and (after - svm.quiet(margins, e)).max() <= 0.4 * t
+        after = hinge.noisy(margins, e, t)
+        assert (after >= before - 1e-12).all() and (after - hinge.quiet(margins, e)).max() <= 0.4 * t
         before = after
     # Noise as strong as this beats what eq. (15) adds in the wrong place: it bounds the noisy loss neither way.
-    assert (svm.noisy(margins, e, 1.0) > svm.printed(margins, e)).any()
-    assert (svm.noisy(margins, e, 1.0) < svm.printed(margins, e)).any()
+    assert (hinge.noisy(margins, e, 1.0) > hinge.printed(margins, e)).any()
+    assert (hinge.noisy(margins, e, 1.0) < hinge.printed(margins, e)).any()
 
 
 def test_one_budget_for_all_images_is_spent_on_one():
@@ -64,15 +65,15 @@ def test_one_budget_for_all_images_is_spent_on_one():
     grid = np.linspace(0, 1, 41)
     shares = [(a, b, 1 - a - b) for a in grid for b in grid if a + b <= 1 + 1e-9]
     for c in (0.5, 1.5):
-        assert svm.one_budget(margins, c) == pytest.approx(max(svm.hinge(margins - c * np.array(s)).sum() for s in shares))
-        assert svm.one_budget(margins, c) == pytest.approx(c + svm.hinge(margins).sum())  # one is inside the margin
-    assert svm.one_budget(np.array([1.5, 2.0]), 1.0) < 1.0 + svm.hinge(np.array([1.5, 2.0])).sum()  # none is
+        assert hinge.one_budget(margins, c) == pytest.approx(max(hinge.hinge(margins - c * np.array(s)).sum() for s in shares))
+        assert hinge.one_budget(margins, c) == pytest.approx(c + hinge.hinge(margins).sum())  # one is inside the margin
+    assert hinge.one_budget(np.array([1.5, 2.0]), 1.0) < 1.0 + hinge.hinge(np.array([1.5, 2.0])).sum()  # none is
 
 
 def test_the_share_of_draws_with_a_gradient():
-    assert svm.seen(np.array([0.0, 2.0]), 0).tolist() == [1, 0] and svm.seen(1.0, 0.3) == pytest.approx(0.5)
+    assert hinge.seen(np.array([0.0, 2.0]), 0).tolist() == [1, 0] and hinge.seen(1.0, 0.3) == pytest.approx(0.5)
     z = np.random.default_rng(4).standard_normal(100_000)
-    assert svm.seen(1.2, 0.5) == pytest.approx((1 - 1.2 - 0.5 * z > 0).mean(), abs=0.01)
+    assert hinge.seen(1.2, 0.5) == pytest.approx((1 - 1.2 - 0.5 * z > 0).mean(), abs=0.01)
 
 
 def test_the_svm_is_the_minimum():
@@ -84,7 +85,7 @@ def test_the_svm_is_the_minimum():
     centred = b + x.mean(0) @ w  # what `fit` regularises
 
     def objective(w, c):
-        return (w @ w + c * c) / 2 + 0.1 * svm.hinge(y * ((x - x.mean(0)) @ w + c)).sum()
+        return (w @ w + c * c) / 2 + 0.1 * hinge.hinge(y * ((x - x.mean(0)) @ w + c)).sum()
 
     best = objective(w, centred)
     for _ in range(200):
@@ -151,7 +152,7 @@ def test_the_noise_of_a_gradient_is_the_classifiers_own(network):
 
 @pytest.fixture(scope="module")
 def record():
-    return svm.load()
+    return page.read()
 
 
 def test_the_record_is_whole(record):
@@ -170,7 +171,7 @@ def test_the_record_is_whole(record):
 def test_monte_carlo_in_all_pixels_agrees_with_the_closed_form(record):
     part = record["svm"]
     for row in part["monte_carlo"]:
-        closed = svm.noisy(row["margin"], part["epsilon"] * part["l1"], row["sigma"] * part["l2"])
+        closed = hinge.noisy(row["margin"], part["epsilon"] * part["l1"], row["sigma"] * part["l2"])
         # Where hardly any draw reaches the hinge its standard error is not known well: a floor of one part in 10⁴.
         assert row["mean"] == pytest.approx(closed, abs=5 * row["error"] + 1e-4)
 
@@ -187,32 +188,28 @@ def test_a_few_gradients_again_agree_with_the_record(record):
 
 
 def test_a_file_that_is_no_record_is_refused(tmp_path):
-    path = tmp_path / "x.json"
+    path = tmp_path / page.PLACE
+    path.parent.mkdir()
     path.write_text("{}")
-    with pytest.raises(ValueError, match="x.json: not a record: its kind must be svm"):
-        svm.load(path)
+    with pytest.raises(ValueError, match="argument.json: not a record: its kind must be svm"):
+        page.read(tmp_path)
     path.write_text('{"kind": "svm", "svm": 1}')
-    with pytest.raises(ValueError, match="x.json: not a record: it has no directions, versions, commit"):
-        svm.load(path)
+    with pytest.raises(ValueError, match="argument.json: not a record: it has no directions, versions, commit"):
+        page.read(tmp_path)
     path.write_text("{")
     with pytest.raises(ValueError, match="not valid JSON"):
-        svm.load(path)
+        page.read(tmp_path)
 
 
 def test_pages_of_nothing_say_so(tmp_path):
-    pages = (svm.expected_loss, svm.averages, svm.in_words, svm.along, svm.averaging, svm.losses)
-    assert say_nothing_is_measured(pages, tmp_path / "x.json")
+    pages = (page.expected_loss, page.averages, page.in_words, page.along, page.averaging, page.losses)
+    assert say_nothing_is_measured(pages, tmp_path)
 
 
 def test_figures_are_described_and_take_the_pages_colours(record):
-    for figure in (svm.expected_loss(), svm.along(), svm.averaging()):
+    for figure in (page.expected_loss(), page.along(), page.averaging()):
         html = figure._repr_html_()
-        assert html.count('role="img" aria-label="') == len(figure.panels) and svm.INK not in html and re.search("Tier (cpu|smoke)", html)
-
-
-def test_the_pages_need_no_torch():
-    code = "import sys; from siam import bound, svm; svm.averages(); bound.violations(); assert 'torch' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)
+        assert html.count('role="img" aria-label="') == len(figure.panels) and style.INK not in html and re.search("Tier (cpu|smoke)", html)
 
 
 def test_a_foreign_file_is_not_overwritten(tmp_path, monkeypatch):

@@ -112,11 +112,11 @@ def test_checkpoints_are_named_after_what_they_are():
         for run in (tiny(), tiny(rank=5), tiny("plain"), tiny("plain", "plain"), tiny("adversarial", "plain"),
                     tiny(variant="CPNI-W+A-a"), tiny(seed=1), tiny("epgd", start="0" * 16),
                     tiny("epgd", start="0" * 16, rank=5), tiny(rank=0))
-    }  # fmt: skip
+    }
     assert names == {
         "cpni-w-r-2-smoke-0", "cpni-w-r-0-smoke-0", "cpni-w-smoke-0", "cpni-w-r-2-plain-smoke-0", "plain-smoke-0", "plain-adversarial-smoke-0",
         "cpni-w-a-a-r-2-smoke-0", "cpni-w-r-2-smoke-1", "epgd-converged-of-cpni-w-r-2-smoke-0", "epgd-converged-smoke-0",
-    }  # fmt: skip
+    }
 
 
 def test_another_seed_gives_other_weights(done, tmp_path):
@@ -178,7 +178,7 @@ def test_epgd_fine_tuning_starts_from_its_checkpoint_and_leaves_its_best_and_wor
 
 def test_gauss_trains_with_its_input_noise(tmp_path):
     models.save(models.classifier("CPNI-W"), tmp_path / "base.safetensors", variant="CPNI-W", rank=5, sigma=0.0,
-                label="CPNI-W", tier="smoke")  # fmt: skip
+                label="CPNI-W", tier="smoke")
     changes = dict(images=20, batch_size=20)
     (run,) = training.requested("CPNI-W", "gauss", "smoke", 5, "base", 0.24, [0], changes, checkpoints=tmp_path)
     record = training.train(run, checkpoints=tmp_path, results=tmp_path, progress=False)
@@ -271,7 +271,7 @@ def plainly(*args):
     ("cpu", "fp32", "CPNI-W", 1),
     *(pytest.param("cuda", *of, marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))
       for of in [*(("bf16", variant, 1) for variant in runs.VARIANTS), ("bf16", "CPNI-W", 8), ("fp32", "CPNI-W", 1)]),
-])  # fmt: skip
+])
 def test_a_captured_step_trains_as_the_plain_one(device, precision, variant, samples):
     """On the CPU nothing is captured and the two are the same by construction: there the test itself is tried."""
     plan = training.Schedule(samples=samples, steps=2, precision=precision, lr=0.01)

@@ -1,5 +1,5 @@
 """Smoothed inference for adversarially trained models: noise, attacks, votes, and records of what they gave.
 
 The flow is one way: images -> classifier (+ noise) -> attack -> tally -> voting rule -> record -> report.
-Modules that compute import torch; `runs`, `report`, `explorer` and `cifar10` do not.
+Modules that compute, `siam.studies` among them, import torch; records, `siam.pages`, `siam.claims`, `explorer` and `live` do not.
 """

@@ -22,7 +22,7 @@ MENDS = (
     (r'<script src="[^"]*/fontawesome\.js[^"]*"></script>\n?', ""),
     # Heading cells without a heading.
     (r'<th( class="[^"]*")?( scope="col")?( style="[^"]*")?></th>', r"<td\1\3></td>"),
-)  # fmt: skip
+)
 
 
 def mended(html):

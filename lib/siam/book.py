@@ -100,7 +100,7 @@ def between(path, text, name="results"):
 
 def write_readmes():
     """Put what the records say into the README, and into that of the checkpoints."""
-    from siam import tables
+    from siam.pages import tables
 
     between(ROOT / "README.md", tables.summary())
     between(ROOT / "data" / "checkpoints" / "README.md", tables.cards())

@@ -114,7 +114,7 @@ def _step(said, entry, tiers, writers):
     needs = tuple(dict.fromkeys(writers[name] for name in used if writers[name]))
     writes = _written(**given) if notebook == "train" else ()
     return Step(said["name"], entry, said["group"], said["tier"], notebook, parameters, said[known],
-                known == "measured", writes, needs)  # fmt: skip
+                known == "measured", writes, needs)
 
 
 def _only(said, keys):
@@ -244,7 +244,7 @@ def main(arguments=None):
     commands.add_parser("readme", help="write that table into workflow/README.md")
     about = "print a bash script of the next unfinished steps that fit into the minutes, most valuable first"
     making = commands.add_parser("script", help=about, description=f"{about.capitalize()}. Each has what it needs, or comes "
-                                 "after it. Without --tier and --device: the tiers of this machine's best device.")  # fmt: skip
+                                 "after it. Without --tier and --device: the tiers of this machine's best device.")
     making.add_argument("--minutes", type=float, default=25, help="GPU-minutes, or those of one CPU thread (default: %(default)g)")
     making.add_argument("--tier", action="append", default=[], help="only this tier, or these: fast,paper; may be repeated")
     making.add_argument("--device", choices=("cpu", "cuda"), help="only the tiers of this device")

@@ -39,12 +39,12 @@ def digest_of(name, checkpoints=CHECKPOINTS, results=RESULTS):
     digest = models.about(path)["digest"]
     if recorded and digest not in recorded:
         raise ValueError(f"{path.name} has the digest {digest}, the record of its training {' and '.join(recorded)}: it is damaged, "
-                         "or another network, which needs another name")  # fmt: skip
+                         "or another network, which needs another name")
     return digest
 
 
 def requested(checkpoint, attacks, sigmas, seeds, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, *,
-              epsilons=(8.0,), steps=(7,), samples=(8,), sources=(None,), **fields):  # fmt: skip
+              epsilons=(8.0,), steps=(7,), samples=(8,), sources=(None,), **fields):
     """The `runs.EvaluationRun`s of a notebook's parameters, all checked: each attack at each σ and ε with each seed.
 
     samples are those of EPGD alone. sources: names of the checkpoints that a transferred attack is made on, None for
@@ -60,7 +60,7 @@ def requested(checkpoint, attacks, sigmas, seeds, device="cpu", checkpoints=CHEC
                            samples=draws, source=source, **fields)
         for source, seed, sigma, epsilon, gradients, draws, attack in
         product(origins, seeds, sigmas, epsilons, steps, samples, attacks)
-    ]  # fmt: skip
+    ]
     return list({run.id: run for run in asked}.values())  # clean images have no ε, PGD no samples: once is enough
 
 
@@ -82,7 +82,7 @@ def attacked(run, model, x, y):
     return pgd(
         error_of(model, y), x, epsilon=run.epsilon / 255, step_size=run.step_size / 255, steps=run.steps,
         samples=run.samples, random_start=run.attack != "fgsm",
-    )  # fmt: skip
+    )
 
 
 def evaluate_batch(model, source, x, y, run, batch):

@@ -143,7 +143,7 @@ def parts(path):
     said = said["digest"].encode(), len(F), len(whole), len(scale)
     coarse = [HEADER.pack(COARSE, *said), high.astype(np.int8), scale, np.concatenate(bias)]
     fine = [HEADER.pack(FINE, *said), (whole - 256 * high).astype(np.int8), D.astype(np.uint8), F.astype(np.int8),
-            D_scale, F_scale]  # fmt: skip
+            D_scale, F_scale]
     return tuple(b"".join(p if isinstance(p, bytes) else p.tobytes() for p in part) for part in (coarse, fine))
 
 

@@ -79,7 +79,7 @@ def convolution(inputs, outputs, kernel, stride, size, weight=None, activation=N
     return NoisyConv2d(
         inputs, outputs, kernel, stride, kernel // 2, bias=False,
         weight_noise=weight, activation_noise=activation((inputs, size, size)) if activation else None,
-    )  # fmt: skip
+    )
 
 
 def variants(rank):

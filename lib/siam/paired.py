@@ -19,8 +19,7 @@ import numpy as np
 from scipy.stats import norm, t
 
 from siam import bits, runs
-from siam.report import measured_on, signed, warning
-from siam.style import NOT_YET
+from siam.report import NOT_YET, measured_on, signed, warning
 
 
 @dataclass(frozen=True)
@@ -93,10 +92,10 @@ def mean_of(differences):
     found = [one for one in found if (runs.TIERS.index(one.tier), one.n) == best]
     found = [one for one in found if one.each is not None] or found
     about = dict(tier=found[0].tier, n=found[0].n, runs=min(one.runs for one in found),
-                 ids=tuple(sorted({id for one in found for id in one.ids})))  # fmt: skip
+                 ids=tuple(sorted({id for one in found for id in one.ids})))
     if any(one.each is None for one in found):
         return Difference(*(np.mean([getattr(one, name) for one in found]) for name in ("points", "error")),
-                          min(one.freedom for one in found), **about)  # fmt: skip
+                          min(one.freedom for one in found), **about)
     luck = np.mean([np.sqrt(one.luck[0]) for one in found]) ** 2, min(one.luck[1] for one in found)
     return by_image(np.mean([one.each for one in found], 0), max(one.batch for one in found), luck, **about)
 

@@ -1,6 +1,6 @@
 """From records to cells: one number of the paper each, with its interval, tier and runs.
 
-`siam.tables` and `siam.figures` put cells on a page; the functions here serve records of your own as well.
+`siam.pages.tables` and `siam.pages.figures` put cells on a page; the functions here serve records of your own as well.
 
 Only records are read, so every page is rebuilt in seconds. Accuracies are fractions in frames, percent on
 pages; σ is in normalised units, ε in 1/255 of the pixel range.
@@ -18,6 +18,7 @@ from siam.paths import RESULTS
 BASES = ("CPNI-W", "EPGD-converged", "EPGD-diverged", "Gauss")  # section 5
 SIGMA_MAX = 0.5  # the end of the paper's axis; what lies beyond belongs to experiments on the side
 ATTACKS = {"none": "Clean", "pgd": "PGD", "epgd": "EPGD"}
+NOT_YET = "not yet measured"
 
 CHOSEN = "σ and M chosen by us on held-out training images (highest PGD accuracy)"
 
@@ -269,7 +270,7 @@ def sources(found):
     """The last columns of a table's row, as text: what its cells or Differences were measured on, and their records."""
     tiers, sizes = {one.tier for one in found}, sorted({one.n for one in found})
     return {"Tier": " and ".join(tier for tier in reversed(runs.TIERS) if tier in tiers),
-            "n": " and ".join(f"{n:,}" for n in sizes), "Records": tuple(sorted({id for one in found for id in one.ids}))}  # fmt: skip
+            "n": " and ".join(f"{n:,}" for n in sizes), "Records": tuple(sorted({id for one in found for id in one.ids}))}
 
 
 def warning(tiers):

@@ -19,7 +19,8 @@ from importlib import metadata
 from numbers import Integral, Real
 from pathlib import Path
 
-from scipy.stats import beta
+import numpy as np
+from scipy.stats import beta, t
 
 from siam import bits
 from siam.files import read_json
@@ -352,6 +353,13 @@ def clopper_pearson(correct, n, level=0.95):
     low = beta.ppf(tail, correct, n - correct + 1) if correct > 0 else 0.0
     high = beta.ppf(1 - tail, correct + 1, n - correct) if correct < n else 1.0
     return float(low), float(high)
+
+
+def mean_interval(values):
+    """[mean, low, high]: 95 % interval by Student's t over independent values [n]."""
+    values = np.asarray(values, float)
+    mean, half = values.mean(), t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
+    return [float(mean), float(mean - half), float(mean + half)]
 
 
 def row(rule, M, correct, n):

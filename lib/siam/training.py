@@ -105,7 +105,7 @@ def schedule(tier, method, /, **changes):
     halves the work; at the cpu tier adversarial examples are single steps of 1.25 ε from a random start (Wong et al., 2020).
     """
     few_epochs = dict(mix="either", steps=1, step_size=10.0, shape="triangle", milestones=(), lr=0.05, noise_start=0.3,
-                      noise_lr=0.01, precision="bf16")  # fmt: skip
+                      noise_lr=0.01, precision="bf16")
     tiers = {
         "paper": dict(precision="bf16"),
         "fast": dict(epochs=40, **few_epochs | dict(mix="both", steps=7, step_size=2.0, lr=0.1)),
@@ -175,7 +175,7 @@ def autocast(device, precision):
     kind, rounds = torch.device(device).type, precision == "bf16"
     if rounds and kind == "cpu" and slow_bf16():
         warnings.warn("this CPU has no instructions for bf16, which takes many times as long as fp32 here; precision fp32 "
-                      "is to be had too, as a run of its own", stacklevel=2)  # fmt: skip
+                      "is to be had too, as a run of its own", stacklevel=2)
     return torch.autocast(kind, torch.bfloat16, enabled=rounds)
 
 
@@ -341,9 +341,9 @@ def sgd(plan, model):
         dict(params=[p for name, p in named if ("noise." in name) == noise], factor=factor,
              lr=torch.tensor(float(plan.lr), device=device))
         for noise, factor in ((False, 1.0), (True, plan.noise_lr))
-    ]  # fmt: skip
+    ]
     optimiser = torch.optim.SGD([group for group in groups if group["params"]], momentum=plan.momentum,
-                                weight_decay=plan.weight_decay, nesterov=True, fused=True)  # fmt: skip
+                                weight_decay=plan.weight_decay, nesterov=True, fused=True)
     for _, parameter in named:
         optimiser.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
     return optimiser
@@ -402,7 +402,7 @@ def train(run, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, save_afte
     update, folded = update_of(plan, model, optimiser, x_all, y_all, state.sums), Folded(model)
     title, shown = f"{run.variant} {run.method} seed {run.seed}", time.perf_counter()
     with tqdm(total=plan.epochs * steps, initial=at["epoch"] * steps + at["step"], desc=title,
-              disable=not progress, mininterval=5, smoothing=0.05) as bar:  # fmt: skip
+              disable=not progress, mininterval=5, smoothing=0.05) as bar:
         while at["epoch"] < plan.epochs:
             epoch, began = at["epoch"], time.perf_counter()
             model.train()
@@ -424,7 +424,7 @@ def train(run, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, save_afte
             counts, means = heldout_counts(folded, plan, heldout, run.seed, epoch), state.means()
             at["seconds"] += time.perf_counter() - began
             at["history"].append(dict(epoch=epoch + 1, lr=round(learning_rate(plan, epoch), 6), **means,
-                                      heldout=counts, seconds=round(at["seconds"], 1)))  # fmt: skip
+                                      heldout=counts, seconds=round(at["seconds"], 1)))
             at.update(epoch=epoch + 1, step=0, seconds=0.0)
             state.sums.zero_()
             state.keep("best", lambda now, kept: now > kept)
@@ -440,10 +440,10 @@ def train(run, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, save_afte
         path = checkpoints / f"{name}.safetensors"
         models.save(model, path, label=label, epoch=epoch, **about)
         saved.append(dict(name=name, label=label, digest=runs.digest(path), epoch=epoch,
-                          heldout=at["history"][epoch - 1]["heldout"]))  # fmt: skip
+                          heldout=at["history"][epoch - 1]["heldout"]))
     seconds = round(sum(epoch["seconds"] for epoch in at["history"]), 1)
     record = runs.record(run, tier=plan.tier, checkpoints=saved, history=at["history"], seconds=seconds,
-                         **provenance)  # fmt: skip
+                         **provenance)
     runs.write(record, results)
     state.path.unlink(missing_ok=True)
     return record

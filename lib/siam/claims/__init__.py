@@ -1,7 +1,7 @@
 """What the paper says in words, held against the records: a verdict for each claim, and the numbers behind it.
 
 `data/paper/claims.csv` lists the claims; each names the function that decides it, in the module of its section, by the rules
-of `siam.verdicts`.
+of `siam.claims.rules`.
 """
 
 import re
@@ -12,17 +12,17 @@ import pandas as pd
 
 from siam import runs
 from siam.claims import section1, section3, section4, section5, section6
+from siam.claims.rules import VERDICTS, read
+from siam.pages.style import Table, links
 from siam.paths import PAPER, RESULTS
-from siam.report import warning
-from siam.style import NOT_YET, Table, links
-from siam.verdicts import VERDICTS, read
+from siam.report import NOT_YET, warning
 
 SECTIONS = {"a": "The abstract", "1": "Section 1: Introduction", "3": "Section 3: Randomized smoothing",
             "4": "Section 4: Training a smoothed classifier", "5": "Section 5: Experiments", "6": "Section 6: Conclusions"}
 # By name, the functions that decide: (Measured, the number the paper gives or NaN) -> Verdict
 CLAIMS = {name: function for section in (section1, section3, section4, section5, section6)
           for name, function in vars(section).items()
-          if getattr(function, "__module__", "") == section.__name__ and not name.startswith("_")}  # fmt: skip
+          if getattr(function, "__module__", "") == section.__name__ and not name.startswith("_")}
 
 
 def listed(folder=PAPER):
@@ -55,7 +55,7 @@ def table(rows):
     words = [one.verdict + (f", at tier {one.tier}" if one.tier and one.verdict != NOT_YET else "") for one in rows.itertuples()]
     frame = pd.DataFrame({"Part": rows["section"].str[0].map(SECTIONS), "The paper says": rows["claim"], "Section": rows["section"],
                           "Verdict": words, "Compared": rows["compared"], "Found": rows["evidence"], "Page": rows["page"],
-                          "Records": rows["ids"]})  # fmt: skip
+                          "Records": rows["ids"]})
     caption = (f"The paper's claims, {len(rows)} of them. Differences in points of accuracy ± half their 95 % interval,"
                f" taken image by image where the records say which were right.{warning(rows['tier'])}")
     return _Claims(frame, caption, 1)

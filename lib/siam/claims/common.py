@@ -2,9 +2,9 @@
 
 from collections import namedtuple
 
-from siam import borders, tables
+from siam.claims.rules import LEAST, pick
+from siam.pages import boundary, tables
 from siam.report import select
-from siam.verdicts import LEAST, pick
 
 SIGMA = 0.24  # that of the paper's best CPNI-W
 COMPARABLE = 1.5  # times: two costs are comparable up to this factor
@@ -15,7 +15,7 @@ TABLE3 = "the steps table3-… and heldout-… of the campaign"
 TABLE1 = "the steps train-… and evaluate-… of Table 1 in the campaign"
 GRID = "a grid of σ on test images: the steps table3-…-cpu of the campaign; no step of a better tier has one"
 GRADIENTS = "the steps steps-… and samples-… of the campaign"
-BOUNDARY = f"siam.boundary on {LEAST:,} images"
+BOUNDARY = f"siam.studies.boundary on {LEAST:,} images"
 
 Range = namedtuple("Range", "low high")
 
@@ -32,8 +32,8 @@ def best_of_others():
     return rows[rows["label"].isna()]["pgd"].max()
 
 
-def boundary(measured):
-    """The record of siam.boundary, of its networks those tested on enough images; None without any."""
-    record = borders.read(measured.folder)
+def tested_boundary(measured):
+    """The record of siam.studies.boundary, of its networks those tested on enough images; None without any."""
+    record = boundary.read(measured.folder)
     networks = [one for one in record["networks"] if one["n"] >= LEAST] if record else []
     return {**record, "networks": networks} if networks else None

@@ -2,16 +2,16 @@
 
 from itertools import product
 
-from siam import borders
-from siam.claims.common import ATTACKED, BOUNDARY, TABLE1, TABLE3, boundary, paper_cell
+from siam.claims.common import ATTACKED, BOUNDARY, TABLE1, TABLE3, paper_cell, tested_boundary
+from siam.claims.rules import FAILS, HOLDS, judge, lacks, level, pick, pick_chosen
+from siam.pages import boundary
 from siam.paired import less
 from siam.report import ATTACKS, BASES
-from siam.verdicts import FAILS, HOLDS, judge, lacks, level, pick, pick_chosen
 
 
 def reaches_printed(measured, number):
     return level(paper_cell(measured, "EPGD-diverged"), lambda low, high: FAILS if high < number else HOLDS,
-                  "the step table3-epgd-diverged-fast or -paper")  # fmt: skip
+                  "the step table3-epgd-diverged-fast or -paper")
 
 
 def epgd_beats_base(measured, number):
@@ -27,9 +27,9 @@ def randomness_helps(measured, number):
 def smoothing_helps(measured, number):
     pairs = product(BASES, ("none", "pgd"))
     return judge({f"{label}, {ATTACKS[attack]}": less(pick_chosen(measured, label, attack), pick(measured, label, attack, 1, 0))
-                   for label, attack in pairs}, TABLE3)  # fmt: skip
+                   for label, attack in pairs}, TABLE3)
 
 
 def smooths_boundaries(measured, number):
-    record = boundary(measured)
-    return judge(borders.fewer_changes(record), BOUNDARY) if record else lacks(BOUNDARY)
+    record = tested_boundary(measured)
+    return judge(boundary.fewer_changes(record), BOUNDARY) if record else lacks(BOUNDARY)

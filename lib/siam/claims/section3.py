@@ -4,11 +4,12 @@ from itertools import product
 
 import numpy as np
 
-from siam import borders, svm
-from siam.claims.common import ATTACKED, BOUNDARY, GRADIENTS, GRID, SIGMA, TABLE3, boundary
+from siam import hinge
+from siam.claims.common import ATTACKED, BOUNDARY, GRADIENTS, GRID, SIGMA, TABLE3, tested_boundary
+from siam.claims.rules import FAILS, HOLDS, Verdict, judge, lacks, pick, pick_chosen, pick_other, prediction_adds, votes_add
+from siam.pages import boundary, svm
 from siam.paired import combine, less
 from siam.report import BASES
-from siam.verdicts import FAILS, HOLDS, Verdict, judge, lacks, pick, pick_chosen, pick_other, prediction_adds, votes_add
 
 ALIKE = 0.01  # two expected losses are the same up to this share of them
 
@@ -22,30 +23,29 @@ def soft_is_easier(measured, number):
 
 
 def competing_classes(measured, number):
-    record = boundary(measured)
-    return judge(borders.rise(record), BOUNDARY) if record else lacks(BOUNDARY)
+    record = tested_boundary(measured)
+    return judge(boundary.rise(record), BOUNDARY) if record else lacks(BOUNDARY)
 
 
 def linear_model(measured, number):
-    path = measured.folder / "svm" / "argument.json"
-    if not path.exists():
-        return lacks("the record of siam.svm")
-    record = svm.load(path)
+    record = svm.read(measured.folder)
+    if record is None:
+        return lacks("the record of siam.studies.svm")
     said = record["svm"]
-    margins, e, t = np.array(said["margins"]), said["epsilon"] * said["l1"], svm.PIXEL_SIGMA * said["l2"]
-    quiet, noisy = (losses.mean() for losses in (svm.quiet(margins, e), svm.noisy(margins, e, t)))
+    margins, e, t = np.array(said["margins"]), said["epsilon"] * said["l1"], hinge.PIXEL_SIGMA * said["l2"]
+    quiet, noisy = (losses.mean() for losses in (hinge.quiet(margins, e), hinge.noisy(margins, e, t)))
     more = noisy / quiet - 1
     verdict = HOLDS if abs(more) < ALIKE else FAILS
     return Verdict(verdict, f"Expected hinge loss under attack {quiet:.4f} without noise, {noisy:.4f} with it: {100 * more:+.2f} %; the same is "
                    f"less than {100 * ALIKE:g} % (tier {record['tier']}, n = {said['n']:,}). Noise does not lower it.", record["tier"],
-                   ("svm/argument.json",))  # fmt: skip
+                   (svm.PLACE,))
 
 
 def effect_accumulates(measured, number):
     found = {}
     for steps, M in product((7, 28), (8, 64)):
         terms = [(weight * sign, pick_other(measured, "CPNI-W", taken, 1, sigma, M))
-                 for weight, taken in ((1, steps), (-1, 1)) for sign, sigma in ((1, SIGMA), (-1, 0))]  # fmt: skip
+                 for weight, taken in ((1, steps), (-1, 1)) for sign, sigma in ((1, SIGMA), (-1, 0))]
         found[f"{steps} steps, M = {M}"] = combine(*terms)
     return judge(found, GRADIENTS)
 
@@ -53,4 +53,4 @@ def effect_accumulates(measured, number):
 def input_noise_helps(measured, number):
     with_noise = {label: pick_chosen(measured, label, "pgd") for label in BASES}
     return judge({label: None if cell is None else less(cell, pick(measured, label, "pgd", cell["M"], 0))
-                   for label, cell in with_noise.items()}, TABLE3)  # fmt: skip
+                   for label, cell in with_noise.items()}, TABLE3)

@@ -6,12 +6,13 @@ from itertools import product
 import numpy as np
 from scipy.stats import pearsonr
 
-from siam import alignment, runs, strength
+from siam import runs
 from siam.claims.common import ATTACKED, COMPARABLE, GRADIENTS, SIGMA, TABLE1, TABLE3
+from siam.claims.rules import (FAILS, HOLDS, LEAST, OPEN, SAME, SEEDS, Verdict, agrees, draws_of, judge, lacks, pick, pick_other,
+                               rises, sigmas_of, spread)
+from siam.pages import gradients, learnt
 from siam.paired import less, mean_of, shares
 from siam.report import ATTACKS, BASES, cells, one_tier, select
-from siam.verdicts import (FAILS, HOLDS, LEAST, OPEN, SAME, SEEDS, Verdict, agrees, draws_of, judge, lacks, pick, pick_other,
-                           rises, sigmas_of, spread)
 
 PAIRS = 5  # pairs of records of a ratio of times
 NAMED = 50.0  # points: where a gradient is aligned, another network names the class of most images
@@ -48,13 +49,13 @@ def pgd_becomes_epgd(measured, number):
 def eight_samples_suffice(measured, number):
     at = {samples: [pick_other(measured, "CPNI-W", 7, samples, SIGMA, M) for M in (8, 64)] for samples in (8, 16, 32)}
     found = {f"8 less {samples} samples, M = {M}": less(eight, more) for samples in (16, 32)
-             for M, eight, more in zip((8, 64), at[8], at[samples])}  # fmt: skip
+             for M, eight, more in zip((8, 64), at[8], at[samples])}
     return judge(found, GRADIENTS, agrees)
 
 
 def less_effort(measured, number):
     found = {f"PGD-56 less EPGD 7 × 8, σ = {sigma:g}, M = {M}": less(pick_other(measured, "CPNI-W", 56, 1, sigma, M),
-             pick_other(measured, "CPNI-W", 7, 8, sigma, M)) for sigma in (0, SIGMA) for M in (1, 64)}  # fmt: skip
+             pick_other(measured, "CPNI-W", 7, 8, sigma, M)) for sigma in (0, SIGMA) for M in (1, 64)}
     return judge(found, GRADIENTS)
 
 
@@ -65,16 +66,16 @@ def targeted_aligned(measured, number):
 
 def untargeted_not_aligned(measured, number):
     pairs = {"trained adversarially less trained on noise": ("adversarial", "trained-8"),
-             "trained adversarially less smoothed": ("adversarial", "plain-noise-8")}  # fmt: skip
+             "trained adversarially less smoothed": ("adversarial", "plain-noise-8")}
     return _aligned(measured, "untargeted", pairs, lambda one: HOLDS if one.low > 0 else FAILS if one.high < SAME else OPEN)
 
 
 def _aligned(measured, attack, pairs, decide):
     """How often PNI-W names the class that the attack led a network without adversarial training to, less before; or than another."""
-    record, _ = alignment.read(measured.folder)
+    record, _ = gradients.read(measured.folder)
     rows = {row["arm"]: row for row in record["rows"] if row["attack"] == attack} if record else {}
     if not {arm for pair in pairs.values() for arm in pair if arm} <= set(rows) or record["n"] < LEAST:
-        return lacks(f"siam.gradients on {LEAST:,} images and a network trained on noise")
+        return lacks(f"siam.studies.gradients on {LEAST:,} images and a network trained on noise")
 
     found = {}
     for name, (arm, other) in pairs.items():
@@ -85,7 +86,7 @@ def _aligned(measured, attack, pairs, decide):
 
 def lower_variance(measured, number):
     pairs = {f"{label}, σ = {sigma:g}, PGD and EPGD": [pick(measured, label, attack, 1, sigma) for attack in ATTACKED]
-             for label in BASES for sigma in sigmas_of(measured, label, "pgd", 1) or [0]}  # fmt: skip
+             for label in BASES for sigma in sigmas_of(measured, label, "pgd", 1) or [0]}
     tested = sum(all(cell is not None and cell["runs"] >= SEEDS for cell in of) for of in pairs.values())
 
     def decide(pgd, epgd):
@@ -116,7 +117,7 @@ def epgd_cost(measured, number):
     tier = min((record["tier"] for pair in pairs for record in pair), key=runs.TIERS.index)
     return Verdict(verdict, f"A gradient of EPGD takes {middle:.2f} times as long as one of PGD, quartiles {low:.2f} to {high:.2f}, in "
                    f"{len(pairs)} pairs of records (wall-clock, other work on the same cores; PGD of more steps is not itself timed).",
-                   tier, tuple(sorted(record["id"] for pair in pairs for record in pair)))  # fmt: skip
+                   tier, tuple(sorted(record["id"] for pair in pairs for record in pair)))
 
 
 def _timed_pairs(measured):
@@ -131,13 +132,13 @@ def _timed_pairs(measured):
 
 
 def learnt_sigma(measured, number):
-    found, record = {}, strength.read(measured.folder)
+    found, record = {}, learnt.read(measured.folder)
     ours = set(measured.frame["digest"])
     for cell in [cell for cell in record["cells"] if cell["digest"] in ours] if record else []:
         if cell["weight"] == 1:
             at = [pick(measured, cell["label"], "pgd", cell["M"], sigma) for sigma in (cell["sigma"], 0)]
             found[f"{cell['label']}, M = {cell['M']}: σ = {cell['sigma']:g} less 0"] = less(*at)
-    return judge(found, "siam.learnt")
+    return judge(found, "siam.studies.learnt")
 
 
 def any_defense(measured, number):

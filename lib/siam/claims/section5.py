@@ -4,14 +4,13 @@ from itertools import product
 
 import numpy as np
 
-from siam import borders
-from siam.claims.common import (ATTACKED, BOUNDARY, COMPARABLE, GRID, Range, TABLE3, best_of_others, boundary,
-                                paper_cell)
+from siam.claims.common import ATTACKED, BOUNDARY, COMPARABLE, GRID, TABLE3, Range, best_of_others, paper_cell, tested_boundary
+from siam.claims.rules import (FAILS, HOLDS, LEAST, NARROW, OPEN, PART, SAME, SEEDS, agrees, decided, draws_of, judge, lacks,
+                               level, optima, optimum_of, pick, pick_chosen, place, prediction_adds, rises, sigmas_of, spread,
+                               together)
+from siam.pages import boundary
 from siam.paired import combine, less, mean_of
 from siam.report import ATTACKS, BASES, cells, measured_on, one_recipe, select
-from siam.verdicts import (FAILS, HOLDS, LEAST, NARROW, OPEN, PART, SAME, SEEDS, agrees, decided, draws_of, judge,
-                           lacks, level, optima, optimum_of, pick, pick_chosen, place, prediction_adds, rises,
-                           sigmas_of, spread, together)
 
 LINE = 1.0  # points: the width of a line, of an axis of a hundred
 
@@ -41,12 +40,13 @@ def cpni_optimum(measured, number):
 def beats_prior_art(measured, number):
     best = best_of_others()
     return level(paper_cell(measured, "EPGD-diverged"), lambda low, high: rises(Range(low - best, high - best), number),
-                  "the step table3-epgd-diverged-fast or -paper")  # fmt: skip
+                  "the step table3-epgd-diverged-fast or -paper")
 
 
 def beats_pni(measured, number):
     pair = paper_cell(measured, "EPGD-diverged"), pick(measured, "PNI-W", "pgd", 1, 0)
     return judge({"EPGD-diverged less PNI-W": less(*pair)}, f"{TABLE3} and of PNI-W", lambda one: rises(one, at_least=number))
+
 
 TRANSFER = "the steps table4-… of the campaign"
 
@@ -67,7 +67,7 @@ def sixteen_is_enough(measured, number):
 
     places = [(label, attack, sigma) for label, attack in product(BASES, ATTACKS) for sigma in sigmas_of(measured, label, attack, 512)]
     return spread({f"{label}, {ATTACKS[attack]}, σ = {sigma:g}": [pick(measured, label, attack, M, sigma) for M in (16, 512)]
-                    for label, attack, sigma in places}, within, "the steps table3-… have five at tiers fast and paper")  # fmt: skip
+                    for label, attack, sigma in places}, within, "the steps table3-… have five at tiers fast and paper")
 
 
 def diminishing_returns(measured, number):
@@ -75,7 +75,7 @@ def diminishing_returns(measured, number):
     for label, attack in product(BASES, ("none", "pgd")):
         largest = {sigma: max(draws_of(measured, label, attack, sigma)) for sigma in sigmas_of(measured, label, attack, 16) if sigma <= 0.5}
         found[f"{label}, {ATTACKS[attack]}"] = mean_of(combine(*((weight, pick(measured, label, attack, M, sigma))
-            for weight, M in ((2, 16), (-1, 1), (-1, most)))) for sigma, most in largest.items() if most > 16)  # fmt: skip
+            for weight, M in ((2, 16), (-1, 1), (-1, most)))) for sigma, most in largest.items() if most > 16)
     return judge(found, TABLE3)
 
 
@@ -116,7 +116,7 @@ def advantage_one_std(measured, number):
 
     places = [(label, attack, sigma) for label, attack in product(BASES, ATTACKED) for sigma in sigmas_of(measured, label, attack, 8)]
     return spread({f"{label}, {ATTACKS[attack]}, σ = {sigma:g}": [pick(measured, label, attack, 8, sigma, rule) for rule in ("prediction", "soft")]
-                    for label, attack, sigma in places}, about, "the steps table3-… have five at tiers fast and paper")  # fmt: skip
+                    for label, attack, sigma in places}, about, "the steps table3-… have five at tiers fast and paper")
 
 
 def advantage_persists(measured, number):
@@ -126,7 +126,7 @@ def advantage_persists(measured, number):
 def diverged_is_best(measured, number):
     pairs = product(ATTACKED, [label for label in BASES if label != "EPGD-diverged"])
     return judge({f"{label}, {ATTACKS[attack]}": less(pick_chosen(measured, "EPGD-diverged", attack), pick_chosen(measured, label, attack))
-                   for attack, label in pairs}, TABLE3)  # fmt: skip
+                   for attack, label in pairs}, TABLE3)
 
 
 def obfuscation(measured, number):
@@ -140,7 +140,7 @@ def obfuscation(measured, number):
 
 def one_optimum(measured, number):
     return optima({label: [(rule, optimum_of(measured, label, "pgd", rule)) for rule in ("prediction", "soft", "weighted")]
-                    for label in BASES}, GRID)  # fmt: skip
+                    for label in BASES}, GRID)
 
 
 def one_optimum_attacks(measured, number):
@@ -163,8 +163,8 @@ def gauss_resilient(measured, number):
 
 
 def certified_radius(measured, number):
-    record = boundary(measured)
-    medians = borders.median_radius(record) if record else {}
+    record = tested_boundary(measured)
+    medians = boundary.median_radius(record) if record else {}
     if not medians:
         return lacks(BOUNDARY)
 
@@ -176,7 +176,7 @@ def certified_radius(measured, number):
     each = {label: decide(low, high) for label, (_, low, high, _) in medians.items()}
     said = "; ".join(f"{label}: {median:.2f} ({low:.2f} to {high:.2f}, {k:,} images)" for label, (median, low, high, k) in medians.items())
     return decided(together(list(each.values())), f"Median R / σ of images certified as what they are, {said}; at M = "
-                   f"{record['draws']['certified']} no more than {borders.largest(record):.2f} can be", borders.rise(record).values())  # fmt: skip
+                   f"{record['draws']['certified']} no more than {boundary.largest(record):.2f} can be", boundary.rise(record).values())
 
 
 def gauss_optimum(measured, number):
@@ -198,7 +198,7 @@ def gauss_no_better(measured, number):
         return FAILS if one.high < 0 else HOLDS if one.low > -SAME else OPEN
 
     return judge({ATTACKS[attack]: less(pick_chosen(measured, "CPNI-W", attack), pick_chosen(measured, "Gauss", attack)) for attack in ATTACKS},
-                  TABLE3, decide)  # fmt: skip
+                  TABLE3, decide)
 
 
 def votes_without_noise(measured, number):

@@ -1,10 +1,10 @@
 """Claims of section 6, the conclusions: what decides each. All take (Measured, the number the paper gives or NaN)."""
 
-from siam import figures
-from siam.claims.common import ATTACKED, Range, TABLE3, best_of_others
+from siam.claims.common import ATTACKED, TABLE3, Range, best_of_others
+from siam.claims.rules import LEAST, judge, level, pick_chosen, rises, votes_add
+from siam.pages import figures
 from siam.paired import less
 from siam.report import BASES, cells, evaluations, select, trainings
-from siam.verdicts import LEAST, judge, level, pick_chosen, rises, votes_add
 
 
 def various_sources(measured, number):
@@ -13,13 +13,14 @@ def various_sources(measured, number):
     frame = frame[(frame["n"] >= LEAST) & frame["label"].isin(BASES) & frame["source"].isin(names)]
     at = {key: cells(of).iloc[0] for key, of in frame.groupby(["digest", "source"])}
     found = {f"{names[source]} to {names[digest]}": less(cell, at[digest, digest])
-             for (digest, source), cell in at.items() if source != digest and (digest, digest) in at}  # fmt: skip
+             for (digest, source), cell in at.items() if source != digest and (digest, digest) in at}
     return judge(found, "the steps transfer-… of the campaign")
+
 
 def few_iterations(measured, number):
     best = best_of_others()
     return level(pick_chosen(measured, "EPGD-diverged", "pgd", 8), lambda low, high: rises(Range(low - best, high - best)),
-                  "the steps heldout-epgd-diverged-… and table3-epgd-diverged-… at tier fast or paper")  # fmt: skip
+                  "the steps heldout-epgd-diverged-… and table3-epgd-diverged-… at tier fast or paper")
 
 
 def trade_off(measured, number):

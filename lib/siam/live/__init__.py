@@ -44,7 +44,7 @@ def about(record, digest=None, noisy=True):
     known = digest in (None, record["digest"])
     chosen = records.choose(record["images"])
     groups = [{"key": key, "title": title, "count": sum(records.group(image) == key for image in record["images"])}
-              for key, title in records.GROUPS.items()]  # fmt: skip
+              for key, title in records.GROUPS.items()]
     setting = {name: record["setting"][name] for name in CONTROLS}
     return {
         "images": [{"number": i, "label": record["images"][i]["label"], "group": key if known else "all"}
@@ -56,7 +56,7 @@ def about(record, digest=None, noisy=True):
         "pixel_std": round(cifar10.PIXEL_STD, 4),
         "book": records.robust(record, export.IMAGES) | {"setting": setting | {"weightNoise": True}} if known else None,
         "tier": record["tier"],
-    }  # fmt: skip
+    }
 
 
 def shown(record):

@@ -11,7 +11,7 @@ from pathlib import Path
 SOURCE = Path(__file__).with_name("engine.c")
 # No relaxed SIMD: Firefox has none. No fast-math: it would buy nothing, the sums being written out as vectors.
 FLAGS = ("--target=wasm32-freestanding", "-O3", "-msimd128", "-mbulk-memory", "-nostdlib", "-Wl,--no-entry",
-         "-Wl,--strip-all", "-Wall", "-Wextra", "-Werror")  # fmt: skip
+         "-Wl,--strip-all", "-Wall", "-Wextra", "-Werror")
 
 
 def build(path=SOURCE.with_suffix(".wasm")):

@@ -52,7 +52,7 @@ def answers(plain, smoothed, x, y, setting, batch):
             several.append((plain(of_plain).argmax(1), *voted(of_smoothed, "attacked", k)))
     names = ("plain_attacked", "winner_attacked", "votes_attacked")
     return dict(plain=clean, winner=winner, votes=votes) | {
-        name: torch.stack(columns, 1) for name, columns in zip(names, zip(*several))}  # fmt: skip
+        name: torch.stack(columns, 1) for name, columns in zip(names, zip(*several))}
 
 
 def measure(n=None, checkpoints=CHECKPOINTS, setting=record.SETTING):
@@ -68,7 +68,7 @@ def measure(n=None, checkpoints=CHECKPOINTS, setting=record.SETTING):
     return {"kind": "live", "checkpoint": record.CHECKPOINT, "digest": said["digest"], "label": said["label"],
             "tier": runs.tier(said["tier"], "sample-test", len(y), "cpu"), "split": "sample-test", "n": len(y),
             "setting": setting | {"batch_size": BATCH}, "seconds": round(time.perf_counter() - began, 1),
-            **runs.provenance(describe("cpu")), "images": rows}  # fmt: skip
+            **runs.provenance(describe("cpu")), "images": rows}
 
 
 def main(arguments=None):

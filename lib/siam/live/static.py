@@ -11,7 +11,7 @@ from PIL import Image
 
 from siam import cifar10
 from siam.live.record import GROUPS, SHOWN
-from siam.style import NOT_YET
+from siam.report import NOT_YET
 
 SCRIPT = "../_static/live/live.js"
 
@@ -60,7 +60,7 @@ class Page:
         body = "\n".join(
             "<tr><td>" + _img(pixels, f"{row[1]}, test image {number}") + "</td>"
             + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"
-            for (_, number, pixels), row in zip(_images(self.about), self._rows()))  # fmt: skip
+            for (_, number, pixels), row in zip(_images(self.about), self._rows()))
         data = json.dumps(self.about, separators=(",", ":"), ensure_ascii=False).replace("</", r"<\/")
         return (f'<div class="siam-live-page"><script type="application/json">{data}</script>\n'
                 f'<figure class="numbers live-static"><figcaption>{escape(self._caption())}</figcaption>\n'

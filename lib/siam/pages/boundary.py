@@ -1,4 +1,4 @@
-"""The page on decision boundaries: maps, curves and tables, from what `siam.boundary` wrote. No torch."""
+"""The page on decision boundaries: maps, curves and tables, from what `siam.studies.boundary` wrote. No torch."""
 
 from pathlib import Path
 
@@ -7,14 +7,13 @@ import pandas as pd
 from matplotlib.colors import to_rgb
 from scipy.stats import binom, norm
 
-from siam.alignment import Grid
 from siam.cifar10 import CLASSES, STD
 from siam.files import read_other
+from siam.pages.grid import Grid
+from siam.pages.style import BLUE, COLOURS, GREEN, INK, PINK, VERMILLION, Figure, Table, drawing, undrawn
 from siam.paired import over_batches
 from siam.paths import RESULTS, SAMPLE
-from siam.report import warning
-from siam.style import INK, NOT_YET, Figure, Table, undrawn
-from siam.theory_figures import BLUE, COLOURS, GREEN, PINK, VERMILLION, drawing
+from siam.report import NOT_YET, warning
 
 FIELDS = ("networks", "places", "draws", "epsilon", "reach", "alpha")
 PLACE = "boundary/cpu.json"  # in data/results
@@ -25,7 +24,7 @@ OTHERS = (VERMILLION, GREEN, PINK, "#E69F00", "#999999")  # classes but the imag
 
 
 def read(folder=RESULTS):
-    """The record of `siam.boundary`, a dict, or None. Raises ValueError, one line, for a file that is none."""
+    """The record of `siam.studies.boundary`, a dict, or None. Raises ValueError, one line, for a file that is none."""
     path = Path(folder) / PLACE
     if not path.exists():
         return None
@@ -99,13 +98,13 @@ def maps(folder=RESULTS, label="CPNI-W"):
         pictures = sample["test_images"][: len(one["slices"])]
     reach = record["reach"]
     drawn = [_coloured(np.array([list(map(int, row)) for row in rows]).reshape(3, len(rows) // 3, -1), own, reach)
-             for rows, own in zip(one["slices"], one["labels"])]  # fmt: skip
+             for rows, own in zip(one["slices"], one["labels"])]
     columns = {("image", ""): pictures} | {(name, "" if name != "vote" else f"M = {record['draws']['slices']}"): np.stack(of)
-                                           for name, of in zip(LOOK, zip(*drawn))}  # fmt: skip
+                                           for name, of in zip(LOOK, zip(*drawn))}
     caption = (f"{title}: {label}, σ = {one['sigma']:g}, the first {len(drawn)} test images, not picked. A map's centre is the image; to the"
                f" right, as far as the small cross, what PGD-7 of ε = {record['epsilon']:g}/255 adds to it, and up to {reach:g} times that;"
                f" upwards a random direction of the same length. Blue: the image's own class; each other colour: another class, by how"
-               f" much of the row it takes. Each pass is one draw all over a map. Tier {one['tier']}.")  # fmt: skip
+               f" much of the row it takes. Each pass is one draw all over a map. Tier {one['tier']}.")
     return Grid(caption, [CLASSES[label] for label in one["labels"]], columns, width=7)
 
 
@@ -152,9 +151,9 @@ def lines(folder=RESULTS):
                 rows.append({"Rows": "lines from test images", "Network": f"{one['label']}, σ = {one['sigma']:g}", "Direction": words,
                              "Classifier": reading(M), "class unchanged after ε, %": f"{unchanged[M][near]:.1f}",
                              "changes of class in 100 lines": f"{100 * np.mean(line['changes']):.1f}",
-                             f"less vote of {record['draws']['lines']}": "" if less is None else str(less)})  # fmt: skip
+                             f"less vote of {record['draws']['lines']}": "" if less is None else str(less)})
     caption = (f"{title}: along lines of {places[-1]:g} ε, towards what PGD-7 adds, and in a random direction that is as long in"
-               f" every pixel. {_about(record)}")  # fmt: skip
+               f" every pixel. {_about(record)}")
     legend = {f"vote of {record['draws']['lines']}" if name == "vote" else name: ("currentColor" if colour == INK else colour, dashes)
               for name, (colour, dashes) in LOOK.items()}
     return Figure(panels, legend, caption, Table(pd.DataFrame(rows), "Changes of class along lines (± half a 95 % interval over batches)", 2, PLACE))
@@ -180,9 +179,9 @@ def competing(folder=RESULTS):
         panels.append(drawing(draw, one["label"], "probability of the runner-up", "images with at most that, %", said, f"competing {one['label']}"))
         rows.append({"Rows": "images on which the vote is right before and after", "Network": f"{one['label']}, σ = {one['sigma']:g}", "Images": f"{len(before):,}",
                      "mean before": f"{before.mean():.3f}", "mean after": f"{after.mean():.3f}", "rise, points": str(rises[one["label"]]),
-                     "images where it rises, %": f"{higher:.1f}"})  # fmt: skip
+                     "images where it rises, %": f"{higher:.1f}"})
     caption = (f"{title}: mean softmax of the strongest wrong class over M = {record['draws']['competing']} passes, images on which the vote is"
-               f" right before and after PGD-7; how many of them have at most so much. {_about(record)}")  # fmt: skip
+               f" right before and after PGD-7; how many of them have at most so much. {_about(record)}")
     legend = {"before the attack": ("currentColor", ":"), "after it": (VERMILLION, "-")}
     return Figure(panels, legend, caption, Table(pd.DataFrame(rows), "The strongest wrong class (rise ± half a 95 % interval over batches)", 1, PLACE))
 
@@ -209,8 +208,8 @@ def certified(folder=RESULTS):
         rows.append({"Rows": "L2 radius R", "Network": f"{one['label']}, σ = {one['sigma']:g}",
                      **{f"certified right at {name}, %": f"{100 * np.mean(ratios > r):.1f}" for name, r in (("R > 0", 0), ("σ/2", 0.5), ("σ", 1))},
                      "median R / σ": f"{median:.2f} ({low:.2f}–{high:.2f})", "of": f"{k:,} images",
-                     "median R, pixels": f"{median * one['sigma'] * min(STD):.3f}"})  # fmt: skip
+                     "median R, pixels": f"{median * one['sigma'] * min(STD):.3f}"})
     caption = (f"{title}: how many images are certified as what they are, at {100 * (1 - record['alpha']):g} % each, against the radius in units of σ."
-               f" M = {record['draws']['certified']}, of which {record['draws']['chosen']} choose the class. {_about(record)}")  # fmt: skip
+               f" M = {record['draws']['certified']}, of which {record['draws']['chosen']} choose the class. {_about(record)}")
     panel = drawing(draw, "All networks", "radius R / σ", "certified and right, %", said, "certified")
     return Figure([panel], {label: (colour, "-") for label, colour in zip(curves, COLOURS)}, caption, Table(pd.DataFrame(rows), "Certified radii (95 % interval)", 1, PLACE))

@@ -1,16 +1,18 @@
 """σ learnt (section 4.3): the slope is the loss's own, the descent finds the bottom, the page shows what the record holds."""
 
 import json
-import subprocess
-import sys
 from math import exp, log
 
 import pytest
 import torch
 
-from siam import claims, learnt, runs, strength, style, verdicts
+from siam import claims, runs
+from siam.claims import rules
 from siam.noise import GaussianInput
+from siam.pages import learnt as page
+from siam.pages import style
 from siam.paths import RESULTS
+from siam.studies import learnt
 from test_report import digest, evaluate, train
 
 
@@ -96,7 +98,7 @@ def test_a_record_of_other_settings_is_refused_and_kept(small):
 
 
 def test_the_record_names_its_evaluations(small):
-    record = strength.read(small.parents[1])
+    record = page.read(small.parents[1])
     assert [cell["weight"] for cell in record["cells"]] == [1.0, 0.25]
     for cell in record["cells"]:
         assert len(cell["sigmas"]) == len(cell["clean"]) == len(cell["adversarial"]) == 3 and len(cell["evaluations"]) == 2
@@ -115,13 +117,13 @@ def folder(tmp_path):
         if sigma != 0.2:
             evaluate(tmp_path, "CPNI-W", "pgd", round(pgd / 2), n=500, sigma=sigma, split="heldout")
     cell = dict(checkpoint="cpni-w-0", digest=digest("CPNI-W", 0), label="CPNI-W", tier="cpu", M=8, weight=1.0, sigma=0.2,
-                sigmas=[0.15, 0.2], clean=[1, 1], adversarial=[2, 2], evaluations=[])  # fmt: skip
+                sigmas=[0.15, 0.2], clean=[1, 1], adversarial=[2, 2], evaluations=[])
     runs.write_json(tmp_path / "learnt" / "cpu.json", dict(kind="learnt", cells=[cell], steps=2, start=0.12, batch=5, split="heldout"))
     return tmp_path
 
 
 def test_the_page_sets_what_was_learnt_beside_the_grid(folder):
-    curves, descents, table = strength.curves(folder), strength.descents(folder), strength.comparison(folder)
+    curves, descents, table = page.curves(folder), page.descents(folder), page.comparison(folder)
     rows = curves.numbers.frame.set_index("σ")
     assert list(rows.index) == ["0", "0.2", "0.24"] and list(rows["learnt with w ="]) == ["", "1", ""]
     assert list(rows["held-out choice"]) == ["", "", "yes"]
@@ -133,25 +135,20 @@ def test_the_page_sets_what_was_learnt_beside_the_grid(folder):
 
 
 def test_the_claim_is_read_off_it(folder):
-    found = claims.CLAIMS["learnt_sigma"](verdicts.read(folder)[0], None)
-    assert found.verdict == verdicts.OPEN and "CPNI-W, M = 8: σ = 0.2 less 0: +3.0" in found.evidence
+    found = claims.CLAIMS["learnt_sigma"](rules.read(folder)[0], None)
+    assert found.verdict == rules.OPEN and "CPNI-W, M = 8: σ = 0.2 less 0: +3.0" in found.evidence
 
 
 def test_nothing_is_drawn_without_a_record(tmp_path):
-    assert strength.curves(tmp_path).panels == [] == strength.descents(tmp_path).panels
-    assert style.NOT_YET in repr(strength.comparison(tmp_path))
+    assert page.curves(tmp_path).panels == [] == page.descents(tmp_path).panels
+    assert style.NOT_YET in repr(page.comparison(tmp_path))
 
 
 def test_the_committed_record():
-    record = strength.read()
+    record = page.read()
     there = {path.stem for path in (RESULTS / "evaluation").glob("*.json")}
     assert {cell["label"] for cell in record["cells"]} >= {"CPNI-W", "Gauss"}
     assert all(set(cell["evaluations"]) <= there and len(cell["sigmas"]) == record["steps"] for cell in record["cells"])
-
-
-def test_imports_no_torch():
-    code = "import sys, siam.strength; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def test_command_says_what_is_wrong(tmp_path):

@@ -1,9 +1,7 @@
-"""Section 4.1, checked: does the base network's loss under noise bound the smoothed one's, image by image?
+"""The page on section 4.1: does the base network's loss under noise bound the smoothed one's, image by image? No torch.
 
-    python -m siam.bound
-
-counts the votes of two networks over test images, clean and attacked, and writes one record, `RECORD`. What reads the
-record needs no torch. Write p for the share of passes that name the true class, q for that of the strongest other class:
+From what `siam.studies.bound` counted. Write p for the share of passes that name the true class, q for that of the strongest
+other class:
 
     wrong     = 1[p < q]                       the 0-1 loss of the smoothed classifier, eq. (18)
     surrogate = 1 - max(p - q, 0)              eqs. (19) and (20); the same as (1 - p) + min(p, q)
@@ -13,135 +11,32 @@ Equation (20) as printed says wrong = surrogate, the line after it and eq. (21) 
 every image holds:  wrong <= surrogate,  base <= surrogate <= 2 base,  and therefore  wrong <= 2 base.
 """
 
-import json
-import os
 from itertools import product
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
 
 from siam import runs
-from siam.files import command, refuse_unlike
-from siam.paths import CHECKPOINTS, RESULTS
-from siam.style import INK, NOT_YET, Figure, Table, undrawn
-from siam.theory_figures import BLUE, GREEN, VERMILLION, drawing, mean_interval, shown
+from siam.pages.style import BLUE, GREEN, INK, VERMILLION, Figure, Table, drawing, shown, undrawn
+from siam.paths import RESULTS
+from siam.report import NOT_YET
+from siam.runs import mean_interval
+from siam.votes import HALVES, load, name_of
 
 PLACE = "bound/tallies.npz"  # in data/results
-RECORD = RESULTS / PLACE
 NETWORKS = {"cpni-w-cpu-0": "CPNI-W", "gauss-cpu-0": "Gauss"}
-SIGMAS = (0.12, 0.24, 0.48)  # normalised units
 ATTACKS = {"none": "clean", "pgd": "PGD"}
-CELLS = tuple(product(NETWORKS, ATTACKS, SIGMAS))
-HALVES = 2  # the passes are kept in two halves: one votes, the other says how probable the true class was
 
 
-def name_of(checkpoint, attack, sigma):
-    return f"{checkpoint} {attack} {sigma:g}"
-
-
-# ------------------------------------------------------------------------------------------------- counting
-
-
-def asked(checkpoint, digest, attack, sigma, **fields):
-    """The evaluation whose votes are counted: 1,000 test images, 128 passes, bf16, batches and attack as in the book's."""
-    fields = dict(images=1000, draws=128, precision="bf16") | fields
-    return runs.EvaluationRun(checkpoint, digest, attack=attack, sigma=sigma, **fields)
-
-
-def count(run, model, x, y):
-    """First choices of `run.draws` passes in two halves, uint8 [2, N, 10].
-
-    x: pixels as bytes [N, 3, 32, 32], y [N]. Attack, passes and their random numbers are as in `siam.evaluation`: what
-    more images or more passes of the same run give begins with what fewer give.
-    """
-    import torch
-
-    from siam.data import pixels
-    from siam.evaluation import attacked
-    from siam.seeding import seeded
-    from siam.smoothing import tally
-    from siam.training import autocast
-
-    halves = []
-    for number, (images, labels) in enumerate(zip(x.split(run.batch_size), y.split(run.batch_size))):
-        with autocast(x.device, run.precision):
-            with seeded(run.seed, number, "attack"):
-                images = attacked(run, model, pixels(images), labels)
-            votes = tally(model, images, run.draws, (run.seed, number))
-        first, both = (votes.at(M).ranks[0, :, :, 0] for M in (run.draws // HALVES, run.draws))
-        halves.append(torch.stack([first, both - first]).to(torch.uint8))
-    return torch.cat(halves, 1).cpu().numpy()
-
-
-def save(path, cells, labels, about):
-    """Write the record: one array per cell, the labels, and `about` as JSON text; the old file or the new one, no half."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    with open(part, "wb") as file:
-        np.savez_compressed(file, labels=labels, about=json.dumps(about, sort_keys=True, ensure_ascii=False), **cells)
-    os.replace(part, path)
-
-
-def load(path=RECORD):
-    """(counts {(checkpoint, attack, σ): uint8 [2, N, 10]}, labels [N], about). Raises ValueError, one line, for no record."""
-    try:
-        with np.load(path) as file:
-            arrays = dict(file)
-        about, labels = json.loads(str(arrays.pop("about"))), arrays.pop("labels")
-        cells = {tuple(said["cell"]): arrays[name_of(*said["cell"])] for said in about["cells"]}
-    except (ValueError, KeyError, TypeError, OSError, BadZipFile) as error:
-        raise ValueError(f"{path}: not a record of votes: {error}") from None
-    for cell, votes in cells.items():
-        if votes.shape != (HALVES, len(labels), 10) or (votes.sum(2, dtype=int) != about["draws"] // HALVES).any():
-            raise ValueError(f"{path}: not a record of votes: {name_of(*cell)} does not fit its draws")
-    return cells, labels, about
-
-
-def measure(path=RECORD, cells=CELLS, checkpoints=CHECKPOINTS, results=RESULTS, **fields):
-    """Count every cell and write the record after each; cells that it has of this very network are kept. Returns its path.
-
-    `fields` of the run replace those of `asked`. Raises ValueError, one line, for a record made with other ones.
-    """
-    from siam import models
-    from siam.data import images
-    from siam.evaluation import digest_of
-    from siam.folding import Folded
-    from siam.training import describe
-
-    counts, about, shared = {}, dict(cells=[]), runs.provenance(describe("cpu"))
-    if Path(path).exists():
-        done, _, about = load(path)
-        counts = {name_of(*cell): votes for cell, votes in done.items()}
-    for checkpoint, attack, sigma in cells:
-        others = [one for one in about["cells"] if tuple(one["cell"]) != (checkpoint, attack, sigma)]
-        kept = [one["digest"] for one in about["cells"] if one not in others]
-        if kept == [digest_of(checkpoint, checkpoints, results)]:
-            continue
-        file = Path(checkpoints) / f"{checkpoint}.safetensors"
-        said = models.about(file)
-        run = asked(checkpoint, said["digest"], attack, sigma, **fields)
-        settings = dict(draws=run.draws, batch_size=run.batch_size, seed=run.seed, split=run.split, images=run.images,
-                        precision=run.precision)  # fmt: skip
-        if others:
-            refuse_unlike(path, about, settings)
-        x, y = images(run.split, run.images)
-        votes = count(run, Folded(models.load(file, run.sigma)), x, y)
-        tier = runs.tier(said["tier"], run.split, run.images, shared["device"])
-        counts[name_of(checkpoint, attack, sigma)] = votes
-        about["cells"] = [*others, dict(
-            cell=[checkpoint, attack, sigma], digest=run.digest, epsilon=run.epsilon, steps=run.steps,
-            step_size=run.step_size, tier=tier, commit=shared["commit"],
-        )]  # fmt: skip
-        about |= dict(kind="votes", **settings, **shared)
-        save(path, counts, y.numpy().astype(np.uint8), about)
-        print(f"{name_of(checkpoint, attack, sigma)}: counted", flush=True)
-    return path
-
-
-# ------------------------------------------------------------------------------------------------- reading
+def read(folder=RESULTS):
+    """What `siam.votes.load` gives, the cells in the order of the page; three empty dicts where nothing was counted."""
+    path = Path(folder) / PLACE
+    if not path.exists():
+        return {}, {}, {}
+    counts, labels, about = load(path)
+    order = sorted(counts, key=lambda cell: ([*NETWORKS].index(cell[0]), [*ATTACKS].index(cell[1]), cell[2]))
+    return {cell: counts[cell] for cell in order}, labels, about
 
 
 def shares(votes, labels):
@@ -171,7 +66,7 @@ CLAIMS = {
 LOOK = {
     "wrong, smoothed (18)": ("currentColor", "-"), "surrogate (19)": (BLUE, "-"), "base (21)": (VERMILLION, "-"),
     "twice base": (GREEN, "--"),
-}  # fmt: skip
+}
 COLUMNS = dict(zip(LOOK, ("wrong", "surrogate", "base", "twice")))
 
 
@@ -186,23 +81,21 @@ def _title(cell):
     return f"{NETWORKS[checkpoint]}, {ATTACKS[attack]}, σ = {sigma:g}"
 
 
-def _all(path):
-    """{cell: frame of `losses` over all passes} in the order of CELLS, and what the record says of itself."""
-    if not Path(path).exists():
-        return {}, {}
-    counts, labels, about = load(path)
-    return {cell: losses(*shares(counts[cell].sum(0, dtype=int), labels)) for cell in CELLS if cell in counts}, about
+def _all(folder):
+    """{cell: frame of `losses` over all passes}, and what the record says of itself."""
+    counts, labels, about = read(folder)
+    return {cell: losses(*shares(votes.sum(0, dtype=int), labels)) for cell, votes in counts.items()}, about
 
 
 def _measured(about):
     tiers = " and ".join(sorted({cell["tier"] for cell in about["cells"]}))
     return (f"Tier {tiers}: small models, no reproduction; n = {about['images']:,} test images, M = {about['draws']}"
-            f" passes of each, {about['precision']}.")  # fmt: skip
+            f" passes of each, {about['precision']}.")
 
 
-def probabilities(path=RECORD, sigma=0.24):
+def probabilities(folder=RESULTS, sigma=0.24):
     """Figure: per image the share p of the true class against the margin p - q, of both networks, clean and attacked."""
-    found, about = _all(path)
+    found, about = _all(folder)
     cells = [cell for cell in found if cell[2] == sigma]
     if not cells:
         return undrawn("Share of the true class and margin")
@@ -227,20 +120,20 @@ def probabilities(path=RECORD, sigma=0.24):
         rows.append({"Rows": f"σ = {sigma:g}", "Network": NETWORKS[cell[0]], "Attack": ATTACKS[cell[1]],
                      "right": f"{right.sum():,}", "wrong": f"{(~right).sum():,}",
                      "right with p < 1/2": f"{between:,}", "lowest p of a right one": f"{lowest:.2f}",
-                     "highest p of a wrong one": f"{top:.2f}"})  # fmt: skip
+                     "highest p of a wrong one": f"{top:.2f}"})
         alt = (f"share of the true class against its margin, {right.sum()} images right and {(~right).sum()} wrong;"
-               f" every wrong one has a share of at most one half, {between} right ones too")  # fmt: skip
+               f" every wrong one has a share of at most one half, {between} right ones too")
         panels.append(drawing(draw, f"{NETWORKS[cell[0]]}, {ATTACKS[cell[1]]}", "margin p − q", "p, share of the true class",
-                              alt, f"bound p {name_of(*cell)}"))  # fmt: skip
+                              alt, f"bound p {name_of(*cell)}"))
     legend = {"vote right": (BLUE, "-"), "vote wrong": (VERMILLION, "-")}
     caption = (f"Share of the true class and margin: every dot is an image, σ = {sigma:g}. Shaded: where dots of ten"
-               f" classes can lie. {_measured(about)}")  # fmt: skip
+               f" classes can lie. {_measured(about)}")
     return Figure(panels, legend, caption, Table(pd.DataFrame(rows), "Images by vote and share", 2, PLACE))
 
 
-def ordered(path=RECORD, sigma=0.24, checkpoint="cpni-w-cpu-0"):
+def ordered(folder=RESULTS, sigma=0.24, checkpoint="cpni-w-cpu-0"):
     """Figure: the losses of each image, images sorted by margin: the area under a curve is its mean, a side of eq. (21)."""
-    found, about = _all(path)
+    found, about = _all(folder)
     cells = [cell for cell in found if cell[0] == checkpoint and cell[2] == sigma]
     if not cells:
         return undrawn("The losses of each image")
@@ -262,11 +155,11 @@ def ordered(path=RECORD, sigma=0.24, checkpoint="cpni-w-cpu-0"):
             means = [(2 * part["base"] if column == "twice" else part[column]).mean() for column in COLUMNS.values()]
             rows.append({"Rows": _title(cell), "Mean of": name} | dict(zip(LOOK, (f"{mean:.3f}" for mean in means))))
         alt = ("losses of the images sorted by margin; the step of the smoothed error lies under the surrogate everywhere and,"
-               " where the vote is wrong, above the base loss")  # fmt: skip
+               " where the vote is wrong, above the base loss")
         panels.append(drawing(draw, ATTACKS[cell[1]].capitalize() if cell[1] == "none" else ATTACKS[cell[1]],
-                              "images by margin, %", "loss", alt, f"bound order {name_of(*cell)}"))  # fmt: skip
+                              "images by margin, %", "loss", alt, f"bound order {name_of(*cell)}"))
     caption = (f"The losses of each image: {NETWORKS[checkpoint]}, σ = {sigma:g}, images sorted from the largest margin to"
-               f" the smallest. {_measured(about)}")  # fmt: skip
+               f" the smallest. {_measured(about)}")
     return Figure(panels, LOOK, caption, Table(pd.DataFrame(rows), "Mean losses", 1, PLACE))
 
 
@@ -277,13 +170,13 @@ def _sides(found):
         wrong, n = int(frame["wrong"].sum()), len(frame)
         values = {"surrogate": frame["surrogate"], "base": frame["base"], "twice": 2 * frame["base"]}
         rows[cell] = {name: [wrong / n, *runs.clopper_pearson(wrong, n)] if column == "wrong" else mean_interval(values[column])
-                      for name, column in COLUMNS.items()}  # fmt: skip
+                      for name, column in COLUMNS.items()}
     return rows
 
 
-def sides(path=RECORD):
+def sides(folder=RESULTS):
     """Figure: the means of the losses against σ, panels by network and attack."""
-    found, about = _all(path)
+    found, about = _all(folder)
     if not found:
         return undrawn("Both sides of the bound")
     sides, panels, rows = _sides(found), [], []
@@ -309,13 +202,13 @@ def sides(path=RECORD):
             texts = {name: shown(sides[cell][name], 1, 100) for name in LOOK}
             rows.append({"Rows": title, "σ": f"{cell[2]:g}", **texts, "base − wrong": shown(change, 1, 100)})
     caption = (f"Both sides of the bound: mean losses over images. Bands: 95\u00a0% intervals over images, exact"
-               f" (Clopper–Pearson) for the wrong ones, Student's for the others. {_measured(about)}")  # fmt: skip
+               f" (Clopper–Pearson) for the wrong ones, Student's for the others. {_measured(about)}")
     return Figure(panels, LOOK, caption, Table(pd.DataFrame(rows), "Mean losses in percent (95 % interval)", 1, PLACE))
 
 
-def violations(path=RECORD):
+def violations(folder=RESULTS):
     """Table: for how many images each inequality fails, cell by cell."""
-    found, about = _all(path)
+    found, about = _all(folder)
     if not found:
         return Table(pd.DataFrame([["all", NOT_YET]], columns=["Rows", "Cell"]), "Images that break an inequality", 1)
     rows = []
@@ -323,25 +216,24 @@ def violations(path=RECORD):
         failures = broken(frame)
         rows.append({"Rows": f"{NETWORKS[cell[0]]}, {ATTACKS[cell[1]]}", "σ": f"{cell[2]:g}",
                      "wrong ≠ surrogate": f"{int((abs(frame['wrong'] - frame['surrogate']) > 1e-9).sum()):,}",
-                     **{name: f"{number:,}" for name, number in failures.items()}})  # fmt: skip
+                     **{name: f"{number:,}" for name, number in failures.items()}})
     caption = (f"Images that break an inequality, of n = {about['images']:,} each. The first three columns are the paper's"
                f" eq. (20), the line after it, and the step that leads there; the last four are what can be proved."
-               f" {_measured(about)}")  # fmt: skip
+               f" {_measured(about)}")
     return Table(pd.DataFrame(rows), caption, 1, PLACE)
 
 
-def halves(path=RECORD):
+def halves(folder=RESULTS):
     """Table: one half of the passes votes, the other says how probable the true class was: the bound by Markov, tested.
 
     `wrong` of the one against 2 (1 - p) of the other. Image by image chance may break it, the mean must not: the chance
     that a vote of M passes is wrong is at most 2 (1 - p) for every M.
     """
-    if not Path(path).exists():
+    counts, labels, about = read(folder)
+    if not counts:
         return Table(pd.DataFrame([["all", NOT_YET]], columns=["Rows", "Cell"]), "Votes against independent shares", 1)
-    counts, labels, about = load(path)
     rows, M = [], about["draws"] // HALVES
-    for cell in (cell for cell in CELLS if cell in counts):
-        voting, telling = counts[cell]
+    for cell, (voting, telling) in counts.items():
         wrong = losses(*shares(voting, labels))["wrong"].to_numpy()
         p, _ = shares(telling, labels)
         above = (wrong == 1) & (p > 0.5)
@@ -350,15 +242,15 @@ def halves(path=RECORD):
         low, high = runs.clopper_pearson(bad, n)
         rows.append({"Rows": f"{NETWORKS[cell[0]]}, {ATTACKS[cell[1]]}", "σ": f"{cell[2]:g}", "wrong": f"{int(wrong.sum()):,}",
                      "of these p > 1/2": f"{bad:,} ({100 * low:.1f}–{100 * high:.1f} % of n)", "surely": f"{sure:,}",
-                     "2 (1 − p) − wrong, %": shown(mean_interval(2 * (1 - p) - wrong), 1, 100)})  # fmt: skip
+                     "2 (1 − p) − wrong, %": shown(mean_interval(2 * (1 - p) - wrong), 1, 100)})
     caption = (f"Votes against independent shares: {M} passes vote, {M} others estimate p. Surely: the exact 95\u00a0% interval"
-               f" of p lies above 1/2. {_measured(about)}")  # fmt: skip
+               f" of p lies above 1/2. {_measured(about)}")
     return Table(pd.DataFrame(rows), caption, 1, PLACE)
 
 
-def in_words(path=RECORD):
+def in_words(folder=RESULTS):
     """What the counts say, a Markdown list."""
-    found, about = _all(path)
+    found, about = _all(folder)
     if not found:
         return f"{NOT_YET.capitalize()}."
     total, everything = sum(map(len, found.values())), pd.concat(found.values())
@@ -382,11 +274,3 @@ def in_words(path=RECORD):
         f"Ties between the true class and another: {ties} of {total:,}, counted as right as in eq. (19).",
     ]
     return "\n".join(f"- {line}" for line in lines)
-
-
-def main(arguments=None):
-    command("siam.bound", "Count the votes that the bound is checked on.", RECORD, measure, arguments)
-
-
-if __name__ == "__main__":
-    main()

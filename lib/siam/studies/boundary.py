@@ -1,6 +1,6 @@
 """What the vote does to decision boundaries: along lines (section 1), to competing classes (3.2), and its certified radius (5).
 
-    python -m siam.boundary
+    python -m siam.studies.boundary
 
 Two base models behind the input noise that the paper gives them, and a network that was never attacked, on test images:
 
@@ -11,7 +11,7 @@ Two base models behind the input noise that the paper gives them, and a network 
   lower Clopper–Pearson limit at 99.9 % of the share of passes that name the class; other passes have chosen the class.
 
 Along a line, and over a slice, all passes share their random numbers: pass i is one fixed network, so what changes
-is due to the place alone. What this writes, `RECORD`, is read by `siam.borders`, which draws the page.
+is due to the place alone. What this writes, `RECORD`, is read by `siam.pages.boundary`, which draws the page.
 """
 
 import time
@@ -42,7 +42,7 @@ SHOWN = 4  # slices: the first test images
 ALPHA = 0.001
 SEED, PRECISION, BATCH = 0, "bf16", 100
 SETTINGS = dict(epsilon=255 * EPSILON, steps=STEPS, places=PLACES.tolist(), draws=DRAWS, side=SIDE, reach=REACH, alpha=ALPHA, seed=SEED,
-                precision=PRECISION, batch=BATCH)  # fmt: skip
+                precision=PRECISION, batch=BATCH)
 
 
 class OneImage(GaussianInput):
@@ -153,7 +153,7 @@ def of_network(path, sigma, x, y):
         competing=dict(n=all_before.shape[1], before=all_before[0].round(4).tolist(), after=all_before[1].round(4).tolist(),
                        rose=[round(float(of.mean()), 5) for of in rose if len(of)]),
         certified=ratios, labels=y[:SHOWN].tolist(), slices=[["".join(map(str, row)) for row in said.reshape(-1, SIDE)] for said in slices],
-    )  # fmt: skip
+    )
 
 
 def measure(path=RECORD, networks=NETWORKS, checkpoints=CHECKPOINTS, split="test", n=1000):
@@ -169,7 +169,7 @@ def measure(path=RECORD, networks=NETWORKS, checkpoints=CHECKPOINTS, split="test
         if (said["digest"], sigma, n) in {(one["digest"], one["sigma"], one["n"]) for one in record["networks"]}:
             continue
         about = dict(checkpoint=name, digest=said["digest"], label=said["label"], sigma=sigma, n=n,
-                     tier=runs.tier(said["tier"], split, n, "cpu"))  # fmt: skip
+                     tier=runs.tier(said["tier"], split, n, "cpu"))
         found = of_network(file, sigma, x, y)
         others = [one for one in record["networks"] if one["checkpoint"] != name]  # one that it was before counts no more
         record["networks"] = [*others, about | found | dict(seconds=round(time.perf_counter() - began, 1))]
@@ -178,7 +178,7 @@ def measure(path=RECORD, networks=NETWORKS, checkpoints=CHECKPOINTS, split="test
 
 
 def main(arguments=None):
-    command("siam.boundary", "Measure what the vote does to decision boundaries.", RECORD, measure, arguments)
+    command("siam.studies.boundary", "Measure what the vote does to decision boundaries.", RECORD, measure, arguments)
 
 
 if __name__ == "__main__":

@@ -15,8 +15,7 @@ import pandas as pd
 from siam import runs
 from siam.paired import less, mean_of
 from siam.paths import RESULTS
-from siam.report import ATTACKS, BASES, as_in_paper, cells, chosen, evaluations, interval, measured_on, select, suites
-from siam.style import NOT_YET
+from siam.report import ATTACKS, BASES, NOT_YET, as_in_paper, cells, chosen, evaluations, interval, measured_on, select, suites
 
 HOLDS, PART, FAILS, OPEN = "holds", "holds in part", "does not hold", "undecided"
 VERDICTS = (HOLDS, PART, FAILS, OPEN, NOT_YET)
@@ -63,7 +62,7 @@ def _measured(folder, frame, everything):
     at = {(*cell[["label", "method", "rule", "attack"]], round(cell["sigma"], 6), cell["M"]): cell for _, cell in ours.iterrows()}
     longer = everything[everything["digest"].isin(frame["digest"]) & everything["source"].isna() & (everything["n"] >= LEAST)
                         & (everything["rule"] == "prediction") & np.isclose(4 * everything["step_size"], 8)
-                        & (everything["epsilon"] == 8) & (everything["split"] == "test")]  # fmt: skip
+                        & (everything["epsilon"] == 8) & (everything["split"] == "test")]
     others = {(cell["label"], steps, samples, round(cell["sigma"], 6), cell["M"]): cell
               for (steps, samples), of in longer.groupby(["steps", "samples"]) for _, cell in cells(of).iterrows()}
     heldout, frame = cells(frame[held]), as_in_paper(everything)
@@ -100,7 +99,7 @@ def draws_of(measured, label, attack, sigma=None, rule="prediction"):
 
 def sigmas_of(measured, label, attack, M, rule="prediction"):
     return sorted(sigma for at, method, of, under, sigma, draws in measured.at
-                  if (at, method, of, under, draws) == (label, METHODS.get(label, "adversarial"), rule, attack, M))  # fmt: skip
+                  if (at, method, of, under, draws) == (label, METHODS.get(label, "adversarial"), rule, attack, M))
 
 
 def pick_chosen(measured, label, attack, M=None):
@@ -126,13 +125,13 @@ def over_sigmas(measured, label, attack, one, other):
 def votes_add(measured, one, other, attacks):
     """What M = `one` adds to M = `other`, averaged over σ, for each base model and attack."""
     return {f"{label}, {ATTACKS[attack]}": over_sigmas(measured, label, attack, ("prediction", one), ("prediction", other))
-            for label, attack in product(BASES, attacks)}  # fmt: skip
+            for label, attack in product(BASES, attacks)}
 
 
 def prediction_adds(measured, Ms, attacks, others):
     """What prediction smoothing has more than other rules, averaged over σ."""
     return {f"{label}, {ATTACKS[attack]}, M = {M}, {rule}": over_sigmas(measured, label, attack, ("prediction", M), (rule, M))
-            for label, attack, M, rule in product(BASES, attacks, Ms, others)}  # fmt: skip
+            for label, attack, M, rule in product(BASES, attacks, Ms, others)}
 
 
 # Verdicts from differences
@@ -222,7 +221,7 @@ def spread(pairs, decide, lacking):
         return lacks(f"{SEEDS} or more runs of each cell, there {'is' if have == 1 else 'are'} {have}; {lacking}")
     each = {name: decide(*of) for name, of in enough.items()}
     said = {name: f"{name}: " + " and ".join(f"{100 * cell['accuracy']:.2f} ± {100 * cell['std']:.2f}" for cell in of)
-            for name, of in enough.items()}  # fmt: skip
+            for name, of in enough.items()}
     used, missing = [cell for of in enough.values() for cell in of], len(pairs) - len(enough)
     return decided(together(list(each.values()), not missing), summary(said, each), used, missing)
 

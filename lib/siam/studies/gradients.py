@@ -1,11 +1,11 @@
 """Do a network's gradients look like something? Large targeted attacks, judged by class means and by other networks.
 
-    python -m siam.gradients
+    python -m siam.studies.gradients
 
 Section 4.2 of the paper, after Kaur et al. (2019): if gradients are perceptually aligned, a strong attack towards a
 class makes the image look like that class. "Looks like" is measured twice: by the cosine between what the attack added
 and the way to the mean image of the class, and by how often a network that was not attacked names the class. What it
-writes, `results/gradients/cpu.json` and `cpu.npz`, is read by `siam.alignment`, which draws the page.
+writes, `results/gradients/cpu.json` and `cpu.npz`, is read by `siam.pages.gradients`, which draws the page.
 """
 
 import argparse
@@ -55,7 +55,7 @@ BATCH = 100  # images that share a draw of the layers' noise; a multiple of 10, 
 SHOWN = (0, 2, 4, 6, 8)  # the grids show the first test image of every second class
 SEED, PRECISION = 0, "bf16"
 SETTINGS = dict(norm="L2", epsilon=EPSILON, short=SHORT, steps=STEPS, step=STEP, votes=VOTES, batch=BATCH, shown=list(SHOWN),
-                draws=list(DRAWS), seed=SEED, precision=PRECISION)  # fmt: skip
+                draws=list(DRAWS), seed=SEED, precision=PRECISION)
 
 
 def norm(d):
@@ -293,7 +293,7 @@ def measure(n, results=RESULTS, checkpoints=CHECKPOINTS, means=None, progress=Tr
     record = dict(kind="gradients", tier=runs.tier("cpu", "test", n, device), split="test", n=n, settings=SETTINGS,
                   arms=arms, judges=JUDGES, checkpoints=digests, shown=shown, rows=lines, means="train", differences=differences(values),
                   judged_right={judge: share(classes == y.numpy()) for judge, classes in clean.items()},
-                  **runs.provenance(device))  # fmt: skip
+                  **runs.provenance(device))
     folder = Path(results) / "gradients"
     folder.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(folder / "cpu.part.npz", **pictures)
@@ -303,7 +303,7 @@ def measure(n, results=RESULTS, checkpoints=CHECKPOINTS, means=None, progress=Tr
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(prog="python -m siam.gradients", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m siam.studies.gradients", description=__doc__.split("\n")[0])
     parser.add_argument("--images", type=int, default=1000, metavar="N", help=f"the first N test images, a multiple of {BATCH}")
     chosen = parser.parse_args(arguments)
     try:

@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 
 from siam import runs
+from siam.pages.style import Table
 from siam.paired import less, of_differences
 from siam.paths import PAPER, RESULTS
-from siam.report import (ATTACKS, BASES, CELL, CHOSEN, as_in_paper, cells, cells_of, chosen, evaluations, find, interval, made_on,
-                         measured_on, select, signed, sources, suites, trainings, usual, warning)
-from siam.style import NOT_YET, Table
+from siam.report import (ATTACKS, BASES, CELL, CHOSEN, NOT_YET, as_in_paper, cells, cells_of, chosen, evaluations, find, interval,
+                         made_on, measured_on, select, signed, sources, suites, trainings, usual, warning)
 
 # Attacks made on another network than the one they meet; PGD-s: on a source with input noise.
 TRANSFERRED = {"transferred pgd": "transferred PGD", "transferred pgd_s": "transferred PGD-s",
@@ -90,7 +90,7 @@ def contrasts(number, folder=RESULTS):
             found = [difference for difference in found if difference is not None][:1]
             used += found
             lines.append({"Rows": text, "Attack": NAMES[attack], "Paper": signed(printed[one][column] - printed[other][column], 2),
-                          "Ours": str(found[0]) if found else NOT_YET, **sources(found)})  # fmt: skip
+                          "Ours": str(found[0]) if found else NOT_YET, **sources(found)})
     return Table(pd.DataFrame(lines), f"What changes between rows of Table {number}, in points{of_differences(used)}", 1)
 
 
@@ -141,7 +141,7 @@ def cards(folder=RESULTS):
     epoch, and on the test images, the cell that tables show of it.
     """
     lines = ["| checkpoint | network | training | seed | epoch kept | held-out | test | minutes | made by |",
-             "|---|---|---|---|---|---|---|---|---|"]  # fmt: skip
+             "|---|---|---|---|---|---|---|---|---|"]
     tested = select(as_in_paper(evaluations(folder)), rule="prediction", M=1, sigma=0, split="test")
     trained = trainings(folder)
     trained = trained.assign(order=-trained["tier"].map(runs.TIERS.index)).sort_values(["order", "name"])
@@ -156,7 +156,7 @@ def cards(folder=RESULTS):
         device = "GPU" if kept.device.startswith("cuda") else "CPU"
         lines.append(f"| `{kept.name}` | {kept.variant}{rank} | {kept.tier}, {kept.method}{noise} | {kept.seed} | {kept.epoch} of "
                      f"{kept.schedule['epochs']} | {heldout} (n = {kept.heldout_n:,}) | {' / '.join(test)}{n} | "
-                     f"{kept.seconds / 60:.0f} {device} | `{kept.training_id}` |")  # fmt: skip
+                     f"{kept.seconds / 60:.0f} {device} | `{kept.training_id}` |")
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""The page on section 4.3: σ learnt for each base model, beside σ swept over a grid, from what `siam.learnt` wrote. No torch."""
+"""The page on section 4.3: σ learnt for each base model, beside σ swept over a grid, from what `siam.studies.learnt` wrote. No torch."""
 
 from pathlib import Path
 
@@ -6,11 +6,10 @@ import numpy as np
 import pandas as pd
 
 from siam.files import read_other
+from siam.pages.style import BLUE, GREEN, INK, VERMILLION, Figure, Table, drawing, undrawn
 from siam.paired import less
 from siam.paths import RESULTS
-from siam.report import ATTACKS, BASES, SIGMA_MAX, cells_of, chosen, evaluations, find, interval, select, usual, warning
-from siam.style import INK, NOT_YET, Figure, Table, undrawn
-from siam.theory_figures import BLUE, GREEN, VERMILLION, drawing
+from siam.report import ATTACKS, BASES, NOT_YET, SIGMA_MAX, cells_of, chosen, evaluations, find, interval, select, usual, warning
 
 PLACE = "learnt/cpu.json"  # in data/results
 DRAWS = 8  # M of the curves
@@ -19,7 +18,7 @@ WEIGHTS = {0.25: BLUE, 0.5: GREEN, 0.75: "#E69F00", 1.0: VERMILLION}  # w: Okabe
 
 
 def read(folder=RESULTS):
-    """The record of `siam.learnt`, or None. Raises ValueError, one line, for a file that is none."""
+    """The record of `siam.studies.learnt`, or None. Raises ValueError, one line, for a file that is none."""
     path = Path(folder) / PLACE
     return read_other(path, "learnt", ("cells", "steps", "start", "batch", "split")) if path.exists() else None
 
@@ -38,7 +37,7 @@ def learnt(folder=RESULTS):
     for cell in [] if record is None else record["cells"]:
         at = {"label": cell["label"], "rule": "prediction", "M": cell["M"], "sigma": cell["sigma"]}
         rows.append({name: cell[name] for name in ("label", "M", "weight", "sigma", "sigmas")}
-                    | {attack: find(ours, at, attack) for attack in ("none", "pgd")})  # fmt: skip
+                    | {attack: find(ours, at, attack) for attack in ("none", "pgd")})
     return pd.DataFrame(rows, columns=["label", "M", "weight", "sigma", "sigmas", "none", "pgd"])
 
 
@@ -72,20 +71,20 @@ def curves(folder=RESULTS):
             for of in learning.itertuples():
                 axes.plot(100 * of.none["accuracy"], 100 * of.pgd["accuracy"], "o", color=VERMILLION, ms=4)
                 axes.annotate(f"{of.weight:g}", (100 * of.none["accuracy"], 100 * of.pgd["accuracy"]), xytext=(3, 4),
-                              textcoords="offset points", fontsize=7, color=VERMILLION)  # fmt: skip
+                              textcoords="offset points", fontsize=7, color=VERMILLION)
 
         said = ", ".join(f"w = {of.weight:g}: σ = {of.sigma:g}, clean {100 * of.none['accuracy']:.1f} %, PGD {100 * of.pgd['accuracy']:.1f} %"
-                         for of in learning.itertuples())  # fmt: skip
+                         for of in learning.itertuples())
         panels.append(drawing(draw, label, "clean accuracy, %", "accuracy under PGD, %", f"learnt σ: {said}", f"trade-off {label}"))
         for at in pairs.index:
             cells = [find(select(ours, label=label), {"label": label, "rule": "prediction", "M": DRAWS, "sigma": at}, attack)
-                     for attack in ("none", "pgd")]  # fmt: skip
+                     for attack in ("none", "pgd")]
             used += cells
             weights = ", ".join(f"{w:g}" for w in select(learning, sigma=at)["weight"])
             lines.append({"Network": label, "σ": f"{at:g}", "learnt with w =": weights or "",
                           "held-out choice": "yes" if row["sigma"] != "–" and np.isclose(at, row["sigma"]) else "",
                           **{ATTACKS[name]: interval(cell) for name, cell in zip(("none", "pgd"), cells)},
-                          "Records": tuple(sorted({id for cell in cells for id in cell["ids"]}))})  # fmt: skip
+                          "Records": tuple(sorted({id for cell in cells for id in cell["ids"]}))})
     used = pd.DataFrame(used)
     tiers = " and ".join(sorted(set(used["tier"])))
     wide = 50 * (used["high"] - used["low"]).max()
@@ -136,7 +135,7 @@ def comparison(folder=RESULTS):
             *(NOT_YET if cell is None else interval(cell) for cell in (one.none, one.pgd, other)),
             NOT_YET if difference is None else str(difference),
             tuple(sorted({id for cell in (one.none, one.pgd, other) if cell is not None for id in cell["ids"]})),
-        ))))  # fmt: skip
+        ))))
     used = pd.DataFrame(used)
     caption = ("σ learnt and σ of the grid, prediction smoothing: accuracy in percent (95 % interval). Difference: learnt less grid, in"
                f" points ± half a 95 % interval. Tier {' and '.join(sorted(set(used['tier'])))}, n = {used['n'].min():,}.{warning(used['tier'])}")

@@ -1,18 +1,16 @@
-"""The page on perceptually aligned gradients: grids of pictures and tables, from what `siam.gradients` wrote. No torch."""
+"""The page on perceptually aligned gradients: grids of pictures and tables, from what `siam.studies.gradients` wrote. No torch."""
 
-import base64
-import io
-from html import escape
 from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from siam.files import read_other
+from siam.pages.grid import Grid
+from siam.pages.style import Table
 from siam.paths import RESULTS
-from siam.style import NOT_YET, Table
+from siam.report import NOT_YET
 
 AMPLIFIED = 3  # how many times a perturbation is drawn stronger than it is
 PLACE = "gradients/cpu.json"  # in data/results
@@ -36,68 +34,6 @@ def read(folder=RESULTS):
 
 
 # ------------------------------------------------------------------------------------------------ pictures
-
-
-class Grid:
-    """A grid of small pictures for the page (HTML) and its caption for the console.
-
-    rows: a name for each; columns: {(name, second line): pictures uint8 [len(rows), H, W, 3]}; the first column and
-    the names of the rows stay in place while a narrow screen scrolls through the others. width: of a picture, in rem.
-    """
-
-    def __init__(self, caption, rows, columns, width=4.4):
-        self.caption, self.rows, self.columns, self.width = caption, rows, columns, width
-
-    def __repr__(self):
-        return self.caption
-
-    def _repr_html_(self):
-        caption = f"<figcaption>{escape(self.caption)}</figcaption>"
-        if not self.columns:
-            return f'<figure class="panels missing">{caption}</figure>'
-        # A heading may be two pictures wide: neighbours that only differ in the second line share it.
-        names = [name for name, _ in self.columns]
-        first = "".join(_heading(name, names.count(name), self.width, i == 0) for i, name in enumerate(dict.fromkeys(names)))
-        second = "".join(f'<th scope="col" style="{CELL}{STICKY if i == 0 else ""}">{escape(text)}</th>'
-                         for i, (_, text) in enumerate(self.columns))
-        body = "\n".join(f"<tr>{self._row(k)}</tr>" for k in range(len(self.rows)))
-        name = escape(self.caption.split(".")[0], quote=True)
-        return (f'<figure class="numbers">{caption}\n'
-                f'<div class="table-scroll" tabindex="0" role="region" aria-label="{name}">\n'
-                f'<table style="border-collapse:collapse;font-size:.72rem;min-width:0">\n<thead><tr>{first}</tr>'
-                f"<tr>{second}</tr></thead>\n<tbody>{body}</tbody>\n</table></div></figure>")
-
-    def _row(self, k):
-        cells = []
-        for i, ((name, text), pictures) in enumerate(self.columns.items()):
-            alt = f"{self.rows[k]}, {name}" + (f", {text}" if text else "")
-            picture = _img(pictures[k], alt, self.width)
-            if i == 0:  # a row is named under its source image, where there is room on a phone
-                cells.append(f'<th scope="row" style="{CELL}{STICKY}">{picture}'
-                             f'<span style="display:block;{NARROW}">{escape(self.rows[k])}</span></th>')
-            else:
-                cells.append(f'<td style="{CELL}">{picture}</td>')
-        return "".join(cells)
-
-
-NARROW = "max-width:4.6rem;white-space:normal;font-weight:400;line-height:1.15;overflow-wrap:normal"
-CELL = "padding:2px;border:0;vertical-align:top;text-align:left;"
-STICKY = "position:sticky;left:0;z-index:1;background:var(--pst-color-background,Canvas);padding-right:8px;"
-
-
-def _heading(name, columns, width, first):
-    style = f"{CELL}{STICKY if first else ''}line-height:1.2;font-size:.68rem"
-    width = f"max-width:{columns * (width + 0.2):.3g}rem;white-space:normal;display:block"
-    return f'<th scope="colgroup" colspan="{columns}" style="{style}"><span style="{width}">{escape(name)}</span></th>'
-
-
-def _img(pixels, alt, width):
-    """A picture uint8 [H, W, 3] as an <img>, `width` rem wide, that shows its pixels as squares."""
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG", optimize=True)
-    data = base64.b64encode(file.getvalue()).decode()
-    style = f"image-rendering:pixelated;width:{width}rem;max-width:none;height:auto;display:block"
-    return f'<img src="data:image/png;base64,{data}" width="{pixels.shape[1]}" height="{pixels.shape[0]}" alt="{escape(alt, quote=True)}" style="{style}">'
 
 
 def _grid(title, said, folder, columns):
@@ -182,7 +118,7 @@ def looks(folder=RESULTS):
         itself = arm["checkpoint"] == record["judges"]["plain"]
         cells = [row["attack"], arm["name"], str(row_draws(arm)), _percent(row["fooled"]), _percent(row["robust"]),
                  f"{100 * row['robust_before']['share']:.1f}", "itself" if itself else _percent(row["plain"]),
-                 "" if itself else f"{100 * row['plain_before']['share']:.1f}"]  # fmt: skip
+                 "" if itself else f"{100 * row['plain_before']['share']:.1f}"]
         lines.append(dict(zip(columns, cells)))
     right = {name: f"{100 * of['share']:.1f} %" for name, of in record["judged_right"].items()}
     caption += (f" First {record['n']:,} test images, the same for all; exact intervals. Before: the same question about the"
@@ -243,5 +179,5 @@ def averaging(folder=RESULTS):
     names = {arm["arm"]: arm["name"] for arm in record["arms"]}
     whats = {"gradient": "input gradient", "targeted": "targeted attack", "untargeted": "untargeted attack"}
     lines = [dict(zip(columns, [whats[of["what"]], names[of["arm"]], f"1 → {of['draws']}", _signed(of["cosine"]), _signed(of["excess"])]))
-             for of in record["differences"]]  # fmt: skip
+             for of in record["differences"]]
     return Table(pd.DataFrame(lines), caption + _over_images(record), 1, PLACE)

@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure as Canvas
 
-NOT_YET = "not yet measured"
+from siam.report import NOT_YET
 
 # Text and axes take the page's own colour, dark or light: INK stands for it while matplotlib draws.
 INK = "#010203"
@@ -21,6 +21,8 @@ STYLE = {"svg.fonttype": "none", "font.size": 10, "axes.spines.top": False, "axe
          "axes.grid": True, "grid.alpha": 0.15, "lines.linewidth": 1.6, "lines.markersize": 3.5,
          **dict.fromkeys(["text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color",
                           "grid.color"], INK)}
+BLUE, GREEN, PINK, VERMILLION = "#0072B2", "#009E73", "#CC79A7", "#D55E00"
+COLOURS = (BLUE, GREEN, PINK, VERMILLION)  # Okabe and Ito's, told apart with every kind of colour vision
 # From vermillion to blue: ordered for every kind of colour vision, legible on white and on black.
 DRAWS = LinearSegmentedColormap.from_list("draws", ["#D55E00", "#8A7F8D", "#0072B2"])
 HEAT = "cividis"  # even steps for every kind of colour vision
@@ -166,6 +168,21 @@ def panel(curves, look, x, xlabel, title, salt, marks):
     return labelled(svg, f"{title}: accuracy against {xlabel}. {ends}{dotted}")
 
 
+def drawing(draw, title, xlabel, ylabel, alt, salt):
+    """One panel as SVG text, the same text every time; `draw` is called with its axes. alt: what it shows, in words.
+
+    salt: keeps the ids of one panel apart from those of another on the same page.
+    """
+    with matplotlib.rc_context({**STYLE, "svg.hashsalt": salt}):
+        canvas = Canvas(figsize=(2.8, 2.6), layout="constrained")
+        axes = canvas.subplots()
+        draw(axes)
+        axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
+        svg = text_of(canvas)
+    svg = re.sub(r"(\d\.\d\d)\d+", r"\1", svg)  # a hundredth of a point is fine enough: a third of the text
+    return labelled(svg, f"{title}: {alt}")
+
+
 def heatmap(frame, xlabel, ylabel, title, salt):
     """A frame of percentages (NaN: not measured) as coloured cells with their numbers, rows from top to bottom: SVG text.
 
@@ -211,3 +228,9 @@ def labelled(svg, alt, width="26rem"):
 def fading(names):
     """Colours for an ordered list of curves, first to last."""
     return {name: (to_hex(DRAWS(i / max(len(names) - 1, 1))), "-") for i, name in enumerate(names)}
+
+
+def shown(triple, digits=2, factor=1):
+    """[mean, low, high] as text: mean (low to high)."""
+    mean, low, high = (f"{factor * value:.{digits}f}".replace("-", "−") for value in triple)
+    return f"{mean} ({low} to {high})" if "−" in low else f"{mean} ({low}–{high})"

@@ -11,9 +11,9 @@ from pathlib import Path
 import pandas as pd
 
 from siam.files import read_other
+from siam.pages.style import COLOURS, INK, Figure, Table, drawing, undrawn
 from siam.paths import RESULTS
-from siam.style import INK, NOT_YET, Figure, Table, undrawn
-from siam.theory_figures import COLOURS, drawing
+from siam.report import NOT_YET
 
 # Of some works: what a whole one is, its number of images (of noisy passes of an image), and the seconds aimed at.
 AIMS = {
@@ -57,7 +57,7 @@ def picture(folder=RESULTS):
     for key, title in WORKS.items():
         if ladders := {record["device"]: work["rungs"] for record in found for work in record["works"] if work["key"] == key}:
             alt = "; ".join(f"{device}: " + ", ".join(f"{rung['name']} {rung['faster']['median']:.2f}" for rung in rungs)
-                            for device, rungs in ladders.items())  # fmt: skip
+                            for device, rungs in ladders.items())
             panels.append(drawing(partial(_climb, ladders, look), title, "times as fast", "", alt, f"speed {key}"))
     if not panels:
         return undrawn("Speed")
@@ -111,7 +111,7 @@ def _row(record, work, rung):
 
 def _measured_on(record):
     rates = ", ".join(f"{rate['median'] / 1e9:,.0f} GFLOP/s in {name}"
-                      for name, rate in record["rates"].items() if name != "copy")  # fmt: skip
+                      for name, rate in record["rates"].items() if name != "copy")
     copied = f", copies {record['rates']['copy']['median'] / 1e9:,.0f} GB/s" if "copy" in record["rates"] else ""
     clock = {"process": "processor time", "wall": "wall-clock time"}[record["clock"]]
     return (
@@ -130,6 +130,6 @@ def aims(folder=RESULTS):
             for record in records(folder) if on_gpu(record)
             for work in record["works"] if work["key"] == key
             for rung in [min(work["rungs"], key=lambda rung: rung["seconds"]["median"])]
-        ]  # fmt: skip
+        ]
         lines.append(f"- {text[:1].upper() + text[1:]}: aim {aim:.1f} s, on a GPU {'; '.join(found) or NOT_YET}.")
     return "\n".join(lines)

@@ -3,12 +3,12 @@
 import numpy as np
 import pandas as pd
 
-from siam import runs, tables
+from siam import runs
+from siam.pages import tables
+from siam.pages.style import INK, Figure, Table, drawing, fading, heatmap, panel
 from siam.paths import RESULTS
-from siam.report import (ATTACKS, BASES, SIGMA_MAX, cells, evaluations, interval, made_on, one_tier, select, suites,
+from siam.report import (ATTACKS, BASES, NOT_YET, SIGMA_MAX, cells, evaluations, interval, made_on, one_tier, select, suites,
                          trainings, warning)
-from siam.style import INK, NOT_YET, Figure, Table, fading, heatmap, panel
-from siam.theory_figures import drawing
 
 COLOURS = dict(zip(BASES, ["#0072B2", "#009E73", "#CC79A7", "#D55E00"]))
 RULES = {"prediction": "-", "soft": "--", "weighted": ":"}  # the paper's three; the records hold two more
@@ -31,7 +31,7 @@ def _draw(number, title, folder, panels, hue, look, x="sigma", xlabel="σ (norma
     if not ours:
         return Figure([], {}, f"{title} {NOT_YET.capitalize()}: no record holds any of it.", None)
     everything = pd.concat([part.assign(part=name if part["label"].nunique() == 1 else name + ", " + part["label"])
-                            for name, part in ours.items()])  # fmt: skip
+                            for name, part in ours.items()])
     better = [f"{label} (tier {tier})" for label, tier in better.items() if label in set(everything["label"])]
     look = look(everything.sort_values(["M", "sigma"])["curve"].unique())
     drawn, numbers, marked = [], [], False
@@ -105,7 +105,7 @@ def figure2(folder=RESULTS):
         return {name: style for name, style in styles.items() if name in names}
 
     return _draw(2, "Base models and voting rules, M = 8", folder, panels, lambda part: part["label"] + ", " + part["rule"], look,
-                 keep=lambda frame: frame[frame["label"].isin(BASES) & frame["rule"].isin(RULES)])  # fmt: skip
+                 keep=lambda frame: frame[frame["label"].isin(BASES) & frame["rule"].isin(RULES)])
 
 
 def figure3(folder=RESULTS):
@@ -146,7 +146,7 @@ def effort(folder=RESULTS, M=64):
     found["gradients"] = found["steps"] * found["samples"]
     found["curve"] = found["attack"].map({"pgd": "PGD, steps grow", "epgd": "EPGD, 7 steps, samples grow"}) + found["sigma"].map(", σ = {:g}".format)
     look = {curve: (COLOURS["Gauss" if "0.24" in curve else "CPNI-W"], "-" if curve.startswith("PGD") else "--")
-            for curve in sorted(found["curve"].unique(), reverse=True)}  # fmt: skip
+            for curve in sorted(found["curve"].unique(), reverse=True)}
 
     def draw(axes):
         for curve, (colour, dashes) in look.items():
@@ -159,7 +159,7 @@ def effort(folder=RESULTS, M=64):
     ends = "; ".join(f"{curve}: {100 * of['accuracy'].max():.1f} to {100 * of['accuracy'].min():.1f} %" for curve, of in found.groupby("curve"))
     drawn = drawing(draw, "PGD and EPGD", "gradients taken for an image", "accuracy, %", ends, "effort")
     lines = [{"Panel": one.curve, "Steps": f"{one.steps}", "Samples": f"{one.samples}", "Gradients": f"{one.gradients}",
-              "Accuracy": interval(one._asdict()), "Records": one.ids} for one in found.sort_values(["curve", "gradients"]).itertuples()]  # fmt: skip
+              "Accuracy": interval(one._asdict()), "Records": one.ids} for one in found.sort_values(["curve", "gradients"]).itertuples()]
     caption = (f"{title}. {made_on(found)}. Bands: exact 95 % interval over images. EPGD of one sample is PGD of seven"
                f" steps.{warning(found['tier'])}")
     return Figure([drawn], look, caption, Table(pd.DataFrame(lines), "Accuracy in percent (95 % interval)", 2))
@@ -183,7 +183,7 @@ def transfers(folder=RESULTS, sigma=0.02, M=8):
     attacked = one_tier(attacked)
     n = attacked["n"].max()
     clean = select(evaluations(folder), rule="prediction", M=M, sigma=sigma, split="test", attack="none", seed=0, n=n,
-                   tier=attacked["tier"].iloc[0])  # fmt: skip
+                   tier=attacked["tier"].iloc[0])
     clean = clean[clean["digest"].isin(attacked["digest"])].assign(source=CLEAN)
     found = pd.concat([attacked[attacked["n"] == n], clean]).sort_values("draws").drop_duplicates(["source", "digest"])
     names = network_names(trained.reset_index())

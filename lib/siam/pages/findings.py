@@ -9,12 +9,13 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from siam import bits, runs, tables
+from siam import bits, runs
+from siam.pages import tables
+from siam.pages.style import Table
 from siam.paired import by_image, less, of_differences
 from siam.paths import RESULTS
-from siam.report import (ATTACKS, BASES, as_in_paper, cells, cells_of, chosen, evaluations, find, interval, made_on,
+from siam.report import (ATTACKS, BASES, NOT_YET, as_in_paper, cells, cells_of, chosen, evaluations, find, interval, made_on,
                          select, signed, sources, suite, suites, usual, warning)
-from siam.style import NOT_YET, Table
 
 NAMES = {"rank": "r", "epochs": "Epochs"}
 
@@ -50,7 +51,7 @@ def varied(name, folder=RESULTS):
         shown = {text: NOT_YET if cell.empty else interval(cell.iloc[0]) for text, cell in shown.items()}
         counts = f"{of['runs'].min()}" + (f" to {of['runs'].max()}" if of["runs"].nunique() > 1 else "")
         lines.append({"Rows": "all else equal", NAMES[name]: f"{value:g}", **shown, "Runs": counts,
-                      **sources(list(of.itertuples()))})  # fmt: skip
+                      **sources(list(of.itertuples()))})
     return Table(pd.DataFrame(lines, columns=columns), f"{caption} {made_on(found)}.{warning(found['tier'])}", 1)
 
 
@@ -69,11 +70,11 @@ def lengths(folder=RESULTS):
             ours.append({"Rows": label, "Epochs": plan["epochs"], "Steps of its PGD": str(plan.get("steps", "")),
                          "Images are": trained_on.get(plan.get("mix"), ""),
                          **{ATTACKS[attack]: interval(of[attack]) if attack in of else NOT_YET for attack in attacks},
-                         **sources(of.values())})  # fmt: skip
+                         **sources(of.values())})
         lines += sorted(ours, key=lambda line: line["Epochs"])
         lines.append({"Rows": label, "Epochs": 400, "Steps of its PGD": "7", "Images are": trained_on["both"],
                       **{ATTACKS[attack]: f"{printed.loc[label, column]:.1f}" for attack, column in attacks.items()},
-                      **sources([]), "Tier": "printed by the paper"})  # fmt: skip
+                      **sources([]), "Tier": "printed by the paper"})
     caption = "PNI-W and CPNI-W by training, one noisy pass, σ = 0, beside what the paper prints."
     caption += f" {made_on(pd.DataFrame(used))}.{warning(cell.tier for cell in used)}" if used else f" {NOT_YET.capitalize()} by us."
     return Table(pd.DataFrame(lines).astype({"Epochs": str}), caption, 1)
@@ -96,7 +97,7 @@ def gains(folder=RESULTS, M=64):
                 used += measured
     for sigma in (0, 0.24):
         theirs = {ATTACKS[attack]: signed(voted.loc[sigma, column] - first[column], 1) if column in first else "–"
-                  for column, attack in tables.TABLES[3][2].items()}  # fmt: skip
+                  for column, attack in tables.TABLES[3][2].items()}
         lines.append({"Rows": "printed by the paper", "σ": f"{sigma:g}", "M": f"{voted.loc[sigma, 'M']}", **theirs, **sources([])})
     return Table(pd.DataFrame(lines), f"What smoothing adds to one pass of CPNI-W, in points{of_differences(used)}", 2)
 
@@ -119,7 +120,7 @@ def selection(folder=RESULTS):
             gain = signed(100 * (best["accuracy"] - honest["accuracy"]), 1)
             for images, cell, more in (("held-out images", honest, ""), ("test images", best, gain)):
                 lines.append(["PGD accuracy on test images", label, images, f"{cell['sigma']:g}", f"{cell['M']}", interval(cell), more,
-                              *sources([cell]).values()])  # fmt: skip
+                              *sources([cell]).values()])
                 found.append(cell)
     lines = lines or [["", "", "", "", "", NOT_YET, "", "", "", ()]]
     caption = "What choosing σ and M on the test images adds, accuracy in percent (95 % interval)."
@@ -138,7 +139,7 @@ def twins(folder=RESULTS):
     columns = ["Rows", "Network", "Attack", "σ", "M", "fp32, %", "bf16, %", "Tier", "n", "Records"]
     lines = [["the same random numbers", pair.label_x, ATTACKS.get(pair.attack, pair.attack), f"{pair.sigma:g}", f"{pair.M_x}",
               f"{100 * pair.accuracy_x:.1f}", f"{100 * pair.accuracy_y:.1f}", pair.tier_x, f"{pair.n_x:,}", (pair.id_x, pair.id_y)]
-             for pair in pairs.sort_values(["label_x", "attack"]).itertuples()]  # fmt: skip
+             for pair in pairs.sort_values(["label_x", "attack"]).itertuples()]
     lines = lines or [["the same random numbers", "", "", "", "", NOT_YET, NOT_YET, "", "", ()]]
     return Table(pd.DataFrame(lines, columns=columns), "What rounding changes, accuracy in fp32 and bf16.", 1)
 
@@ -175,5 +176,5 @@ def calibration(folder=RESULTS):
             found = by_image(100.0 * one - 100.0 * other, of["batch_size"].iloc[0])
             missed.setdefault(attack, []).append(abs(found.points) > found.half)
     lines = [f"- {ATTACKS[attack]}: zero lies outside the ± in {100 * np.mean(of):.1f} % of {len(of):,} pairs of seeds."
-             for attack, of in sorted(missed.items(), key=lambda item: list(ATTACKS).index(item[0])) if len(of) >= 20]  # fmt: skip
+             for attack, of in sorted(missed.items(), key=lambda item: list(ATTACKS).index(item[0])) if len(of) >= 20]
     return "\n".join(lines) or f"{NOT_YET.capitalize()}."

@@ -1,6 +1,6 @@
 """Section 4.3: the strength of the input noise, learnt by gradient descent instead of chosen from a grid.
 
-    python -m siam.learnt
+    python -m siam.studies.learnt
 
 The network stays as it is; log σ alone is learnt, on training images that the network has not seen, so as to minimise
 
@@ -9,7 +9,7 @@ The network stays as it is; log σ alone is learnt, on training images that the 
 where L is the cross-entropy of the smoothed classifier of eq. (9): of the mean of M passes' softmax. One weight w of the
 attack makes one point of the trade-off between clean and adversarial accuracy. The σ found, rounded to the paper's grid, is
 then evaluated on test images like any other, with a record of its own. What this writes, `RECORD`, is read by
-`siam.strength`, which draws the page.
+`siam.pages.learnt`, which draws the page.
 """
 
 import time
@@ -41,7 +41,7 @@ STEPS, BATCH, RATE, TAIL = 30, 100, 0.15, 10  # the rate of log σ falls to zero
 EPSILON, ATTACK_STEPS = 8 / 255, 7
 SEED, PRECISION, DRAWS = 0, "bf16", 64
 SETTINGS = dict(start=START, steps=STEPS, batch=BATCH, rate=RATE, tail=TAIL, epsilon=255 * EPSILON, attack_steps=ATTACK_STEPS,
-                split="heldout", seed=SEED, precision=PRECISION)  # fmt: skip
+                split="heldout", seed=SEED, precision=PRECISION)
 
 
 def smoothed_loss(model, x, y, M):
@@ -108,7 +108,7 @@ def measure(path=RECORD, cells=CELLS, checkpoints=CHECKPOINTS, results=RESULTS, 
         said = models.about(Path(checkpoints) / f"{checkpoint}.safetensors")
         sigmas, clean, adversarial = learn(checkpoint, M, weight, checkpoints, steps, batch)
         asked = runs.EvaluationRun(checkpoint, said["digest"], attack="pgd", sigma=found(sigmas), draws=DRAWS, images=images,
-                                   batch_size=max(1, images // 10), precision=PRECISION, seed=SEED)  # fmt: skip
+                                   batch_size=max(1, images // 10), precision=PRECISION, seed=SEED)
         asked = [asked, replace(asked, attack="none")]
         for run in asked:
             if not runs.finished(run, results):
@@ -118,14 +118,14 @@ def measure(path=RECORD, cells=CELLS, checkpoints=CHECKPOINTS, results=RESULTS, 
             checkpoint=checkpoint, digest=said["digest"], label=said["label"], tier=said["tier"], M=M, weight=weight,
             sigma=found(sigmas), sigmas=sigmas, clean=clean, adversarial=adversarial, evaluations=[run.id for run in asked],
             seconds=round(time.perf_counter() - began, 1), commit=shared["commit"],
-        )]  # fmt: skip
+        )]
         runs.write_json(path, record | settings | shared)
         print(f"{checkpoint}, M = {M}, w = {weight:g}: σ = {found(sigmas):g}", flush=True)
     return path
 
 
 def main(arguments=None):
-    command("siam.learnt", "Learn the strength of the input noise.", RECORD, measure, arguments)
+    command("siam.studies.learnt", "Learn the strength of the input noise.", RECORD, measure, arguments)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""What the pages of the book show: tables, figures and sentences from records. Nothing here computes accuracy or imports torch."""

@@ -1,0 +1,94 @@
+"""Section 4.1: the votes on which the bound of the smoothed loss is checked, image by image.
+
+    python -m siam.studies.bound
+
+counts the votes of two networks over test images, clean and attacked, and writes one record, `RECORD`. What is said of them,
+and the page, is in `siam.pages.bound`.
+"""
+
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from siam import models, runs
+from siam.data import images, pixels
+from siam.evaluation import attacked, digest_of
+from siam.files import command, refuse_unlike
+from siam.folding import Folded
+from siam.paths import CHECKPOINTS, RESULTS
+from siam.seeding import seeded
+from siam.smoothing import tally
+from siam.training import autocast, describe
+from siam.votes import HALVES, load, name_of, save
+
+RECORD = RESULTS / "bound" / "tallies.npz"
+# checkpoint, attack, σ in normalised units
+CELLS = tuple(product(("cpni-w-cpu-0", "gauss-cpu-0"), ("none", "pgd"), (0.12, 0.24, 0.48)))
+
+
+def asked(checkpoint, digest, attack, sigma, **fields):
+    """The evaluation whose votes are counted: 1,000 test images, 128 passes, bf16, batches and attack as in the book's."""
+    fields = dict(images=1000, draws=128, precision="bf16") | fields
+    return runs.EvaluationRun(checkpoint, digest, attack=attack, sigma=sigma, **fields)
+
+
+def count(run, model, x, y):
+    """First choices of `run.draws` passes in two halves, uint8 [2, N, 10].
+
+    x: pixels as bytes [N, 3, 32, 32], y [N]. Attack, passes and their random numbers are as in `siam.evaluation`: what
+    more images or more passes of the same run give begins with what fewer give.
+    """
+    halves = []
+    for number, (seen, labels) in enumerate(zip(x.split(run.batch_size), y.split(run.batch_size))):
+        with autocast(x.device, run.precision):
+            with seeded(run.seed, number, "attack"):
+                seen = attacked(run, model, pixels(seen), labels)
+            votes = tally(model, seen, run.draws, (run.seed, number))
+        first, both = (votes.at(M).ranks[0, :, :, 0] for M in (run.draws // HALVES, run.draws))
+        halves.append(torch.stack([first, both - first]).to(torch.uint8))
+    return torch.cat(halves, 1).cpu().numpy()
+
+
+def measure(path=RECORD, cells=CELLS, checkpoints=CHECKPOINTS, results=RESULTS, **fields):
+    """Count every cell and write the record after each; cells that it has of this very network are kept. Returns its path.
+
+    `fields` of the run replace those of `asked`. Raises ValueError, one line, for a record made with other ones.
+    """
+    counts, about, shared = {}, dict(cells=[]), runs.provenance(describe("cpu"))
+    if Path(path).exists():
+        done, _, about = load(path)
+        counts = {name_of(*cell): votes for cell, votes in done.items()}
+    for checkpoint, attack, sigma in cells:
+        others = [one for one in about["cells"] if tuple(one["cell"]) != (checkpoint, attack, sigma)]
+        kept = [one["digest"] for one in about["cells"] if one not in others]
+        if kept == [digest_of(checkpoint, checkpoints, results)]:
+            continue
+        file = Path(checkpoints) / f"{checkpoint}.safetensors"
+        said = models.about(file)
+        run = asked(checkpoint, said["digest"], attack, sigma, **fields)
+        settings = dict(draws=run.draws, batch_size=run.batch_size, seed=run.seed, split=run.split, images=run.images,
+                        precision=run.precision)
+        if others:
+            refuse_unlike(path, about, settings)
+        x, y = images(run.split, run.images)
+        votes = count(run, Folded(models.load(file, run.sigma)), x, y)
+        tier = runs.tier(said["tier"], run.split, run.images, shared["device"])
+        counts[name_of(checkpoint, attack, sigma)] = votes
+        about["cells"] = [*others, dict(
+            cell=[checkpoint, attack, sigma], digest=run.digest, epsilon=run.epsilon, steps=run.steps,
+            step_size=run.step_size, tier=tier, commit=shared["commit"],
+        )]
+        about |= dict(kind="votes", **settings, **shared)
+        save(path, counts, y.numpy().astype(np.uint8), about)
+        print(f"{name_of(checkpoint, attack, sigma)}: counted", flush=True)
+    return path
+
+
+def main(arguments=None):
+    command("siam.studies.bound", "Count the votes that the bound is checked on.", RECORD, measure, arguments)
+
+
+if __name__ == "__main__":
+    main()

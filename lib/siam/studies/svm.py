@@ -1,0 +1,188 @@
+"""Section 3.4, carried out: noise and attack on a linear SVM, and what noise does to the gradient of a real network.
+
+    python -m siam.studies.svm
+
+fits the SVM, takes the gradients, and writes one record, `RECORD`, which `siam.pages.svm` reads. The formulas, with their
+letters and units, are in `siam.hinge`.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from siam import models, runs
+from siam.attacks import error_of, gradient
+from siam.data import images, pixels
+from siam.files import command, read_other
+from siam.folding import Folded, without_noise
+from siam.hinge import PIXEL_SIGMA, hinge
+from siam.paths import CHECKPOINTS, RESULTS
+from siam.seeding import seeded
+from siam.training import describe
+
+RECORD = RESULTS / "svm" / "argument.json"
+CLASSES = (0, 6)  # airplane and frog, of all pairs we tried one that a linear SVM tells apart well
+COST = 1e-3  # C of the SVM
+EPSILON = 8 / 255  # pixel units
+
+
+# --------------------------------------------------------------------------------------------------- the SVM itself
+
+
+def fit(x, y, cost=COST, rounds=20, seed=0):
+    """(w [d], b, relative duality gap) of the SVM min ‖(w, b)‖²/2 + cost Σ hinge, by dual coordinate ascent.
+
+    x [n, d], y [n] = ±1. The pixels' mean is taken off first and put into b; b is regularised as w is.
+    """
+    mean = x.mean(0)
+    x = np.hstack([x - mean, np.ones((len(x), 1), x.dtype)])
+    squares, w, dual = (x * x).sum(1), np.zeros(x.shape[1], x.dtype), np.zeros(len(x), x.dtype)
+    rng = np.random.default_rng(seed)
+    for _ in range(rounds):
+        for i in rng.permutation(len(x)):
+            new = np.clip(dual[i] - (y[i] * (x[i] @ w) - 1) / squares[i], 0, cost)
+            w += (new - dual[i]) * y[i] * x[i]
+            dual[i] = new
+    primal = w @ w / 2 + cost * hinge(y * (x @ w)).sum()
+    return w[:-1], float(w[-1] - mean @ w[:-1]), float((primal - (dual.sum() - w @ w / 2)) / primal)
+
+
+def measure_svm(draws=20_000):
+    """Fit on the training images of two classes and measure on their test images: the record's part "svm"."""
+    def two(split):
+        x, y = images(split)
+        mine = (y == CLASSES[0]) | (y == CLASSES[1])
+        return pixels(x[mine]).flatten(1).double().numpy(), np.where(y[mine].numpy() == CLASSES[0], 1, -1)
+
+    x, y = two("train")
+    w, b, gap = fit(x, y)
+    test, labels = two("test")
+    margins = labels * (test @ w + b)
+    # The noise is drawn in all 3,072 pixels, and the attack is the image it makes: nothing of the closed form is used.
+    rng, chosen, losses = np.random.default_rng(0), np.argsort(margins)[50 :: len(margins) // 12], []
+    sigmas = (PIXEL_SIGMA, 4 * PIXEL_SIGMA, 16 * PIXEL_SIGMA)
+    for _ in range(draws // 1000):
+        eta = rng.standard_normal((1000, len(w)))
+        attacked = test[chosen] - labels[chosen, None] * EPSILON * np.sign(w)
+        losses.append([hinge(labels[chosen] * ((attacked @ w)[None] + (s * eta @ w)[:, None] + b)) for s in sigmas])
+    losses = np.concatenate(losses, 1)  # [σ, draws, images]
+    monte_carlo = [
+        dict(sigma=s, margin=float(margins[image]), mean=float(of.mean()), error=float(of.std(ddof=1) / draws**0.5))
+        for s, per_image in zip(sigmas, losses)
+        for image, of in zip(chosen, per_image.T)
+    ]
+    return dict(
+        classes=list(CLASSES), cost=COST, gap=gap, trained=len(y), right=int((margins > 0).sum()), n=len(margins),
+        l1=float(np.abs(w).sum()), l2=float(np.sqrt(w @ w)), dimension=len(w), epsilon=EPSILON, draws=draws,
+        monte_carlo=monte_carlo, margins=np.round(margins, 4).tolist(),
+    )
+
+
+# -------------------------------------------------------------------------------------- a real network's gradients
+
+# (network, its layers' noise on, σ of the input noise in normalised units)
+SETTINGS = [("cpni-w-cpu-0", True, sigma) for sigma in (0.0, 0.24, 0.48)]
+SETTINGS += [("plain-adversarial-cpu-0", False, sigma) for sigma in (0.24, 0.48)]
+EDGES = np.linspace(-1, 1, 81)
+AVERAGED = (1, 2, 4, 8, 16, 32)  # m
+
+
+def cosine(a, b):
+    """The cosine of the angle between images [N, …] and [N, …], per image; 0 where one of them is 0."""
+    a, b = a.flatten(1).double(), b.flatten(1).double()
+    return (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1)).clamp_min(1e-300)
+
+
+def gradients(model, x, y, sigma, draws, key):
+    """Yield (gradient, η), both [N, 3, H, W] in pixel units, of `draws` single passes over pixels x at labels y.
+
+    model: a `Folded` without input noise; η is added here, where it can be looked at: Gaussian, σ in normalised units.
+    """
+
+    for k in range(draws):
+        with seeded(*key, k):
+            eta = sigma * model.std * torch.randn_like(x)
+            yield gradient(error_of(model, y), x + eta), eta
+
+
+def directions(noiseless, model, x, y, sigma, draws=32, passes=8):
+    """How far single noisy gradients stray from the expected direction v: a dict of arrays, one row per image.
+
+    v: the sign of the mean of `draws` gradients; what is compared with it comes from `draws` others. along [N, draws]:
+    cosine of the one-pass attack sign(g) and v. noise [N, draws]: cosine of what of the attack is off v and what of η is.
+    averaged [N, len(AVERAGED)]: as along, for the sign of the mean of m gradients. still [N]: for the gradient with all
+    noise off. losses {attack: [N]}: expected cross-entropy after one step of ε, over `passes` fresh noisy passes.
+    """
+
+    v = sum(g for g, _ in gradients(model, x, y, sigma, draws, ("reference",))).sign()
+    across = lambda t: t - v * (t * v).mean((1, 2, 3), keepdim=True)  # noqa: E731  v has entries of ±1
+    along, noise, averaged, single, total = [], [], [], [], 0
+    for k, (g, eta) in enumerate(gradients(model, x, y, sigma, draws, ("drawn",))):
+        attack, total = g.sign(), total + g
+        along.append(cosine(attack, v))
+        noise.append(cosine(across(attack), across(eta)))
+        if k + 1 in AVERAGED:
+            averaged.append(cosine(total.sign(), v))
+        if k < 4:
+            single.append(attack)
+    still = gradient(error_of(noiseless, y), x).sign()
+    with seeded("random sign"):
+        random = torch.randn_like(x).sign()
+
+    def loss(step):
+        moved, found = (x + EPSILON * step).clamp(0, 1), 0
+        for k in range(passes):
+            with torch.no_grad(), seeded("loss", k):
+                found = found + error_of(model, y)(moved + sigma * model.std * torch.randn_like(x)).double()
+        return found / passes
+
+    losses = {"none": loss(0 * x), "random": loss(random), "still": loss(still),
+              "single": sum(map(loss, single)) / len(single), "expected": loss(v)}
+    stacked = {"along": along, "noise": noise, "averaged": averaged}
+    return {name: torch.stack(rows, 1).numpy() for name, rows in stacked.items()} | dict(
+        still=cosine(still, v).numpy(), losses={name: of.numpy() for name, of in losses.items()}
+    )
+
+
+def summary(found):
+    """What the record keeps of `directions`: histograms, means over images and their 95 % intervals (Student's t)."""
+    losses = found["losses"]
+    gains = {name: runs.mean_interval(losses[name] - losses["none"]) for name in losses if name != "none"}
+    gains["lost"] = runs.mean_interval(losses["expected"] - losses["single"])  # paired, image by image
+    return dict(
+        along=np.histogram(found["along"], EDGES)[0].tolist(), mean=runs.mean_interval(found["along"].mean(1)),
+        quantiles=np.quantile(found["along"], [0.05, 0.5, 0.95]).tolist(), still=runs.mean_interval(found["still"]),
+        averaged=[runs.mean_interval(column) for column in found["averaged"].T],
+        noise=runs.mean_interval(found["noise"].mean(1)), noise_spread=float(found["noise"].std()),
+        none=runs.mean_interval(losses["none"]), gains=gains,
+    )
+
+
+def measure_directions(n=50, draws=32, checkpoints=CHECKPOINTS):
+    """`summary` of every setting over the first n images of the shipped test sample: the record's part "directions"."""
+    x, y = images("sample-test", n)
+    x, rows = pixels(x), []
+    for checkpoint, layers, sigma in SETTINGS:
+        path = Path(checkpoints) / f"{checkpoint}.safetensors"
+        noiseless, model = (form(models.load(path, 0.0)) for form in (without_noise, Folded))
+        found = summary(directions(noiseless, model, x, y, sigma, draws))
+        rows.append(dict(checkpoint=checkpoint, digest=models.about(path)["digest"], layers=layers, sigma=sigma, **found))
+        print(f"{checkpoint} σ = {sigma:g}: mean cosine {found['mean'][0]:.3f}", flush=True)
+    return dict(split="sample-test", n=n, draws=draws, precision="fp32", edges=EDGES.tolist(), settings=rows)
+
+
+def measure(path=RECORD, **sizes):
+    """Measure all of it, anew, and write the record. Raises ValueError for a file at `path` that is none."""
+    if Path(path).exists():
+        read_other(path, "svm", ("svm", "directions"))
+    record = dict(kind="svm", tier="cpu", **runs.provenance(describe("cpu")))
+    return runs.write_json(path, record | dict(svm=measure_svm(), directions=measure_directions(**sizes)))
+
+
+def main(arguments=None):
+    command("siam.studies.svm", "Measure what section 3.4 argues.", RECORD, measure, arguments)
+
+
+if __name__ == "__main__":
+    main()

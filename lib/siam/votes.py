@@ -1,0 +1,39 @@
+"""The file of counted votes: what `siam.studies.bound` writes and `siam.pages.bound` reads. No torch."""
+
+import json
+import os
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+
+HALVES = 2  # the passes are kept in two halves: one votes, the other says how probable the true class was
+
+
+def name_of(checkpoint, attack, sigma):
+    return f"{checkpoint} {attack} {sigma:g}"
+
+
+def save(path, cells, labels, about):
+    """Write the record: one array per cell, the labels, and `about` as JSON text; the old file or the new one, no half."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    with open(part, "wb") as file:
+        np.savez_compressed(file, labels=labels, about=json.dumps(about, sort_keys=True, ensure_ascii=False), **cells)
+    os.replace(part, path)
+
+
+def load(path):
+    """(counts {(checkpoint, attack, σ): uint8 [2, N, 10]}, labels [N], about). Raises ValueError, one line, for no record."""
+    try:
+        with np.load(path) as file:
+            arrays = dict(file)
+        about, labels = json.loads(str(arrays.pop("about"))), arrays.pop("labels")
+        cells = {tuple(said["cell"]): arrays[name_of(*said["cell"])] for said in about["cells"]}
+    except (ValueError, KeyError, TypeError, OSError, BadZipFile) as error:
+        raise ValueError(f"{path}: not a record of votes: {error}") from None
+    for cell, votes in cells.items():
+        if votes.shape != (HALVES, len(labels), 10) or (votes.sum(2, dtype=int) != about["draws"] // HALVES).any():
+            raise ValueError(f"{path}: not a record of votes: {name_of(*cell)} does not fit its draws")
+    return cells, labels, about

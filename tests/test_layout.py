@@ -1,0 +1,39 @@
+"""The flow is one way: what computes draws nothing, and what draws needs no torch."""
+
+import json
+import re
+import subprocess
+import sys
+
+from siam.paths import ROOT
+
+
+PAGES = ("pages", "claims", "explorer", "live", "paired", "report")
+
+
+def imported(part):
+    """What is imported with `siam.<part>`, with all its modules where it is a package."""
+    code = ("import importlib, json, pkgutil, sys; part = importlib.import_module(sys.argv[1])\n"
+            "for module in pkgutil.iter_modules(getattr(part, '__path__', [])):\n"
+            "    if module.name not in ('__main__', 'build', 'choose'): importlib.import_module(f'{sys.argv[1]}.{module.name}')\n"
+            "print(json.dumps(sorted(sys.modules)))")
+    return set(json.loads(subprocess.run([sys.executable, "-c", code, f"siam.{part}"], capture_output=True, text=True, check=True).stdout))
+
+
+def test_what_draws_needs_no_torch():
+    for part in PAGES:
+        assert "torch" not in imported(part), part
+
+
+def test_what_computes_draws_nothing():
+    found = imported("studies")
+    assert "torch" in found and {"siam.studies.svm", "siam.studies.learnt"} <= found
+    assert "matplotlib" not in found and not any(name.startswith("siam.pages") for name in found)
+
+
+def test_every_study_has_a_page_that_reads_it():
+    studies, pages = ({path.stem for path in (ROOT / "lib/siam" / part).glob("[a-z]*.py")} for part in ("studies", "pages"))
+    assert studies and studies <= pages
+    for name in studies:
+        command = re.search(r"python -m (siam\.[a-z.]+)", (ROOT / "lib/siam/studies" / f"{name}.py").read_text())[1]
+        assert command == f"siam.studies.{name}" and f"-m {command}" in (ROOT / "notebooks" / f"{name}.ipynb").read_text()
