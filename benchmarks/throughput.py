@@ -29,7 +29,8 @@ from tqdm import tqdm
 from siam import models, runs, training
 from siam.attacks import error_of, gradient
 from siam.data import crop_and_flip, images, pixels
-from siam.folding import Folded, slow_bf16
+from siam.devices import autocast, available, describe, slow_bf16
+from siam.folding import Folded
 from siam.noise import soften
 from siam.pages import speed
 from siam.paths import RESULTS
@@ -182,7 +183,7 @@ def evaluation_ladder(prototype, x, y, eager, second, ours):
 
         def rung(folded=Folded(model), precision=precision):
             folded.refresh()  # `differences` mutes the noise, and takes it back
-            with training.autocast(x.device, precision):
+            with autocast(x.device, precision):
                 return ours(folded, x, y)
 
         ladder[name] = model, rung
@@ -376,9 +377,9 @@ def main(arguments=None):
             raise ValueError(f"rounds = {asked.rounds} is not allowed: give a whole number, 1 or more")
         if asked.quick and asked.results.resolve() == RESULTS.resolve():
             raise ValueError("a quick run measures nothing worth a page: give --results another folder")
-        training.available(asked.device)
+        available(asked.device)
         device = torch.device(asked.device)
-        provenance = runs.provenance(training.describe(device))
+        provenance = runs.provenance(describe(device))
         slug = re.sub("[^a-z0-9]+", "-", provenance["device"].lower()).strip("-")
         path = asked.results / "throughput" / f"{slug}.json"
         if path.exists() and not asked.replace:

@@ -5,9 +5,9 @@ import torch
 
 from conftest import restless
 from siam import folding, models
+from siam.devices import autocast
 from siam.runs import VARIANTS
 from siam.seeding import seeded
-from siam.training import autocast
 
 
 def pair(variant, sigma=0.0):

@@ -11,7 +11,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from siam import models
-from siam.folding import slow_bf16
+from siam.devices import slow_bf16
 from siam.paths import RESULTS, ROOT
 from siam.pages import speed
 from siam.report import NOT_YET

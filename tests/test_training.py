@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from siam import models, runs, training
+from siam import devices, models, runs, training
 from siam.data import images
 from siam.noise import ColouredNoise, soften
 from siam.seeding import seed, seeded
@@ -318,17 +318,17 @@ def test_bf16_stays_close_to_fp32():
 
 
 def test_bf16_on_a_cpu_without_it_is_slow_and_says_so(monkeypatch, recwarn):
-    monkeypatch.setattr(training, "slow_bf16", lambda: False)
-    training.autocast("cpu", "bf16")
-    monkeypatch.setattr(training, "slow_bf16", lambda: True)
-    training.autocast("cpu", "fp32"), training.autocast("cuda", "bf16")
+    monkeypatch.setattr(devices, "slow_bf16", lambda: False)
+    devices.autocast("cpu", "bf16")
+    monkeypatch.setattr(devices, "slow_bf16", lambda: True)
+    devices.autocast("cpu", "fp32"), devices.autocast("cuda", "bf16")
     assert not [one for one in recwarn if "bf16" in str(one.message)]
     with pytest.warns(UserWarning, match="this CPU has no instructions for bf16"):
-        training.autocast("cpu", "bf16")
+        devices.autocast("cpu", "bf16")
 
 
 def test_the_device_in_words():
-    assert training.describe("cpu") == f"cpu: {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
+    assert devices.describe("cpu") == f"cpu: {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def test_softened_noise_has_its_standard_deviation_scaled_and_no_common_shift():

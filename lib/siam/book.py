@@ -8,7 +8,6 @@
 import argparse
 import hashlib
 import json
-import os
 import sys
 import tarfile
 from pathlib import Path
@@ -19,6 +18,7 @@ import papermill
 from traitlets.config import Config
 
 from siam.cifar10 import npm_archive
+from siam.files import writing
 from siam.paths import ROOT
 
 MATHJAX = ROOT / "book" / "assets" / "mathjax-tex-svg-full.js"
@@ -43,9 +43,8 @@ def render(path):
     with TemporaryDirectory() as folder:
         executed = papermill.execute_notebook(path, Path(folder) / path.name, cwd=path.parent,
                                               progress_bar=False, config=KERNEL)
-    part = path.with_suffix(".part.ipynb")
-    part.write_text(cleaned(executed), encoding="utf-8")
-    os.replace(part, path)
+    with writing(path) as part:
+        part.write_text(cleaned(executed), encoding="utf-8")
 
 
 def cleaned(notebook):
@@ -82,9 +81,8 @@ def fetch_mathjax(path=MATHJAX):
     with TemporaryDirectory() as folder, tarfile.open(npm_archive(MATHJAX_PACKAGE, Path(folder))) as package:
         script = package.extractfile("package/es5/tex-svg-full.js").read()
     _verify(script, MATHJAX_PACKAGE)
-    part = path.with_suffix(".part")
-    part.write_bytes(script)
-    os.replace(part, path)
+    with writing(path) as part:
+        part.write_bytes(script)
 
 
 def between(path, text, name="results"):
@@ -93,9 +91,8 @@ def between(path, text, name="results"):
     _, end, after = rest.partition(f"<!-- end of {name} -->\n")
     if not end:
         raise ValueError(f"{path.name} lacks the marks around its {name}")
-    part = path.with_suffix(".part")
-    part.write_text(f"{before}{start}\n{text}\n\n{end}{after}", encoding="utf-8")
-    os.replace(part, path)
+    with writing(path) as part:
+        part.write_text(f"{before}{start}\n{text}\n\n{end}{after}", encoding="utf-8")
 
 
 def write_readmes():

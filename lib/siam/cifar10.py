@@ -11,7 +11,6 @@ import argparse
 import hashlib
 import io
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -26,6 +25,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from siam.files import writing
 from siam.paths import CACHE, SAMPLE
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -96,7 +96,8 @@ def fetch(folder=CACHE, source="auto"):
         for name in missing:
             _verify(name, arrays[name], f"the {name} downloaded")
         for name in missing:
-            _write(_path(name, folder), lambda file: np.save(file, arrays[name]))
+            with writing(_path(name, folder)) as part, open(part, "wb") as file:
+                np.save(file, arrays[name])
         shutil.rmtree(downloads)
     return folder
 
@@ -125,15 +126,6 @@ def _verify(name, array, origin):
     if digest != expected.sha256:
         raise ValueError(f"{origin} is not CIFAR-10: SHA-256 {digest[:16]}, expected {expected.sha256[:16]}")
     return array
-
-
-def _write(path, save):
-    """Call save(file) on a temporary file that then takes the name `path`: no reader meets half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "wb") as file:
-        save(file)
-    os.replace(temporary, path)
 
 
 # ------------------------------------------------------------------------------------------------ the sources
@@ -300,7 +292,8 @@ def make_sample(folder=CACHE, path=SAMPLE / "cifar10-sample.npz"):
         contents[f"{split}_indices"] = indices = order[: SAMPLE_SIZE[split]]
         contents[f"{split}_images"] = images[indices]
         contents[f"{split}_labels"] = labels[indices]
-    _write(path, lambda file: np.savez_compressed(file, **contents))
+    with writing(path) as part, open(part, "wb") as file:
+        np.savez_compressed(file, **contents)
 
 
 def main(arguments=None):

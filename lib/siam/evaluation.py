@@ -1,6 +1,5 @@
 """Evaluation: a run -> attack, M noisy passes, every rule at every M -> its record. Cut off, it goes on where it was."""
 
-import time
 from functools import lru_cache
 from itertools import product
 from pathlib import Path
@@ -12,12 +11,12 @@ from tqdm import tqdm
 from siam import bits, models, runs
 from siam.attacks import error_of, pgd
 from siam.data import images, pixels
+from siam.devices import autocast, available, clock, describe
 from siam.files import read_json
 from siam.folding import Folded
 from siam.paths import CHECKPOINTS, RESULTS
 from siam.seeding import seeded
 from siam.smoothing import RULES, powers_of_two, tally, vote
-from siam.training import autocast, available, describe
 
 
 @lru_cache(maxsize=None)
@@ -102,13 +101,6 @@ def evaluate_batch(model, source, x, y, run, batch):
         votes = tally(model, x, run.draws, (run.seed, batch))
     right = torch.cat([vote(scores(votes)) == y for scores in RULES.values()]).cpu().numpy()
     return right, dict(attack=between - began, smoothing=clock(x.device) - between)
-
-
-def clock(device):
-    """Seconds, when all work that was given to the device is done."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
 
 
 def begun(path, rows, sizes, provenance):

@@ -30,6 +30,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from siam import cifar10
+from siam.files import writing
 from siam.paths import CHECKPOINTS
 from siam.runs import VARIANTS
 
@@ -210,13 +211,10 @@ def script(name, content):
 def write(path, folder):
     """Write the parts of the checkpoint at `path`, the engine and the first images of the sample into `folder`."""
     coarse, fine = parts(path)
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     contents = {"engine": ENGINE.read_bytes(), "coarse": coarse, "fine": fine, "images": sample(range(IMAGES))}
     for name, content in contents.items():
-        part = folder / f"{name}.js.part"
-        part.write_text(script(name, content))
-        part.replace(folder / f"{name}.js")
+        with writing(Path(folder) / f"{name}.js") as part:
+            part.write_text(script(name, content))
 
 
 def main(arguments=None):

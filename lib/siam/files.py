@@ -1,9 +1,29 @@
-"""Reading what lies in data/results: JSON, or one line that says why it is none. And the command that measures such a file."""
+"""Files that are whole or not there; JSON, or one line that says why it is none; and the command that measures a record."""
 
 import argparse
 import json
+import os
 import sys
+from contextlib import contextmanager
 from pathlib import Path
+
+
+@contextmanager
+def writing(path):
+    """A path to write to, which takes the place of `path` when the block ends: a crash leaves the old file or the new one.
+
+    Its folder is made where it is missing. Where the block raises, `path` stays as it was.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")  # in the same folder: a file is renamed at once only within a file system
+    try:
+        yield part
+        with open(part, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def read_json(path):

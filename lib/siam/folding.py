@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from torch.nn.functional import conv2d, linear, relu
 
+from siam.devices import slow_bf16
+
 
 class Rectified(torch.autograd.Function):
     """relu(convolution(x) + added) on the CPU, in one pass over memory; `added` may be None. Gradients to x and added."""
@@ -31,11 +33,6 @@ class Rectified(torch.autograd.Function):
         size = ctx.stride, ctx.padding, (1, 1), False, (0, 0), 1
         to_x, _, _ = torch.ops.aten.convolution_backward(gradient, x, weight, None, *size, (True, False, False))
         return to_x, None, None, None, None, gradient if ctx.adds else None
-
-
-def slow_bf16():
-    """Whether this CPU lacks what oneDNN needs for bf16 (AVX-512 or its like): torch takes a detour, slower than fp32."""
-    return torch.backends.mkldnn.is_available() and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def rectified(x, weight, bias, stride, padding, added=None):

@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn.functional import relu
 
 from siam.cifar10 import CLASSES, MEAN, STD
+from siam.files import writing
 from siam.noise import ColouredNoise, GaussianInput, NoisyConv2d, NoisyLinear, WhiteNoise
 from siam.runs import TIERS, digest
 
@@ -119,8 +120,6 @@ def save(model, path, *, variant, rank, sigma, label, tier, **more):
     if tier not in TIERS:
         raise ValueError(f"tier {tier!r} is not one of {', '.join(TIERS)}")
     path, said = Path(path), dict(variant=variant, rank=rank, sigma=sigma, label=label, tier=tier) | more
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     content = serialised(tensors, {key: str(value) for key, value in said.items()})
     # The library writes `said` in an order that differs from process to process. The header's length, eight bytes,
@@ -129,8 +128,8 @@ def save(model, path, *, variant, rank, sigma, label, tier, **more):
     header = json.loads(content[8 : 8 + length])
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(length)
-    part.write_bytes(content[:8] + text + content[8 + length :])
-    part.replace(path)
+    with writing(path) as part:
+        part.write_bytes(content[:8] + text + content[8 + length :])
 
 
 def about(path):

@@ -12,7 +12,6 @@ import os
 import platform
 import re
 import subprocess
-import tempfile
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime, timezone
 from importlib import metadata
@@ -23,7 +22,7 @@ import numpy as np
 from scipy.stats import beta, t
 
 from siam import bits
-from siam.files import read_json
+from siam.files import read_json, writing
 from siam.paths import RESULTS, ROOT
 
 TIERS = ("smoke", "cpu", "long", "fast", "paper")  # worst to best
@@ -255,19 +254,9 @@ def write_json(path, obj):
     Numbers that are not finite (a diverged loss) become null, as JSON has no word for them. Returns the path.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(_finite(obj), sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    # The temporary file lies in the same folder: os.replace is atomic only within one file system.
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, prefix=".", delete=False) as f:
-        try:
-            f.write(text)
-            f.flush()
-            os.fsync(f.fileno())
-            os.chmod(f.name, 0o644)  # temporary files are born private; a record is meant to be read
-            os.replace(f.name, path)
-        except BaseException:
-            Path(f.name).unlink(missing_ok=True)
-            raise
+    with writing(path) as part:
+        part.write_text(text, encoding="utf-8")
     return path
 
 

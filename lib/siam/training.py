@@ -10,7 +10,6 @@ import json
 import math
 import re
 import time
-import warnings
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -24,7 +23,9 @@ from siam import models, runs
 from siam.attacks import error_of, pgd
 from siam.cifar10 import HELDOUT
 from siam.data import crop_and_flip, images, pixels
-from siam.folding import Folded, slow_bf16
+from siam.devices import autocast, available, describe
+from siam.files import writing
+from siam.folding import Folded
 from siam.graphs import captured
 from siam.noise import soften
 from siam.paths import CHECKPOINTS, RESULTS
@@ -170,15 +171,6 @@ def learning_rate(schedule, progress):
     return schedule.lr * (done / 0.25 if done < 0.25 else (1 - done) / 0.75)
 
 
-def autocast(device, precision):
-    """The context of forward passes at a precision, "fp32" or "bf16"."""
-    kind, rounds = torch.device(device).type, precision == "bf16"
-    if rounds and kind == "cpu" and slow_bf16():
-        warnings.warn("this CPU has no instructions for bf16, which takes many times as long as fp32 here; precision fp32 "
-                      "is to be had too, as a run of its own", stacklevel=2)
-    return torch.autocast(kind, torch.bfloat16, enabled=rounds)
-
-
 def attack_of(schedule, folded):
     """The schedule's attack on the network that `folded` is the fast form of: (x, y) -> adversarial pixels.
 
@@ -274,11 +266,9 @@ class State:
             tensors |= {f"{name}/{key}": value for key, value in weights.items()}
         for name, parameter in self.model.named_parameters():
             tensors[f"momentum/{name}"] = self.optimiser.state[parameter]["momentum_buffer"]
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        part = self.path.with_suffix(".part")
         tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-        save_file(tensors, part, {"position": json.dumps(self.position | {"sums": self.sums.tolist()})})
-        part.replace(self.path)
+        with writing(self.path) as part:
+            save_file(tensors, part, {"position": json.dumps(self.position | {"sums": self.sums.tolist()})})
         self.saved = time.perf_counter()
 
     def restore(self):
@@ -447,22 +437,3 @@ def train(run, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, save_afte
     runs.write(record, results)
     state.path.unlink(missing_ok=True)
     return record
-
-
-def available(device):
-    """Raise ValueError, one line, if torch cannot use `device` here."""
-    try:
-        if torch.device(device).type not in ("cpu", "cuda"):
-            raise RuntimeError("no device that this package runs on")
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, TypeError) as error:
-        there = "cpu, cuda" if torch.cuda.is_available() else "cpu"
-        raise ValueError(f"device {device!r} is not to be had here; there is: {there}") from error
-
-
-def describe(device):
-    """The device in words, beginning with torch's type of it: "cpu: 2 threads, AVX2" or "cuda: <the card's name>"."""
-    device = torch.device(device)
-    if device.type == "cuda":
-        return f"cuda: {torch.cuda.get_device_name(device)}"
-    return f"{device.type}: {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"

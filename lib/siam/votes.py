@@ -1,11 +1,11 @@
 """The file of counted votes: what `siam.studies.bound` writes and `siam.pages.bound` reads. No torch."""
 
 import json
-import os
-from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
+
+from siam.files import writing
 
 HALVES = 2  # the passes are kept in two halves: one votes, the other says how probable the true class was
 
@@ -16,12 +16,8 @@ def name_of(checkpoint, attack, sigma):
 
 def save(path, cells, labels, about):
     """Write the record: one array per cell, the labels, and `about` as JSON text; the old file or the new one, no half."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    with open(part, "wb") as file:
+    with writing(path) as part, open(part, "wb") as file:
         np.savez_compressed(file, labels=labels, about=json.dumps(about, sort_keys=True, ensure_ascii=False), **cells)
-    os.replace(part, path)
 
 
 def load(path):

@@ -17,6 +17,7 @@ import anywidget
 import traitlets as t
 
 from siam import cifar10, export
+from siam.files import writing
 from siam.live import record as records
 from siam.live.static import Page
 from siam.paths import CHECKPOINTS, RESULTS
@@ -94,9 +95,8 @@ def write(folder, checkpoints=CHECKPOINTS, results=RESULTS):
         "shown": export.script("shown", shown(record)),
         "live": source(*FRONT_END, "book.js") + start,
     }.items():
-        part = folder / f"{name}.js.part"
-        part.write_text(text, encoding="utf-8")
-        part.replace(folder / f"{name}.js")
+        with writing(folder / f"{name}.js") as part:
+            part.write_text(text, encoding="utf-8")
 
 
 class Live(anywidget.AnyWidget):

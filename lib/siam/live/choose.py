@@ -16,12 +16,12 @@ from tqdm import tqdm
 from siam import models, runs
 from siam.attacks import error_of, pgd
 from siam.data import images, pixels
+from siam.devices import describe
 from siam.folding import Folded, without_noise
 from siam.live import record
 from siam.paths import CHECKPOINTS
 from siam.seeding import seeded
 from siam.smoothing import tally
-from siam.training import describe
 
 BATCH = 125  # images that share one draw of the weights' noise
 

@@ -6,10 +6,9 @@ itself.
 """
 
 import json
-import os
 from pathlib import Path
 
-from siam.files import read_other
+from siam.files import read_other, writing
 from siam.paths import RESULTS
 from siam.runs import clopper_pearson
 
@@ -85,10 +84,8 @@ def read(results=RESULTS):
 def write(record, results=RESULTS):
     """Write the record whole or not at all, one line for each image, and return its path."""
     file, images = path(results), record["images"]
-    file.parent.mkdir(parents=True, exist_ok=True)
     head = json.dumps(record | {"images": []}, indent=1, ensure_ascii=False)
     lines = ",\n".join("  " + json.dumps(image) for image in images)
-    part = file.with_suffix(".part")
-    part.write_text(head.replace('"images": []', f'"images": [\n{lines}\n ]') + "\n", encoding="utf-8")
-    os.replace(part, file)
+    with writing(file) as part:
+        part.write_text(head.replace('"images": []', f'"images": [\n{lines}\n ]') + "\n", encoding="utf-8")
     return file

@@ -14,13 +14,13 @@ import torch
 
 from siam import models, runs
 from siam.data import images, pixels
+from siam.devices import autocast, describe
 from siam.evaluation import attacked, digest_of
 from siam.files import command, refuse_unlike
 from siam.folding import Folded
 from siam.paths import CHECKPOINTS, RESULTS
 from siam.seeding import seeded
 from siam.smoothing import tally
-from siam.training import autocast, describe
 from siam.votes import HALVES, load, name_of, save
 
 RECORD = RESULTS / "bound" / "tallies.npz"

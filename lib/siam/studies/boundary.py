@@ -24,13 +24,13 @@ from scipy.stats import beta, norm
 from siam import models, runs
 from siam.attacks import error_of, pgd
 from siam.data import images, pixels
+from siam.devices import autocast, describe
 from siam.files import command, read_other, refuse_unlike
 from siam.folding import Folded, without_noise
 from siam.noise import GaussianInput
 from siam.paths import CHECKPOINTS, RESULTS
 from siam.seeding import seeded
 from siam.smoothing import RULES, tally, vote
-from siam.training import autocast, describe
 
 RECORD = RESULTS / "boundary" / "cpu.json"
 NETWORKS = {"cpni-w-cpu-0": 0.24, "gauss-cpu-0": 0.37, "plain-cpu-0": 0.24}  # σ

@@ -23,11 +23,12 @@ from siam import models, runs
 from siam.attacks import error_of, gradient, towards
 from siam.cifar10 import CLASSES
 from siam.data import images, pixels
+from siam.devices import autocast, describe
+from siam.files import writing
 from siam.folding import Folded
 from siam.paths import CHECKPOINTS, RESULTS
 from siam.seeding import seeded
 from siam.smoothing import RULES, tally
-from siam.training import autocast, describe
 
 # Who is attacked, in the order of the page: name, checkpoint, σ in normalised units, noise draws per gradient.
 ARMS = {
@@ -258,7 +259,6 @@ def measure(n, results=RESULTS, checkpoints=CHECKPOINTS, means=None, progress=Tr
         raise ValueError(f"images = {n}: give a multiple of {BATCH}")
     digests, known_by = identity(checkpoints)
     partial = Path(results) / ".partial" / "gradients"
-    partial.mkdir(parents=True, exist_ok=True)
     x, y = images("sample-test" if n <= 500 else "test", n)  # the sample is the first 500, and needs no download
     x, target = pixels(x), wanted(y)
     means = class_means(*images("train")) if means is None else means
@@ -269,8 +269,8 @@ def measure(n, results=RESULTS, checkpoints=CHECKPOINTS, means=None, progress=Tr
         if not path.exists():
             part = slice(batch * BATCH, (batch + 1) * BATCH)
             result = job(arm, batch, x[part], y[part], target[part], means, judges, checkpoints)
-            np.savez(path.with_suffix(".part.npz"), **result)
-            path.with_suffix(".part.npz").replace(path)
+            with writing(path) as part, open(part, "wb") as file:
+                np.savez(file, **result)
     clean = {judge: [] for judge in JUDGES}
     with autocast("cpu", PRECISION):
         for batch, part in enumerate(x.split(BATCH)):
@@ -295,9 +295,8 @@ def measure(n, results=RESULTS, checkpoints=CHECKPOINTS, means=None, progress=Tr
                   judged_right={judge: share(classes == y.numpy()) for judge, classes in clean.items()},
                   **runs.provenance(device))
     folder = Path(results) / "gradients"
-    folder.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(folder / "cpu.part.npz", **pictures)
-    (folder / "cpu.part.npz").replace(folder / "cpu.npz")
+    with writing(folder / "cpu.npz") as part, open(part, "wb") as file:
+        np.savez_compressed(file, **pictures)
     runs.write_json(folder / "cpu.json", record)
     return record
 

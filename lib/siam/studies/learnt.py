@@ -24,13 +24,13 @@ from torch.nn.functional import nll_loss
 from siam import models, runs
 from siam.attacks import error_of, pgd
 from siam.data import images, pixels
+from siam.devices import autocast, describe
 from siam.evaluation import digest_of, evaluate
 from siam.files import command, read_other, refuse_unlike
 from siam.folding import Folded
 from siam.noise import GaussianInput
 from siam.paths import CHECKPOINTS, RESULTS
 from siam.seeding import seeded
-from siam.training import autocast, describe
 
 RECORD = RESULTS / "learnt" / "cpu.json"
 NETWORKS = ("cpni-w-cpu-0", "gauss-cpu-0", "epgd-diverged-cpu-0", "epgd-converged-cpu-0")

@@ -14,12 +14,12 @@ import torch
 from siam import models, runs
 from siam.attacks import error_of, gradient
 from siam.data import images, pixels
+from siam.devices import describe
 from siam.files import command, read_other
 from siam.folding import Folded, without_noise
 from siam.hinge import PIXEL_SIGMA, hinge
 from siam.paths import CHECKPOINTS, RESULTS
 from siam.seeding import seeded
-from siam.training import describe
 
 RECORD = RESULTS / "svm" / "argument.json"
 CLASSES = (0, 6)  # airplane and frog, of all pairs we tried one that a linear SVM tells apart well
