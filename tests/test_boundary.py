@@ -196,14 +196,14 @@ def test_the_plain_network_is_told_from_its_other_training(tmp_path):
     assert page.read(tmp_path)["networks"][0]["label"] == "plain, normal training"
 
 
-def record(folder, n=1000, label="CPNI-W", changes=(1.0, 0.9, 0.7), rose=0.05, radius=0.5):
+def record(folder, n=1000, label="CPNI-W", changes=(1.0, 0.9, 0.7), rose=0.05, radius=0.5, failed=500, uncertified=2):
     """One network of which all batches say nearly the same; changes: without noise, of one draw, of the vote."""
     wiggle = 0.001 * np.arange(10)
     lines = [dict(direction=direction, M=M, changes=(of + wiggle).tolist(), changed=[0, 1])
              for direction in page.DIRECTIONS for M, of in zip((0, 1, boundary.DRAWS["lines"]), changes)]
     one = dict(checkpoint="cpni-w-cpu-0", digest="a" * 16, label=label, tier="cpu", sigma=0.24, n=n, lines=lines, labels=[], slices=[],
-               competing=dict(n=500, before=[0.1], after=[0.2], rose=(rose + wiggle / 100).tolist()),
-               certified=(radius * np.linspace(0.9, 1.1, 400)).tolist() + [0.0, -0.3])
+               competing=dict(n=failed, before=[0.1], after=[0.2], rose=(rose + wiggle / 100).tolist()),
+               certified=(radius * np.linspace(0.9, 1.1, 400)).tolist() + [-0.3] * uncertified)
     runs.write_json(folder / "boundary" / "cpu.json", dict(kind="boundary", networks=[one]) | boundary.SETTINGS)
 
 
@@ -215,9 +215,11 @@ def record(folder, n=1000, label="CPNI-W", changes=(1.0, 0.9, 0.7), rose=0.05, r
     ("competing_classes", {}, rules.HOLDS),
     ("competing_classes", dict(rose=-0.05), rules.FAILS),
     ("competing_classes", dict(n=500), style.NOT_YET),
+    ("competing_classes", dict(failed=16), style.NOT_YET),
     ("certified_radius", {}, rules.HOLDS),
     ("certified_radius", dict(radius=1.2), rules.FAILS),
     ("certified_radius", dict(radius=0.75), rules.OPEN),
+    ("certified_radius", dict(radius=1.2, uncertified=1000), rules.OPEN),
     ("certified_radius", dict(n=500), style.NOT_YET),
 ])
 def test_verdicts_on_boundaries(tmp_path, name, asked, verdict):
@@ -232,9 +234,9 @@ def test_the_interval_of_a_median_covers_it():
     draw, hit = np.random.default_rng(0), 0
     for _ in range(400):
         one = dict(label="CPNI-W", certified=draw.exponential(size=200).tolist() + [0.0, -1.0])
-        _, low, high, k = page.median_radius(dict(networks=[one]))["CPNI-W"]
-        hit += low <= np.log(2) <= high
-        assert k == 200
+        certified, of_all = page.median_radius(dict(networks=[one]))["CPNI-W"]
+        hit += certified.low <= np.log(2) <= certified.high
+        assert (certified.n, of_all.n) == (200, 202) and of_all.value <= certified.value
     assert hit > 0.93 * 400
 
 

@@ -91,7 +91,7 @@ def test_the_interval_of_a_difference_is_held_against_a_known_zero(tmp_path, sha
         lucky = shared * np.repeat(draw.normal(size=10), 100) + 0.5 * draw.normal(size=1000)
         keep(tmp_path, "CPNI-W", "none", skill + lucky > 0, seed=seed)
     said = findings.calibration(tmp_path)
-    assert re.fullmatch(r"- Clean: zero lies outside the ± in [\d.]+ % of 435 pairs of seeds\.", said)
+    assert re.fullmatch(r"- Clean: zero lies outside the ± in [\d.]+ % of 435 pairs of seeds, of 1 network\.", said)
     assert within[0] < float(re.search(r"in ([\d.]+) %", said)[1]) < within[1]
 
 

@@ -99,6 +99,32 @@ def test_what_noise_does_is_about_the_network_at_hand_and_between_networks_as_un
     assert double.points == pytest.approx(0) and double.luck[0] == pytest.approx(4 * (2 + 2))  # one training of each has both
 
 
+def test_cells_of_one_noise_are_compared_on_the_seeds_that_both_have(tmp_path):
+    train(tmp_path, "CPNI-W")
+    pgd = [images(0.5, seed=seed) for seed in range(3)]
+    epgd = pgd[0] & images(0.9, seed=9)
+    for seed, right in enumerate(pgd):
+        keep(tmp_path, "CPNI-W", "pgd", right, seed=seed)
+    keep(tmp_path, "CPNI-W", "epgd", epgd, samples=8)
+    keep(tmp_path, "CPNI-W", "none", pgd[0], sigma=0.24)
+    one, other, noisier = cell(tmp_path, "CPNI-W", "pgd"), cell(tmp_path, "CPNI-W", "epgd"), cell(tmp_path, "CPNI-W", sigma=0.24)
+    assert one["runs"] == 3 and paired.less(one, other).points == pytest.approx(100 * (pgd[0].mean() - epgd.mean()))
+    assert paired.less(one, noisier).points == pytest.approx(100 * (np.mean(pgd) - pgd[0].mean()))  # other draws: all seeds tell more
+
+
+def test_the_luck_of_training_is_told_from_the_rest(tmp_path):
+    trained_thrice(tmp_path)
+    found = paired.less(cell(tmp_path, "CPNI-W"), cell(tmp_path, "PNI-W"))
+    alone = found.each.reshape(-1, BATCH).mean(1)
+    low, high = ttest_1samp(alone, 0).confidence_interval()
+    assert found.half_alone == pytest.approx((high - low) / 2) and found.half_alone < found.half
+
+
+def test_a_second_digit_says_on_which_side_of_zero_an_interval_ends():
+    assert str(paired.Difference(2.187, 2.165 / 1.959964, np.inf)) == "+2.19 ± 2.16"
+    assert str(paired.Difference(2.187, 1.0, np.inf)) == "+2.2 ± 2.0"
+
+
 def test_two_trainings_of_one_network_are_two_networks(tmp_path):
     trained_thrice(tmp_path)
     keep(tmp_path, "CPNI-W", "none", np.arange(N) % 50 < 27, sigma=0.24, training_seed=0)

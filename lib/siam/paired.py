@@ -50,12 +50,20 @@ class Difference:
     low = property(lambda self: self.points - self.half)
     high = property(lambda self: self.points + self.half)
 
+    @property
+    def half_alone(self):
+        """What `half` would be if no other training could have changed it: images and draws alone."""
+        batches = len(range(0, len(self.each), self.batch))
+        return t.ppf(1 - 0.025 / self.comparisons, batches - 1) * np.sqrt(self.error**2 - self.luck[0])
+
     def among(self, comparisons):
         """As one of so many, of which all are to keep the 95 %."""
         return replace(self, comparisons=comparisons)
 
     def __str__(self):
-        return f"{signed(self.points, 1)} ± {self.half:.1f}"
+        # A second digit where one would not say on which side of zero the interval ends.
+        digits = 2 if round(abs(self.points), 1) == round(self.half, 1) else 1
+        return f"{signed(self.points, digits)} ± {self.half:.{digits}f}"
 
 
 def combine(*terms):
@@ -136,6 +144,15 @@ def _error(cell):
     return 100 * (cell["high"] - cell["low"]) / 2 / norm.ppf(0.975)
 
 
+def _common_seeds(alike, networks):
+    """The seeds, of evaluations of `networks`, that cells of one M and σ have in common: with them they share their random numbers.
+
+    Of cells that differ in M or σ the draws differ as well, and all seeds of each say more than those that both have.
+    """
+    return set.intersection(*({seeds for seeds, network in zip(cell["seeds"], cell["networks"]) if network in networks or not networks}
+                              for cell in alike))
+
+
 def _by_image(terms):
     """The weighted sum for each image [n] in points, and the luck of training in its mean; None where it is not known."""
     kinds = {}
@@ -146,7 +163,9 @@ def _by_image(terms):
         networks = [set(cell["networks"]) for _, cell in of]
         shared = set.intersection(*networks)
         for weight, cell in of:
-            kept = [packed for packed, network in zip(cell["right"], cell["networks"]) if network in shared or not shared]
+            common = _common_seeds([other for _, other in of if (other["M"], other["sigma"]) == (cell["M"], cell["sigma"])], shared)
+            kept = [packed for packed, network, seeds in zip(cell["right"], cell["networks"], cell["seeds"])
+                    if (network in shared or not shared) and (seeds in common or not common)]
             if None in kept or cell["batch_size"] >= cell["n"]:
                 return None
             right = [bits.row(packed, cell["n"]) for packed in kept]

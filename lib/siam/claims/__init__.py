@@ -9,13 +9,14 @@ from html import escape
 from pathlib import Path
 
 import pandas as pd
+from scipy.stats import chi2, t
 
 from siam import runs
 from siam.claims import section1, section3, section4, section5, section6
 from siam.claims.rules import VERDICTS, read
 from siam.pages.style import Table, links
 from siam.paths import PAPER, RESULTS
-from siam.report import NOT_YET, warning
+from siam.report import ATTACKS, NOT_YET, evaluations, luck, warning
 
 SECTIONS = {"a": "The abstract", "1": "Section 1: Introduction", "3": "Section 3: Randomized smoothing",
             "4": "Section 4: Training a smoothed classifier", "5": "Section 5: Experiments", "6": "Section 6: Conclusions"}
@@ -59,6 +60,20 @@ def table(rows):
     caption = (f"The paper's claims, {len(rows)} of them. Differences in points of accuracy ± half their 95 % interval,"
                f" taken image by image where the records say which were right.{warning(rows['tier'])}")
     return _Claims(frame, caption, 1)
+
+
+def luck_in_words(folder=RESULTS):
+    """How much another training changes an accuracy, and how well that is known: a Markdown list."""
+    lucks = luck(evaluations(folder))
+    if not lucks:
+        return f"{NOT_YET.capitalize()}."
+    lines = []
+    for (tier, attack), (variance, freedom) in sorted(lucks.items()):
+        low, high = (variance * freedom / chi2.ppf([0.975, 0.025], freedom)) ** 0.5
+        lines.append(f"- Tier {tier}, {ATTACKS[attack]}: a std of {variance**0.5:.2f} points, of {freedom:.0f} degrees of freedom: the true"
+                     f" one may be {low:.2f} to {high:.2f}. Two networks of one training each differ by up to"
+                     f" ± {t.ppf(0.975, freedom) * (2 * variance) ** 0.5:.1f} points (95\u00a0%) by luck alone.")
+    return "\n".join(lines)
 
 
 class _Claims(Table):

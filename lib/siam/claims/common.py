@@ -8,6 +8,7 @@ from siam.report import select
 
 SIGMA = 0.24  # that of the paper's best CPNI-W
 COMPARABLE = 1.5  # times: two costs are comparable up to this factor
+MANY = 64  # votes: so many that ties, which the paper leaves open and we give to the lower class, decide next to nothing
 ATTACKED = {"pgd": "PGD", "epgd": "EPGD"}
 
 # The steps of workflow/campaign.yaml, or the module, that would measure what is lacking.

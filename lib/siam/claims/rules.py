@@ -5,12 +5,13 @@ spread off at least SEEDS runs. A difference counts where its 95 % interval leav
 """
 
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import compress, product
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.stats import chi2
 
 from siam import runs
 from siam.paired import less, mean_of
@@ -138,9 +139,9 @@ def prediction_adds(measured, Ms, attacks, others):
 
 
 def rises(difference, at_least=0.0, at_most=np.inf):
-    """Is it above zero, and of the size that is said?"""
+    """Is it surely above zero, and surely of the size that is said? A wide interval reaches any size, and proves none."""
     if difference.low > 0:
-        return PART if difference.high < at_least or difference.low > at_most else HOLDS
+        return HOLDS if at_least <= difference.low <= at_most else PART
     return FAILS if difference.high < 0 or difference.high < at_least else OPEN
 
 
@@ -173,13 +174,18 @@ def judge(differences, lacking, decide=rises):
     each = {name: decide[name](one) for name, one in found.items()}
     if set(each.values()) != {HOLDS}:
         each = {name: decide[name](one.among(len(found))) for name, one in found.items()}
-    said = summary({name: f"{name}: {one}" for name, one in found.items()}, each)
+    said = summary({name: f"{name}: {one}{_alone(one)}" for name, one in found.items()}, each)
     if len(found) > 4:
         ends = [find(found, key=lambda name: found[name].points) for find in (min, max)]
         said += "; from " + " to ".join(f"{found[name]} ({name})" for name in ends)
     missing = [name for name in differences if name not in found]
     said += "" if not missing else f"; {NOT_YET}: {', '.join(missing) if len(missing) < 5 else f'{len(missing)} more'}"
     return decided(together(list(each.values()), not missing), said, found.values(), len(missing))
+
+
+def _alone(one):
+    """How far a Difference between trainings is from sure for its images and draws alone."""
+    return f", ± {one.half_alone:.1f} without the luck of training" if one.luck[0] else ""
 
 
 def summary(texts, each):
@@ -213,13 +219,18 @@ def level(cell, decide, lacking):
 
 
 def spread(pairs, decide, lacking):
-    """A verdict on {what: cells}, each decided from their stds over the runs that they share: none with fewer than SEEDS."""
+    """A verdict on {what: cells}, each decided from their runs, of which they share the seeds: none with fewer than SEEDS.
+
+    decide: takes the cells and how many comparisons are to keep the 95 % together, as in `judge`.
+    """
     found = {name: _shared(of) for name, of in pairs.items() if all(cell is not None for cell in of)}
     enough = {name: of for name, of in found.items() if all(cell["runs"] >= SEEDS for cell in of)}
     if not enough:
         have = max((min(cell["runs"] for cell in of) for of in found.values()), default=0)
         return lacks(f"{SEEDS} or more runs of each cell, there {'is' if have == 1 else 'are'} {have}; {lacking}")
-    each = {name: decide(*of) for name, of in enough.items()}
+    each = {name: decide(*of, comparisons=1) for name, of in enough.items()}
+    if set(each.values()) != {HOLDS}:
+        each = {name: decide(*of, comparisons=len(enough)) for name, of in enough.items()}
     said = {name: f"{name}: " + " and ".join(f"{100 * cell['accuracy']:.2f} ± {100 * cell['std']:.2f}" for cell in of)
             for name, of in enough.items()}
     used, missing = [cell for of in enough.values() for cell in of], len(pairs) - len(enough)
@@ -227,13 +238,22 @@ def spread(pairs, decide, lacking):
 
 
 def _shared(of):
-    """Cells with the accuracies, their mean, std and number of those runs only, by their seeds, that all of them have."""
+    """Cells of those runs only, by their seeds, that all of them have."""
     common, found = set.intersection(*(set(cell["seeds"]) for cell in of)), []
     for cell in of:
-        each = [accuracy for seeds, accuracy in zip(cell["seeds"], cell["accuracies"]) if seeds in common]
-        mean, std = (np.mean(each), np.std(each, ddof=1)) if len(each) > 1 else (np.nan, np.nan)
-        found.append(pd.Series(cell.to_dict() | dict(accuracy=mean, std=std, runs=len(each), accuracies=tuple(each)), dtype=object))
+        kept = [seeds in common for seeds in cell["seeds"]]
+        each = {name: tuple(compress(cell[name], kept)) for name in ("seeds", "accuracies", "right", "networks")}
+        accuracies = each["accuracies"]
+        mean, std = (np.mean(accuracies), np.std(accuracies, ddof=1)) if len(accuracies) > 1 else (np.nan, np.nan)
+        found.append(pd.Series(cell.to_dict() | each | dict(accuracy=mean, std=std, runs=len(accuracies)), dtype=object))
     return found
+
+
+def std_limits(cells, comparisons=1):
+    """95 % limits, by χ², of the largest std over runs of some cells, in points. Three runs tell little: from half of it to six times."""
+    cell, tail = max(cells, key=lambda cell: cell["std"]), 0.025 / comparisons
+    freedom = cell["runs"] - 1
+    return 100 * cell["std"] * np.sqrt(freedom / chi2.ppf([1 - tail, tail], freedom))
 
 
 def optimum_of(measured, label, attack, rule="prediction", M=8):

@@ -16,6 +16,7 @@ def reaches_printed(measured, number):
 
 def epgd_beats_base(measured, number):
     sides = {label: [pick(measured, label, attack, 1, 0) for attack in ATTACKED] for label in ("PNI-W", *BASES)}
+    sides |= {f"{label}, voted": [pick_chosen(measured, label, attack) for attack in ATTACKED] for label in BASES}
     return judge({label: less(*pair) for label, pair in sides.items()}, TABLE3)
 
 

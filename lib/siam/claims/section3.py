@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np
 
 from siam import hinge
-from siam.claims.common import ATTACKED, BOUNDARY, GRADIENTS, GRID, SIGMA, TABLE3, tested_boundary
+from siam.claims.common import ATTACKED, BOUNDARY, GRADIENTS, GRID, MANY, SIGMA, TABLE3, tested_boundary
 from siam.claims.rules import FAILS, HOLDS, Verdict, judge, lacks, pick, pick_chosen, pick_other, prediction_adds, votes_add
 from siam.pages import boundary, svm
 from siam.paired import combine, less
@@ -19,12 +19,12 @@ def votes_help(measured, number):
 
 
 def soft_is_easier(measured, number):
-    return judge(prediction_adds(measured, (8,), ATTACKED, ("soft",)), GRID)
+    return judge(prediction_adds(measured, (MANY,), ATTACKED, ("soft",)), GRID)
 
 
 def competing_classes(measured, number):
     record = tested_boundary(measured)
-    return judge(boundary.rise(record), BOUNDARY) if record else lacks(BOUNDARY)
+    return judge(boundary.rise(record) if record else {}, BOUNDARY)
 
 
 def linear_model(measured, number):

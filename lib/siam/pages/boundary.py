@@ -1,6 +1,7 @@
 """The page on decision boundaries: maps, curves and tables, from what `siam.studies.boundary` wrote. No torch."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,7 @@ PLACE = "boundary/cpu.json"  # in data/results
 LOOK = {"without noise": (INK, ":"), "one draw": (VERMILLION, "--"), "vote": (BLUE, "-")}  # how the three readings are drawn
 NAMES = {"plain": "plain, normal training"}  # there is another plain network, trained on attacked images
 DIRECTIONS = {"attack": "towards the attack", "random": "a random way"}
+ENOUGH = 100  # images that a condition leaves: on fewer no mean is compared
 OTHERS = (VERMILLION, GREEN, PINK, "#E69F00", "#999999")  # classes but the image's own, by how much of a map they take
 
 
@@ -38,8 +40,8 @@ def _about(record):
     return f"Tier {' and '.join(sorted(set(used['tier'])))}, n = {used['n'].min():,} test images.{warning(used['tier'])}"
 
 
-def _difference(means, one):
-    return over_batches(means, tier=one["tier"], n=one["n"], runs=1, ids=(PLACE,))
+def _difference(means, one, n):
+    return over_batches(means, tier=one["tier"], n=n, runs=1, ids=(PLACE,))
 
 
 # What claims are decided from: {comparison: a Difference}
@@ -53,7 +55,7 @@ def fewer_changes(record):
         for direction, words in DIRECTIONS.items():
             for other in (0, 1):
                 fewer = changes[direction, other] - changes[direction, most]
-                found[f"{one['label']}, {words}, {reading(other)} less vote"] = _difference(fewer, one)
+                found[f"{one['label']}, {words}, {reading(other)} less vote"] = _difference(fewer, one, one["n"])
     return found
 
 
@@ -63,21 +65,38 @@ def reading(M):
 
 
 def rise(record):
-    """Points of probability by which an attack that fails lifts the strongest wrong class."""
-    return {one["label"]: _difference(100 * np.array(one["competing"]["rose"]), one) for one in record["networks"]}
+    """Points of probability by which an attack that fails lifts the strongest wrong class, of networks that have enough such images."""
+    return {one["label"]: _difference(100 * np.array(one["competing"]["rose"]), one, one["competing"]["n"])
+            for one in record["networks"] if one["competing"]["n"] >= ENOUGH}
+
+
+class Median(NamedTuple):
+    """Of n values, with its exact 95 % interval by order."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    def __str__(self):
+        return f"{self.value:.2f} ({self.low:.2f}–{self.high:.2f})"
 
 
 def median_radius(record):
-    """{label: (median of R / σ over images that are certified as what they are, its exact 95 % interval by order, how many)}"""
+    """{label: the Median of R / σ over images that are certified as what they are, and over all, 0 for those that are not}"""
     found = {}
     for one in record["networks"]:
-        ratios = np.sort([ratio for ratio in one["certified"] if ratio > 0])
-        k = len(ratios)
-        if k >= 10:
-            # Of k independent values the median lies between the r-th from below and the r-th from above, but for one set in 20.
-            r = int(binom.ppf(0.025, k, 0.5))
-            found[one["label"]] = float(np.median(ratios)), float(ratios[r - 1]), float(ratios[-r]), k
+        certified = np.array(one["certified"])
+        if (certified > 0).sum() >= ENOUGH:
+            found[one["label"]] = _median(certified[certified > 0]), _median(np.maximum(certified, 0))
     return found
+
+
+def _median(values):
+    # Of k independent values the median lies between the r-th from below and the r-th from above, but for one set in 20.
+    values, k = np.sort(values), len(values)
+    r = int(binom.ppf(0.025, k, 0.5))
+    return Median(float(np.median(values)), float(values[r - 1]), float(values[-r]), k)
 
 
 def largest(record):
@@ -178,7 +197,7 @@ def competing(folder=RESULTS):
         said = f"mean {before.mean():.3f} before, {after.mean():.3f} after"
         panels.append(drawing(draw, one["label"], "probability of the runner-up", "images with at most that, %", said, f"competing {one['label']}"))
         rows.append({"Rows": "images on which the vote is right before and after", "Network": f"{one['label']}, σ = {one['sigma']:g}", "Images": f"{len(before):,}",
-                     "mean before": f"{before.mean():.3f}", "mean after": f"{after.mean():.3f}", "rise, points": str(rises[one["label"]]),
+                     "mean before": f"{before.mean():.3f}", "mean after": f"{after.mean():.3f}", "rise, points": str(rises.get(one["label"], "too few images")),
                      "images where it rises, %": f"{higher:.1f}"})
     caption = (f"{title}: mean softmax of the strongest wrong class over M = {record['draws']['competing']} passes, images on which the vote is"
                f" right before and after PGD-7; how many of them have at most so much. {_about(record)}")
@@ -204,11 +223,12 @@ def certified(folder=RESULTS):
     said = "; ".join(f"{label}: {curve[0]:.0f} % at 0, {curve[20]:.0f} % at σ/2, {curve[40]:.0f} % at σ" for label, curve in curves.items())
     rows = []
     for one in record["networks"]:
-        ratios, (median, low, high, k) = np.array(one["certified"]), medians.get(one["label"], (np.nan,) * 4)
+        ratios, (median, of_all) = np.array(one["certified"]), medians.get(one["label"], (None, None))
         rows.append({"Rows": "L2 radius R", "Network": f"{one['label']}, σ = {one['sigma']:g}",
                      **{f"certified right at {name}, %": f"{100 * np.mean(ratios > r):.1f}" for name, r in (("R > 0", 0), ("σ/2", 0.5), ("σ", 1))},
-                     "median R / σ": f"{median:.2f} ({low:.2f}–{high:.2f})", "of": f"{k:,} images",
-                     "median R, pixels": f"{median * one['sigma'] * min(STD):.3f}"})
+                     "median R / σ": NOT_YET if median is None else f"{median}", "of": "" if median is None else f"{median.n:,} images",
+                     "median R, pixels": "" if median is None else f"{median.value * one['sigma'] * min(STD):.3f}",
+                     "median R / σ of all": NOT_YET if of_all is None else f"{of_all}"})
     caption = (f"{title}: how many images are certified as what they are, at {100 * (1 - record['alpha']):g} % each, against the radius in units of σ."
                f" M = {record['draws']['certified']}, of which {record['draws']['chosen']} choose the class. {_about(record)}")
     panel = drawing(draw, "All networks", "radius R / σ", "certified and right, %", said, "certified")

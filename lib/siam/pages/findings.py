@@ -165,16 +165,19 @@ def units(folder=RESULTS):
 
 def calibration(folder=RESULTS):
     """How often the ± of a difference misses what is known to be zero, a Markdown list: that between two evaluation seeds of one
-    network, one pass, all else equal."""
+    noisy network, one pass, all else equal."""
     frame = select(as_in_paper(evaluations(folder)), rule="prediction", M=1)
     frame = frame[frame["right"].notna() & frame["source"].isna() & (frame["split"] == "test")]
+    frame = frame[(frame["variant"] != "plain") | (frame["sigma"] > 0)]  # without noise nothing differs, and nothing can be missed
     same = ["digest", "attack", "sigma", "epsilon", "n", "batch_size", "precision"]
-    missed = {}
-    for (_, attack, *_), of in frame.drop_duplicates([*same, "seed"]).groupby(same):
+    missed, networks = {}, {}
+    for (digest, attack, *_), of in frame.drop_duplicates([*same, "seed"]).groupby(same):
         right = [bits.row(packed, n) for packed, n in zip(of["right"], of["n"])]
+        networks.setdefault(attack, set()).update([digest] if len(right) > 1 else [])
         for one, other in combinations(right, 2):
             found = by_image(100.0 * one - 100.0 * other, of["batch_size"].iloc[0])
             missed.setdefault(attack, []).append(abs(found.points) > found.half)
-    lines = [f"- {ATTACKS[attack]}: zero lies outside the ± in {100 * np.mean(of):.1f} % of {len(of):,} pairs of seeds."
+    lines = [f"- {ATTACKS[attack]}: zero lies outside the ± in {100 * np.mean(of):.1f} % of {len(of):,} pairs of seeds,"
+             f" of {len(networks[attack])} network{'s' if len(networks[attack]) > 1 else ''}."
              for attack, of in sorted(missed.items(), key=lambda item: list(ATTACKS).index(item[0])) if len(of) >= 20]
     return "\n".join(lines) or f"{NOT_YET.capitalize()}."
