@@ -84,9 +84,8 @@ def attacked(run, model, x, y):
     )
 
 
-def evaluate_batch(model, source, x, y, run, batch):
-    """Which images [rows, N] of one batch of pixels are right, a row for each rule and in it for each M = 1, 2, 4, …
-    run.draws; and the seconds of attack and votes.
+def votes_on(model, source, x, y, run, batch):
+    """The tally of run.draws passes over one batch of pixels after the run's attack, and the seconds of attack and votes.
 
     The attack is made on `source`, which is `model` itself unless it is transferred.
 
@@ -99,8 +98,14 @@ def evaluate_batch(model, source, x, y, run, batch):
             x = attacked(run, source, x, y)
         between = clock(x.device)
         votes = tally(model, x, run.draws, (run.seed, batch))
-    right = torch.cat([vote(scores(votes)) == y for scores in RULES.values()]).cpu().numpy()
-    return right, dict(attack=between - began, smoothing=clock(x.device) - between)
+    return votes, dict(attack=between - began, smoothing=clock(x.device) - between)
+
+
+def evaluate_batch(model, source, x, y, run, batch):
+    """Which images [rows, N] of one batch are right, a row for each rule and in it for each M = 1, 2, 4, … run.draws; and the
+    seconds, both of `votes_on`."""
+    votes, seconds = votes_on(model, source, x, y, run, batch)
+    return torch.cat([vote(scores(votes)) == y for scores in RULES.values()]).cpu().numpy(), seconds
 
 
 def begun(path, rows, sizes, provenance):

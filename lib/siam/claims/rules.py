@@ -38,10 +38,20 @@ class Verdict:
     missing: int = 0
 
 
+class Place(NamedTuple):
+    """What names a cell of test images under the paper's attacks; sigma is rounded to six digits."""
+
+    label: str
+    method: str
+    rule: str
+    attack: str
+    sigma: float
+    M: int
+
+
 @dataclass(frozen=True)
 class Measured:
-    """Records as the claims read them, of networks trained at one tier. at: cells of test images by (label, method, rule, attack,
-    σ, M); others: those of other attacks than the paper's by (label, steps, samples, σ, M), prediction smoothing."""
+    """Records as the claims read them, of networks trained at one tier. at: cells of test images by their Place; others: those of other attacks than the paper's by (label, steps, samples, σ, M), prediction smoothing."""
 
     folder: Path
     at: dict
@@ -60,7 +70,7 @@ def read(folder=RESULTS):
 def _measured(folder, frame, everything):
     held = frame["split"] == "heldout"
     ours = cells(frame[~held & (frame["n"] >= LEAST) & frame["epsilon"].isin([0, 8])])
-    at = {(*cell[["label", "method", "rule", "attack"]], round(cell["sigma"], 6), cell["M"]): cell for _, cell in ours.iterrows()}
+    at = {Place(*cell[["label", "method", "rule", "attack"]], round(cell["sigma"], 6), cell["M"]): cell for _, cell in ours.iterrows()}
     longer = everything[everything["digest"].isin(frame["digest"]) & everything["source"].isna() & (everything["n"] >= LEAST)
                         & (everything["rule"] == "prediction") & np.isclose(4 * everything["step_size"], 8)
                         & (everything["epsilon"] == 8) & (everything["split"] == "test")]
@@ -86,7 +96,7 @@ class Optimum(NamedTuple):
 
 def pick(measured, label, attack, M, sigma, rule="prediction"):
     """A cell of at least LEAST test images, or None."""
-    return measured.at.get((label, METHODS.get(label, "adversarial"), rule, attack, round(sigma, 6), M))
+    return measured.at.get(Place(label, METHODS.get(label, "adversarial"), rule, attack, round(sigma, 6), M))
 
 
 def pick_other(measured, label, steps, samples, sigma, M):
@@ -95,12 +105,11 @@ def pick_other(measured, label, steps, samples, sigma, M):
 
 
 def draws_of(measured, label, attack, sigma=None, rule="prediction"):
-    return {key[5] for key in measured.at if key[0] == label and key[2:4] == (rule, attack) and sigma in (None, key[4])}
+    return {at.M for at in measured.at if (at.label, at.rule, at.attack) == (label, rule, attack) and sigma in (None, at.sigma)}
 
 
 def sigmas_of(measured, label, attack, M, rule="prediction"):
-    return sorted(sigma for at, method, of, under, sigma, draws in measured.at
-                  if (at, method, of, under, draws) == (label, METHODS.get(label, "adversarial"), rule, attack, M))
+    return sorted(at.sigma for at in measured.at if at == Place(label, METHODS.get(label, "adversarial"), rule, attack, at.sigma, M))
 
 
 def pick_chosen(measured, label, attack, M=None):
@@ -115,7 +124,7 @@ def pick_chosen(measured, label, attack, M=None):
 def over_sigmas(measured, label, attack, one, other):
     """The mean over σ up to 0.5 of the difference of two (rule, M) of a network; M = None: the largest there is at a σ."""
     found = []
-    for sigma in sorted({key[4] for key in measured.at if key[0] == label and key[3] == attack and key[4] <= 0.5}):
+    for sigma in sorted({at.sigma for at in measured.at if (at.label, at.attack) == (label, attack) and at.sigma <= 0.5}):
         Ms = [M if M else max(draws_of(measured, label, attack, sigma), default=0) for _, M in (one, other)]
         pair = [pick(measured, label, attack, M, sigma, rule) for (rule, _), M in zip((one, other), Ms)]
         if Ms[0] != Ms[1] or one[0] != other[0]:

@@ -143,7 +143,8 @@ def learnt_sigma(measured, number):
 def any_defense(measured, number):
     found = {}
     for (training, text), attack in product({"plain": "normal", "adversarial": "adversarial"}.items(), ("none", "pgd")):
-        of = {key[4:]: cell for key, cell in measured.at.items() if key[:4] == ("plain", training, "prediction", attack)}
+        of = {(at.sigma, at.M): cell for at, cell in measured.at.items()
+              if (at.label, at.method, at.rule, at.attack) == ("plain", training, "prediction", attack)}
         noisy = [less(cell, of.get((0, 1))) for (sigma, M), cell in of.items() if sigma > 0 and M == max(m for s, m in of if s == sigma)]
         found[f"{text} training, {ATTACKS[attack]}"] = mean_of(noisy)
     return judge(found, "the steps noise-…-cpu of the campaign")

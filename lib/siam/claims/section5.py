@@ -91,7 +91,7 @@ def votes_1024(measured, number):
 def high_noise_degrades(measured, number):
     found = {}
     for attack in ATTACKS:
-        M = max({key[5] for key in measured.at if key[:1] + key[3:4] == ("CPNI-W", attack) and key[4] > 0.5}, default=0)
+        M = max({at.M for at in measured.at if (at.label, at.attack) == ("CPNI-W", attack) and at.sigma > 0.5}, default=0)
         sigmas = sigmas_of(measured, "CPNI-W", attack, M)
         low = [pick(measured, "CPNI-W", attack, M, sigma) for sigma in sigmas if sigma <= 0.5]
         high = [pick(measured, "CPNI-W", attack, M, sigma) for sigma in sigmas if sigma > 0.5]

@@ -14,13 +14,11 @@ import torch
 
 from siam import models, runs
 from siam.data import images, pixels
-from siam.devices import autocast, describe
-from siam.evaluation import attacked, digest_of
+from siam.devices import describe
+from siam.evaluation import digest_of, votes_on
 from siam.files import command, refuse_unlike
 from siam.folding import Folded
 from siam.paths import CHECKPOINTS, RESULTS
-from siam.seeding import seeded
-from siam.smoothing import tally
 from siam.votes import HALVES, load, name_of, save
 
 RECORD = RESULTS / "bound" / "tallies.npz"
@@ -41,11 +39,8 @@ def count(run, model, x, y):
     more images or more passes of the same run give begins with what fewer give.
     """
     halves = []
-    for number, (seen, labels) in enumerate(zip(x.split(run.batch_size), y.split(run.batch_size))):
-        with autocast(x.device, run.precision):
-            with seeded(run.seed, number, "attack"):
-                seen = attacked(run, model, pixels(seen), labels)
-            votes = tally(model, seen, run.draws, (run.seed, number))
+    for batch, (seen, labels) in enumerate(zip(x.split(run.batch_size), y.split(run.batch_size))):
+        votes, _ = votes_on(model, model, pixels(seen), labels, run, batch)
         first, both = (votes.at(M).ranks[0, :, :, 0] for M in (run.draws // HALVES, run.draws))
         halves.append(torch.stack([first, both - first]).to(torch.uint8))
     return torch.cat(halves, 1).cpu().numpy()

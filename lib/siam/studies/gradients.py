@@ -13,6 +13,7 @@ import hashlib
 import json
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -30,20 +31,29 @@ from siam.paths import CHECKPOINTS, RESULTS
 from siam.seeding import seeded
 from siam.smoothing import RULES, tally
 
-# Who is attacked, in the order of the page: name, checkpoint, σ in normalised units, noise draws per gradient.
-ARMS = {
-    "plain": ("plain", "plain-cpu-0", 0.0, 1),
-    "plain-noise-1": ("plain, σ = 0.24", "plain-cpu-0", 0.24, 1),
-    "plain-noise-8": ("plain, σ = 0.24", "plain-cpu-0", 0.24, 8),
-    "trained-1": ("trained on noise, σ = 1", "plain-sigma-1-cpu-0", 1.0, 1),
-    "trained-8": ("trained on noise, σ = 1", "plain-sigma-1-cpu-0", 1.0, 8),
-    "adversarial": ("plain adversarial", "plain-adversarial-cpu-0", 0.0, 1),
-    "cpni-1": ("CPNI-W", "cpni-w-cpu-0", 0.0, 1),
-    "cpni-8": ("CPNI-W", "cpni-w-cpu-0", 0.0, 8),
-    "gauss-1": ("Gauss, σ = 0.24", "gauss-cpu-0", 0.24, 1),
-    "gauss-8": ("Gauss, σ = 0.24", "gauss-cpu-0", 0.24, 8),
+
+class Arm(NamedTuple):
+    """Who is attacked: name, checkpoint, σ in normalised units, noise draws per gradient."""
+
+    name: str
+    checkpoint: str
+    sigma: float
+    samples: int
+
+
+ARMS = {  # in the order of the page
+    "plain": Arm("plain", "plain-cpu-0", 0.0, 1),
+    "plain-noise-1": Arm("plain, σ = 0.24", "plain-cpu-0", 0.24, 1),
+    "plain-noise-8": Arm("plain, σ = 0.24", "plain-cpu-0", 0.24, 8),
+    "trained-1": Arm("trained on noise, σ = 1", "plain-sigma-1-cpu-0", 1.0, 1),
+    "trained-8": Arm("trained on noise, σ = 1", "plain-sigma-1-cpu-0", 1.0, 8),
+    "adversarial": Arm("plain adversarial", "plain-adversarial-cpu-0", 0.0, 1),
+    "cpni-1": Arm("CPNI-W", "cpni-w-cpu-0", 0.0, 1),
+    "cpni-8": Arm("CPNI-W", "cpni-w-cpu-0", 0.0, 8),
+    "gauss-1": Arm("Gauss, σ = 0.24", "gauss-cpu-0", 0.24, 1),
+    "gauss-8": Arm("Gauss, σ = 0.24", "gauss-cpu-0", 0.24, 8),
     # The control, not drawn: a plain network's perturbations stay shorter than they may be; would these be, in a robust one?
-    "short": ("plain adversarial, radius 3", "plain-adversarial-cpu-0", 0.0, 1),
+    "short": Arm("plain adversarial, radius 3", "plain-adversarial-cpu-0", 0.0, 1),
 }
 VARIANTS = ("targeted", "untargeted")
 JUDGES = {"robust": "pni-w-cpu-0", "plain": "plain-cpu-0"}  # never attacked, but for the plain one, in its own columns
@@ -131,7 +141,7 @@ def attack(arm, variant, x, y, target, means, batch, judges, victim):
     aim: the class whose looks are asked about: the target, or, untargeted, the wrong class that the attacked network
     itself now finds most likely. own, robust, plain: the class each network names.
     """
-    samples, epsilon = ARMS[arm][3], SHORT if arm == "short" else EPSILON
+    samples, epsilon = ARMS[arm].samples, SHORT if arm == "short" else EPSILON
     objective = towards(victim, target) if variant == "targeted" else error_of(victim, y)
     with autocast("cpu", PRECISION):
         with seeded(SEED, batch, variant, "attack"):
@@ -158,7 +168,7 @@ def slopes(arm, x, y, target, means, batch, victim):
 
 def noisy(arm):
     """Whether a network draws noise at all."""
-    return not (ARMS[arm][2] == 0 and ARMS[arm][1].startswith("plain"))
+    return ARMS[arm].sigma > 0 or not ARMS[arm].checkpoint.startswith("plain")
 
 
 def as_bytes(x):
@@ -174,15 +184,15 @@ def signed_bytes(g):
 
 def job(arm, batch, x, y, target, means, judges, checkpoints=CHECKPOINTS):
     """All there is to measure of one arm on one batch, as {name: array}: what a partial result holds."""
-    name, checkpoint, sigma, samples = ARMS[arm]
-    victim = network(checkpoint, sigma, checkpoints)
+    of = ARMS[arm]
+    victim = network(of.checkpoint, of.sigma, checkpoints)
     rows = [int((y == c).nonzero()[0]) for c in SHOWN]
     out = {}
     for variant in VARIANTS:
         values, attacked = attack(arm, variant, x, y, target, means, batch, judges, victim)
         out |= {f"{variant}/{key}": value.numpy() for key, value in values.items()}
         out[f"{variant}/shown"] = as_bytes(attacked[rows])
-    if samples == 1 and arm != "short":  # those are the same networks as other arms
+    if of.samples == 1 and arm != "short":  # those are the same networks as other arms
         for draws, (values, g) in slopes(arm, x, y, target, means, batch, victim).items():
             out |= {f"gradient-{draws}/{key}": value.numpy() for key, value in values.items()}
             if draws in (1, max(DRAWS)):  # the pictures in between show nothing more
@@ -243,7 +253,7 @@ def differences(found):
 
 def identity(checkpoints=CHECKPOINTS):
     """{checkpoint: digest} of all networks, and a short digest of those and the settings, to know partial results by."""
-    names = sorted({arm[1] for arm in ARMS.values()} | set(JUDGES.values()))
+    names = sorted({arm.checkpoint for arm in ARMS.values()} | set(JUDGES.values()))
     digests = {name: models.about(Path(checkpoints) / f"{name}.safetensors")["digest"] for name in names}
     text = json.dumps([digests, SETTINGS, ARMS, JUDGES])
     return digests, hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -288,7 +298,7 @@ def measure(n, results=RESULTS, checkpoints=CHECKPOINTS, means=None, progress=Tr
     first = [int((y == c).nonzero()[0]) for c in SHOWN]
     pictures["source"] = as_bytes(x[first])
     shown = [{"class": CLASSES[y[i]], "target": CLASSES[target[i]], "position": i} for i in first]
-    arms = [dict(arm=arm, name=of[0], checkpoint=of[1], sigma=of[2], samples=of[3], noisy=noisy(arm)) for arm, of in ARMS.items()]
+    arms = [dict(arm=arm, **of._asdict(), noisy=noisy(arm)) for arm, of in ARMS.items()]
     device = describe("cpu")
     record = dict(kind="gradients", tier=runs.tier("cpu", "test", n, device), split="test", n=n, settings=SETTINGS,
                   arms=arms, judges=JUDGES, checkpoints=digests, shown=shown, rows=lines, means="train", differences=differences(values),
