@@ -296,7 +296,10 @@ function shares(names) {
       range.style.width = `${100 * (high - low)}%`;
       dot.hidden = false;
       dot.style.left = `${(100 * correct) / n}%`;
-      said.textContent = `${whole(correct)} of ${whole(n)}, ${percent(correct / n, n)} (${between(correct, n)})`;
+      said.replaceChildren(
+        `${whole(correct)} of ${whole(n)}, ${percent(correct / n, n)} `,
+        html("span", {}, `(${between(correct, n)})`),
+      );
     },
   ];
 }
