@@ -241,7 +241,8 @@ def test_sources_are_listed_by_tier_and_the_seeds_of_one_apart(visit):
     assert page.get_by_label("Seed").is_hidden()
     page.get_by_label("Base model").select_option("PNI-W")
     source, seed = page.get_by_label("Measured on"), page.get_by_label("Seed")
-    groups = source.locator("optgroup").evaluate_all("all => all.map(group => [group.label, ...[...group.children].map(o => o.text)])")
+    groups = source.locator("optgroup").evaluate_all(
+        "all => all.map(group => [group.label, ...[...group.children].map(({ text }) => text)])")
     assert groups == [
         ["cpu tier, 1,000 test images", "pni-w, batches of 250, fp32, 0123abcd", "pni-w, batches of 100, fp32, 0123abcd"],
         ["smoke tier, 300 test images", "pni-w, batches of 250, fp32, 0123abcd"]]

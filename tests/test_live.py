@@ -77,13 +77,15 @@ def test_committed_record_shows_every_class_and_every_group():
 
 
 def test_what_is_said_of_all_images_is_counted():
-    rescued, wrong, hangs = image(plain_attacked=(5, 5)), image(plain=5, winner=4, winner_attacked=(3, 5)), image(plain_attacked=(3, 5))
+    rescued, hangs = image(plain_attacked=(5, 5)), image(plain_attacked=(3, 5))
+    wrong = image(plain=5, winner=4, winner_attacked=(3, 5))
     record = dict(n=10, images=[rescued] * 4 + [wrong] * 5 + [hangs], setting=dict(draws=64))
     names = ("plain", "plain_attacked", "winner", "winner_attacked")
     assert [records.right(record, name) for name in names] == [5, 6, 5, 10]
     assert records.right(record, "winner", 4) == 4
     low, high = (f"{100 * end:.1f}" for end in clopper_pearson(6, 10))
-    assert f"60.0 % ({low}–{high}) once PGD" in records.accuracy(record) and "attacked itself, 100.0 %" in records.accuracy(record)
+    said = records.accuracy(record)
+    assert f"60.0 % ({low}–{high}) once PGD" in said and "attacked itself, 100.0 %" in said
     assert "make up 4 of the 10 images. Of the other 6, 5 are wrong" in records.others(record)
     assert "for 1 the kind hangs" in records.others(record)
 
@@ -92,7 +94,8 @@ def test_only_an_equal_evaluation_of_more_images_stands_beside_the_record(tmp_pa
     record = records.read()
     same = runs.EvaluationRun("a", record["digest"], sigma=0.36, images=10_000)
     counted = {same: 4000, replace(same, images=1000): 300, replace(same, seed=1): 1, replace(same, sigma=0.24): 2,
-               replace(same, samples=8, attack="epgd"): 3, replace(same, digest="0" * 16): 4, replace(same, images=1000, split="heldout"): 5}
+               replace(same, samples=8, attack="epgd"): 3, replace(same, digest="0" * 16): 4,
+               replace(same, images=1000, split="heldout"): 5}
     assert len(records.robust(record, 100, tmp_path)) == 2
     for run, correct in counted.items():
         result = [runs.row("prediction", M, correct, run.images) for M in (1, 2, 4, 8, 16, 32, 64)]

@@ -91,8 +91,8 @@ def others(record):
     """Where the images are that belong to no group, in words."""
     rest = [image for image in record["images"] if group(image) is None]
     wrong = sum(image["plain"] != image["label"] for image in rest)
-    return (f"The kinds shown make up {record['n'] - len(rest)} of the {record['n']} images. Of the other {len(rest)}, {wrong} are wrong"
-            f" without noise before any attack; for {len(rest) - wrong} the kind hangs on the attack's random start.")
+    return (f"The kinds shown make up {record['n'] - len(rest)} of the {record['n']} images. Of the other {len(rest)}, {wrong} are"
+            f" wrong without noise before any attack; for {len(rest) - wrong} the kind hangs on the attack's random start.")
 
 
 def robust(record, n, results=RESULTS):
