@@ -94,6 +94,7 @@ def test_what_was_not_measured_is_null_and_not_a_number():
 def test_measurements_that_differ_in_kind_are_kept_apart_and_named_apart(run):
     data = payload(pd.concat([rows(), rows(**run)]))
     assert len({source["name"] for source in data["sources"]}) == 2
+    assert len({(source["group"], source["family"]) for source in data["sources"]}) == (1 if "seed" in run else 2)
     assert all(len(curve["x"]) == len(SIGMAS) for s in data["sources"] for curve in s["attacks"].values())
 
 
@@ -214,6 +215,19 @@ def test_a_longer_run_continues_a_shorter_one(tmp_path):
 def test_it_opens_at_the_largest_M_of_a_whole_curve():
     frame = pd.concat([rows(), rows(sigmas=(0.0,), draws=(1, 2, 4, 8, 16, 32, 64, 128)).assign(id="f" * 16)])
     assert explorer(frame).draws == 64 and explorer().draws == 64
+
+
+def test_two_trainings_of_the_plain_network_are_two_models(tmp_path):
+    for digit, method in (("0", "plain"), ("1", "adversarial")):
+        training = runs.TrainingRun("plain", method, {"tier": "cpu", "epochs": 1})
+        kept = {"name": f"a-{digit}", "label": "plain", "digest": digit * 16, "epoch": 1}
+        runs.write(runs.record(training, tier="cpu", checkpoints=[kept], history=[]), tmp_path)
+        run = runs.EvaluationRun(f"a-{digit}", digit * 16, draws=1)
+        runs.write(runs.record(run, tier="cpu", n=1000, result=[runs.row("prediction", 1, 500, 1000)]), tmp_path)
+    view = explore(tmp_path)
+    assert view.payload["models"][-2:] == ["plain, adversarial training", "plain, normal training"]
+    assert [source["model"] for source in view.payload["sources"] if "checkpoint a-1" in source["name"]] == [
+        "plain, adversarial training"]
 
 
 def test_transferred_attacks_are_left_to_table_4(tmp_path):

@@ -53,7 +53,9 @@ def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
     shutil.copy(LOADER, folder)
     frame = pd.concat([rows(), rows("Gauss", attacks=("none", "pgd"), sigmas=SIGMAS[:4], draws=(1, 2, 4)),
-                       rows("PNI-W"), rows("PNI-W", tier="smoke", n=300, sigmas=(0.0, 0.1))])
+                       rows("PNI-W"), *(rows("PNI-W", seed=seed, sigmas=(0.1,), draws=(1,)) for seed in (1, 2, 10)),
+                       rows("PNI-W", batch_size=100, sigmas=(0.0, 0.1, 0.2)),
+                       rows("PNI-W", tier="smoke", n=300, sigmas=(0.0, 0.1))])
     for name, widget in {
         "measured": Explorer(frame, PRINTED, sigma=0.1, draws=8),
         "printed": Explorer(frame, PRINTED, sigma=0.24, draws=64),
@@ -228,10 +230,30 @@ def test_measurements_of_two_kinds_are_chosen_between_and_never_mixed(visit):
     page.get_by_label("Base model").select_option("PNI-W")
     source = page.get_by_label("Measured on")
     assert page.locator(".siam-lines circle").count() == 3 * len(SIGMAS)
-    source.select_option(index=1)
+    source.select_option(index=2)
     assert "smoke tier, 300 test images" in page.locator(".siam-note").inner_text()
     assert page.locator(".siam-lines circle").count() == 3 * 2
     assert "of 300 images" in readout(page) and "1,000" not in readout(page)
+
+
+def test_sources_are_listed_by_tier_and_the_seeds_of_one_apart(visit):
+    page = visit(viewport={"width": 380, "height": 800})
+    assert page.get_by_label("Seed").is_hidden()
+    page.get_by_label("Base model").select_option("PNI-W")
+    source, seed = page.get_by_label("Measured on"), page.get_by_label("Seed")
+    groups = source.locator("optgroup").evaluate_all(
+        "all => all.map(group => [group.label, ...[...group.children].map(({ text }) => text)])")
+    assert groups == [
+        ["cpu tier, 1,000 test images", "pni-w, batches of 250, fp32, 0123abcd", "pni-w, batches of 100, fp32, 0123abcd"],
+        ["smoke tier, 300 test images", "pni-w, batches of 250, fp32, 0123abcd"]]
+    assert seed.locator("option").all_inner_texts() == ["0", "1", "2", "10"]
+    seed.focus()
+    page.keyboard.press("ArrowDown")
+    assert "seed 1, batches of 250" in page.locator(".siam-note").inner_text()
+    assert page.locator(".siam-lines path").count() == 3 and source.input_value() != seed.input_value()
+    source.select_option(index=1)
+    assert "seed 0, batches of 100" in page.locator(".siam-note").inner_text() and seed.is_hidden()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 380
 
 
 def test_the_papers_points_are_marked_as_the_papers(visit):
@@ -280,7 +302,7 @@ def test_the_chart_follows_the_width_of_the_page(visit):
 def test_every_control_has_a_name_and_keeps_its_keys(visit):
     page = visit()
     inputs = page.get_by_test_id("siam-explorer").locator("input, select")
-    assert inputs.count() == 3 + 3 + 2
+    assert inputs.count() == 4 + 3 + 2
     for control in inputs.all():
         assert control.get_attribute("data-lm-suppress-shortcuts") == "true"
         assert control.evaluate("c => c.getAttribute('aria-label') || c.labels[0]?.textContent")

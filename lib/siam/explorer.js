@@ -56,6 +56,9 @@ function curve(source, attack, rule, m) {
   });
 }
 
+// Whether two sources differ in nothing but the seed.
+const akin = (one, other) => one.group === other.group && one.family === other.family;
+
 // The view that the traits ask for, brought to what is measured: the nearest M, the nearest σ or ε.
 function resolve(model) {
   const data = model.get("payload");
@@ -296,11 +299,16 @@ function render({ model, el }) {
     ...options.map(([value, text]) => html("option", { value }, text)));
   const measured = new Set(data.sources.map((source) => source.model));
 
+  const option = (say) => (one) => html("option", { value: one.name }, String(say(one)));
+
   const named = (name) => [name, measured.has(name) ? name : `${name} — not yet measured`];
 
   const base = choice("base_model", data.models.map(named));
   const rule = choice("rule", data.rules.map(({ key, name }) => [key, sentence(name)]));
   const source = choice("source", []);
+  const seed = choice("source", []);
+  const sources = html("div", { class: "siam-sources" },
+    html("label", {}, html("span", {}, "Measured on"), source), html("label", {}, html("span", {}, "Seed"), seed));
   const boxes = data.attacks.map(({ key }) => html("input", { type: "checkbox", value: key, ...SHORTCUTS,
     onchange: () => set("attacks", boxes.filter((box) => box.checked).map((box) => box.value)) }));
   const draws = html("input", { type: "range", min: 0, step: 1, "data-testid": "siam-draws",
@@ -358,9 +366,17 @@ function render({ model, el }) {
     if (!width) return; // not laid out yet: the observer calls again
     base.value = view.base;
     rule.value = view.rule.key;
-    source.replaceChildren(...view.sources.map(({ name }) => html("option", { value: name }, name)));
-    source.value = view.source?.name ?? "";
-    source.parentNode.hidden = view.sources.length < 2;
+    const firsts = view.sources.filter((one, i) => view.sources.findIndex((other) => akin(one, other)) === i);
+    source.replaceChildren(...[...new Set(firsts.map(({ group }) => group))].map((group) => html("optgroup",
+      { label: group }, ...firsts.filter((one) => one.group === group).map(option(({ family }) => family || group)))));
+    source.value = firsts.find((one) => akin(one, view.source))?.name ?? "";
+    source.parentNode.hidden = firsts.length < 2;
+    // What differs in the seed alone is one entry, with a choice of seeds beside it.
+    const seeds = view.sources.filter((one) => akin(one, view.source)).sort((a, b) => a.seed - b.seed);
+    seed.replaceChildren(...seeds.map(option((one) => one.seed)));
+    seed.value = view.source?.name ?? "";
+    seed.parentNode.hidden = seeds.length < 2;
+    sources.hidden = view.sources.length < 2; // or it would leave a gap
     boxes.forEach((box) => {
       box.checked = view.attacks.some(({ key }) => key === box.value);
       box.parentNode.classList.toggle("siam-absent", !view.source?.attacks[box.value]);
@@ -391,7 +407,7 @@ function render({ model, el }) {
     html("div", { class: "siam-controls" },
       html("label", {}, html("span", {}, "Base model"), base),
       html("label", {}, html("span", {}, "Voting rule"), rule),
-      html("label", { class: "siam-wide", hidden: true }, html("span", {}, "Measured on"), source),
+      sources,
       html("fieldset", {}, html("legend", {}, "Attack"), html("div", {}, ...data.attacks.map(
         ({ kind, name }, i) => html("label", { class: `siam-${kind}` }, boxes[i], html("span", {}, name))))),
       html("div", {}, html("span", {}, drawsValue, " noisy passes vote"), draws, drawsTicks)),

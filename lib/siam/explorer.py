@@ -148,7 +148,7 @@ def _source(source, rows, attacks):
         ids = {}
         # Of two records of one point the one with more draws comes last: it repeats the other's first passes.
         if points.duplicated(["x", "rule", "M", "id"]).any():
-            raise ValueError(f"two rows for one point of {attack['name']}: {_name(source)}; give each an id")
+            raise ValueError(f"two rows for one point of {attack['name']}: {_names(source)['name']}; give each an id")
         points = points.assign(most=points.groupby("id").M.transform("max")).sort_values(["most", "id"])
         for p in points.itertuples():
             i, m = xs.index(p.x), draws.index(p.M)
@@ -156,22 +156,24 @@ def _source(source, rows, attacks):
             ids[p.x] = p.id
         curves[attack["key"]] = {
             "x": [float(x) for x in xs], "id": [ids[x] for x in xs], "cells": cells}
-    return {"model": source["label"], "name": _name(source), "tier": source["tier"], "split": source["split"],
-            "n": int(source["n"]), "draws": draws, "attacks": curves}
+    return {"model": source["label"], **_names(source), "seed": int(source["seed"]),
+            "tier": source["tier"], "split": source["split"], "n": int(source["n"]), "draws": draws, "attacks": curves}
 
 
-def _name(source):
-    """A source in words, with everything that tells it from another."""
-    words = [f"σ = {source['sigma']:g}"] if "sigma" in source else []
-    words += [f"{source['tier']} tier", f"{source['n']:,} {SPLITS.get(source['split'], source['split'])}"]
-    if source["checkpoint"]:
-        words.append(f"checkpoint {source['checkpoint']} ({source['digest'][:8]})")
-    words.append(f"seed {source['seed']}")
-    if source["batch_size"]:
-        words.append(f"batches of {source['batch_size']}")
-    if source["precision"]:
-        words.append(source["precision"])
-    return ", ".join(words)
+def _names(source):
+    """A source in words: its name, with everything that tells it from another; and for a list, which may cut what is long, its
+    group and in that its family, which those share with it that differ in the seed alone."""
+    sigma = f"σ = {source['sigma']:g}" if "sigma" in source else ""
+    tier, images = f"{source['tier']} tier", f"{source['n']:,} {SPLITS.get(source['split'], source['split'])}"
+    batches = f"batches of {source['batch_size']}" if source["batch_size"] else ""
+    checkpoint, digest = source["checkpoint"], source["digest"][:8]
+    words = {
+        "name": [sigma, tier, images, checkpoint and f"checkpoint {checkpoint} ({digest})",
+                 f"seed {source['seed']}", batches, source["precision"]],
+        "group": [tier, images],
+        "family": [sigma, checkpoint, batches, source["precision"], digest],
+    }
+    return {key: ", ".join(filter(None, some)) for key, some in words.items()}
 
 
 def _preference(source):
@@ -341,4 +343,7 @@ def explore(records=RESULTS, **view):
     """
     frame = report.as_in_paper(report.evaluations(records))
     frame = frame[frame["source"].isna() & (frame["sigma"] <= report.SIGMA_MAX)]
+    trained = frame["method"].replace("plain", "normal")  # two networks may share a label, but not a line
+    told = (frame["label"] == "plain") | (frame["method"] == "plain")
+    frame = frame.assign(label=frame["label"].mask(told, frame["label"] + ", " + trained + " training"))
     return Explorer(frame, pd.read_csv(PAPER / "table3.csv"), **view)

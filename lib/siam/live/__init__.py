@@ -37,38 +37,44 @@ def style():
     return (FOLDER.parent / "explorer.css").read_text(encoding="utf-8") + source("live.css")
 
 
-def about(record, digest=None, noisy=True):
+def _shown(record):
+    """[(number, group)] of the images that the page shows, in its order."""
+    return [(i, key) for key, numbers in records.choose(record["images"]).items() for i in numbers]
+
+
+def about(record, digest=None, noisy=True, results=RESULTS):
     """What the front end is told of images, opening setting and recorded accuracy, as plain lists and dicts.
 
-    The groups and the recorded accuracy are left out where `digest` says that the network is another than the record's.
+    The groups and what was recorded are left out where `digest` says that the network is another than the record's.
     """
     known = digest in (None, record["digest"])
-    chosen = records.choose(record["images"])
     groups = [{"key": key, "title": title, "count": sum(records.group(image) == key for image in record["images"])}
               for key, title in records.GROUPS.items()]
     setting = {name: record["setting"][name] for name in CONTROLS}
     return {
         "images": [{"number": i, "label": record["images"][i]["label"], "group": key if known else "all"}
-                   for key in records.GROUPS for i in chosen[key]],
+                   for i, key in _shown(record)],
         "groups": groups if known else [{"key": "all", "title": "Test images", "count": None}],
         "n": record["n"],
         "setting": setting,
         "noisy": noisy,
         "pixel_std": round(cifar10.PIXEL_STD, 4),
-        "book": records.robust(record, export.IMAGES) | {"setting": setting | {"weightNoise": True}} if known else None,
-        "tier": record["tier"],
+        "accuracy": records.accuracy(record) if known else None,
+        "others": records.others(record) if known else None,
+        "book": {"setting": setting | {"weightNoise": True},
+                 "counts": records.robust(record, export.IMAGES, results)} if known else None,
     }
 
 
 def shown(record):
     """The bytes of the images that the page shows, in its order."""
-    return export.sample([image["number"] for image in about(record)["images"]])
+    return export.sample([number for number, _ in _shown(record)])
 
 
 def page(results=RESULTS):
     """The book's page: without a script a picture and a table of what was measured, which the script replaces."""
     record = records.read(results)
-    return Page(record, record and about(record))
+    return Page(record, record and about(record, results=results))
 
 
 def _measured(results=RESULTS):

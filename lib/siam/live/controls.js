@@ -42,8 +42,9 @@ function controlPanel(about, name, ask) {
     ask.move(what);
     ask.settle();
   };
-  const range = (key, title, values, say) =>
-    slider(title, values, say, (value) => ask.move({ [key]: value }), ask.settle);
+  const range = (key, title, values, say, also) =>
+    slider(title, values, say, (value) => ask.move({ [key]: value, ...also }), ask.settle);
+  const attacked = { attacked: true }; // who moves the attack wants to see one
   const pixels = (sigma) => Math.round(255 * about.pixel_std * sigma);
   const sliders = {
     sigma: range(
@@ -53,9 +54,9 @@ function controlPanel(about, name, ask) {
       (v) => `${v.toFixed(2)} ≈ ${pixels(v)}/255`,
     ),
     draws: range("draws", "M", powers(512), passes),
-    epsilon: range("epsilon", "ε, budget", upTo(0, 35), (v) => `${v}/255`),
-    steps: range("steps", "Steps", upTo(1, 30), (v) => `${v} of ε/4`),
-    samples: range("samples", "Samples a step", powers(32), (v) => (v === 1 ? "1 (PGD)" : `${v} (EPGD)`)),
+    epsilon: range("epsilon", "ε, budget", upTo(0, 35), (v) => `${v}/255`, attacked),
+    steps: range("steps", "Steps", upTo(1, 30), (v) => `${v} of ε/4`, attacked),
+    samples: range("samples", "Samples a step", powers(32), (v) => (v === 1 ? "1 (PGD)" : `${v} (EPGD)`), attacked),
   };
   const radio = (of, value, onchange) =>
     html("input", { type: "radio", name: `${name}-${of}`, value, onchange, ...KEYS });
@@ -80,6 +81,7 @@ function controlPanel(about, name, ask) {
   const link = ask.share && button("Link to this state", ask.share);
   const linkSaid = html("span", { class: "siam-quiet", role: "status" });
 
+  const said = (text) => text && html("p", { class: "live-about" }, text);
   const strip = html(
     "div",
     { class: "live-strip" },
@@ -119,14 +121,14 @@ function controlPanel(about, name, ask) {
     html(
       "fieldset",
       { class: "live-sides" },
-      html("legend", {}, "The vote is on the image"),
-      ...["untouched", "attacked"].map((text, i) => html("label", {}, sides[i], html("span", {}, text))),
+      html("legend", {}, "Vote on"),
+      ...["the original", "the attacked image"].map((text, i) => html("label", {}, sides[i], html("span", {}, text))),
     ),
     html("span", { class: "live-buttons" }, anew, undo, button("Reset", ask.reset), link, linkSaid),
   );
 
   return [
-    [strip, node, tools],
+    [said(about.accuracy), strip, said(about.others), node, tools],
     {
       state(state, { exact, undoable }) {
         for (const [key, [, show]] of Object.entries(sliders)) show(state[key]);

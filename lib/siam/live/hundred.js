@@ -5,7 +5,8 @@ function hundred(about, state, lab, parts) {
   const words = (s) =>
     `σ = ${s.sigma}, M = ${s.draws}, ε = ${s.epsilon}/255, ${counted(s.steps, "step")}, ` +
     `${s.samples === 1 ? "PGD" : `EPGD with ${s.samples} samples`}${s.weightNoise ? "" : ", no noise in the weights"}`;
-  const [table, showShare] = shares(book ? ["Here", "The book"] : ["Here"]);
+  const counts = book?.counts ?? []; // of the same images, then of more
+  const [table, showShare] = shares(["Here", ...counts.map(({ n }, i) => (i ? `${whole(n)} images` : "The book"))]);
   const button = html(
     "button",
     { type: "button", onclick: () => (running ? stop() : start()), ...KEYS },
@@ -24,7 +25,7 @@ function hundred(about, state, lab, parts) {
   );
   let running = null; // the AbortController of the run
   let found = null; // {s, n, correct by rule}
-  if (book) showShare(1, book.correct, book.n);
+  counts.forEach(({ correct, n }, i) => showShare(1 + i, correct, n));
 
   function compare() {
     const s = state();
@@ -34,8 +35,8 @@ function hundred(about, state, lab, parts) {
       book && (s.rule !== "prediction" || settings.some((key) => (found?.s ?? s)[key] !== book.setting[key]));
     compared.textContent = !book
       ? ""
-      : `The book: ${words(book.setting)}, prediction smoothing; the same images, in PyTorch, one attack each, ` +
-        `${about.tier} tier, record live/images.json.` +
+      : `The book: ${words(book.setting)}, prediction smoothing, in PyTorch, one attack each; the same images, ` +
+        `then more: ${counts.map(({ n, tier, record }) => `${whole(n)} (${tier} tier, record ${record})`).join(", ")}.` +
         (differs ? " The setting here differs, so the two are not the same experiment." : "");
   }
 
@@ -70,8 +71,8 @@ function hundred(about, state, lab, parts) {
       }
       const right = found.correct[state().rule];
       stop(
-        `Done: ${right} of ${found.n} images right, ${percent(right / found.n)}, ` +
-          `exact 95 % interval ${between(interval(right, found.n))}.`,
+        `Done: ${right} of ${found.n} images right, ${percent(right / found.n, found.n)}, ` +
+          `exact 95 % interval ${between(right, found.n)}.`,
       );
     } catch (error) {
       if (error.name === "AbortError") return;

@@ -10,7 +10,7 @@ function startLive(el, { about, worker, parts, linked, instead }) {
   const numbers = about.images.map(({ number }) => number);
   const opening = {
     image: numbers[0],
-    attacked: false,
+    attacked: true,
     rule: "prediction",
     seed: 0,
     weightNoise: about.noisy,
@@ -86,7 +86,7 @@ function startLive(el, { about, worker, parts, linked, instead }) {
   const root = html(
     "div",
     { class: "siam-explorer siam-live", "data-testid": "siam-live", role: "group", "aria-label": "The network, live" },
-    ...panel,
+    ...panel.filter(Boolean),
     progress,
     verdict,
     html("div", { class: "live-stage" }, picturesNode, histogramNode),
@@ -186,9 +186,6 @@ function startLive(el, { about, worker, parts, linked, instead }) {
       draw();
       conclude(s, image, attacking, tallies(all).at(-1), winner(alone));
       end();
-      // While the reader looks: the attack they will probably ask for, which also warms up the code of gradients.
-      const cheap = s.steps * s.samples <= 32;
-      if (!attacking && cheap && (exact || !about.noisy)) await lab.attack(s.image, image, s, null, signal);
     } catch (error) {
       if (error.name !== "AbortError") failed(error);
     }
@@ -206,7 +203,7 @@ function startLive(el, { about, worker, parts, linked, instead }) {
         `${mark(best === label)} ${passes(s.draws)} and ${rule} say ${CLASSES[best]}: ${word(best === label)}.`,
       ),
       ` The true class, ${CLASSES[label]}, has ${own} of ${counted(tally.M, "vote")}` +
-        ` on the ${attacking ? "attacked" : "untouched"} image.` +
+        ` on the ${attacking ? "attacked" : "original"} image.` +
         ` Without any noise${attacking ? ", under an attack made for it," : ""} the network says ${CLASSES[alone]}: ` +
         `${word(alone === label)}.` +
         (s.weightNoise && !exact

@@ -8,6 +8,9 @@ itself.
 import json
 from pathlib import Path
 
+import numpy as np
+
+from siam import report
 from siam.files import read_other, writing
 from siam.paths import RESULTS
 from siam.runs import clopper_pearson
@@ -65,11 +68,46 @@ def choose(images, shown=SHOWN):
     return {key: sorted(numbers) for key, numbers in taken.items()}
 
 
-def robust(record, n):
-    """How often the vote is right about the first n images after the first attack on each: correct, n, low, high."""
-    correct = sum(image["winner_attacked"][0] == image["label"] for image in record["images"][:n])
-    low, high = clopper_pearson(correct, n)
-    return {"correct": correct, "n": n, "low": round(low, 6), "high": round(high, 6)}
+def right(record, name, n=None):
+    """How many of the first n images, all by default, the answers called `name` get right; of several attacks the first."""
+    answers = ((np.ravel(image[name])[0], image["label"]) for image in record["images"][:n])
+    return sum(bool(answer == label) for answer, label in answers)
+
+
+def accuracy(record):
+    """What the vote costs and wins over all images of the record, in words."""
+    n = record["n"]
+
+    def share(name):
+        correct = right(record, name)
+        return "{:.1f} % ({:.1f}–{:.1f})".format(*(100 * part for part in (correct / n, *clopper_pearson(correct, n))))
+
+    return (f"Of {n} test images the network without noise gets {share('plain')} right, and {share('plain_attacked')} once"
+            f" PGD has attacked them; the vote of {record['setting']['draws']} noisy passes gets {share('winner')} and, attacked"
+            f" itself, {share('winner_attacked')}. In brackets: exact 95 % intervals.")
+
+
+def others(record):
+    """Where the images are that belong to no group, in words."""
+    rest = [image for image in record["images"] if group(image) is None]
+    wrong = sum(image["plain"] != image["label"] for image in rest)
+    return (f"The kinds shown make up {record['n'] - len(rest)} of the {record['n']} images. Of the other {len(rest)}, {wrong} are"
+            f" wrong without noise before any attack; for {len(rest) - wrong} the kind hangs on the attack's random start.")
+
+
+def robust(record, n, results=RESULTS):
+    """How often the vote is right after an attack: on the first n images, all of the record, and most test images evaluated.
+
+    A list of {n, correct, tier, record}; the last is left out where this network was not evaluated in this setting.
+    """
+    counts = [{"n": k, "correct": right(record, "winner_attacked", k), "tier": record["tier"], "record": "live/images.json"}
+              for k in (n, record["n"])]
+    setting = record["setting"]
+    same = {name: setting[name] for name in ("sigma", "epsilon", "step_size", "steps", "samples")}
+    tested = report.select(report.evaluations(results), digest=record["digest"], attack="pgd", split="test", rule="prediction",
+                           M=setting["draws"], **same).sort_values(["n", "seed"], ascending=[False, True])
+    return counts + [{"n": of.n, "correct": of.correct, "tier": of.tier, "record": f"evaluation/{of.id}.json"}
+                     for of in tested.head(1).itertuples()]
 
 
 def path(results=RESULTS):

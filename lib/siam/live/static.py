@@ -34,7 +34,7 @@ class Page:
     def __repr__(self):
         if self.record is None:
             return f"The network, live: {NOT_YET}"
-        rows = ["{:<24} {:<11} {:>9} {:>10}  {}".format(*row) for row in [HEAD, *self._rows()]]
+        rows = ["{:<24} {:<11} {:>19} {:>15}  {}".format(*row) for row in [HEAD, *self._rows()]]
         return "\n".join([self._caption(), *rows])
 
     def _caption(self):
@@ -43,10 +43,10 @@ class Page:
                 f" for their own class before and after {s['attacks']} PGD attacks, each from another random start:"
                 f" {self.record['label']}, σ = {s['sigma']}, ε = {s['epsilon']}/255, {s['steps']} steps."
                 f" Without noise: whether one pass without any is right after attacks made against it."
-                f" Tier {self.record['tier']}, record live/images.json.")
+                f" Tier {self.record['tier']}, record live/images.json. {self.about['accuracy']} {self.about['others']}")
 
     def _rows(self):
-        """(group, class, right without noise, votes untouched, votes attacked) as text for each image."""
+        """(group, class, right without noise, votes on the original, votes on the attacked) as text for each image."""
         for title, number, _ in _images(self.about):
             row = self.record["images"][number]
             right = sum(answer == row["label"] for answer in row["plain_attacked"])
@@ -95,7 +95,7 @@ class Page:
         return found
 
 
-HEAD = ("Group", "Class", "Right without noise", "Votes untouched", "Votes attacked")
+HEAD = ("Group", "Class", "Right without noise", "Votes, original", "Votes, attacked")
 
 
 def _img(pixels, alt):

@@ -16,8 +16,14 @@ const build =
 const html = build("http://www.w3.org/1999/xhtml");
 const svg = build("http://www.w3.org/2000/svg");
 
-const percent = (share) => `${(100 * share).toFixed(0)} %`;
-const between = ([low, high]) => `${(100 * low).toFixed(0)}–${(100 * high).toFixed(0)} %`;
+// Per cent of n, to about one of them.
+const digits = (n) => Math.max(0, Math.ceil(Math.log10(n)) - 2);
+const percent = (share, n) => `${(100 * share).toFixed(digits(n))} %`;
+const between = (k, n) => {
+  const [low, high] = interval(k, n);
+  return `${(100 * low).toFixed(digits(n))}–${percent(high, n)}`;
+};
+const whole = (n) => n.toLocaleString("en-GB");
 const passes = (M) => `${M} noisy pass${M === 1 ? "" : "es"}`;
 const counted = (n, noun) => `${n} ${noun}${n === 1 ? "" : "s"}`;
 const mark = (right) => (right ? "✓" : "✗");
@@ -58,16 +64,19 @@ function pictures() {
       paint(shown, seen);
       captions[0].textContent = `image: ${name}`;
       captions[1].textContent = attacking ? "attack × 8" : "no attack";
-      captions[2].textContent = attacking ? "attacked" : "voted on";
+      captions[2].textContent = attacking ? "attacked" : "voted on: the same";
       image.setAttribute("aria-label", `The image, a ${name}`);
       added.setAttribute(
         "aria-label",
         attacking ? "What the attack added, 8 times amplified, on grey" : "No attack: plain grey",
       );
-      shown.setAttribute("aria-label", attacking ? `The ${name} after the attack` : `The ${name}, untouched`);
+      shown.setAttribute("aria-label", attacking ? `The ${name} after the attack` : `The ${name} as it is`);
     },
   ];
 }
+
+// Where there is no room for the longest name it may go on in a second line.
+const breakable = (name) => name.replace("automobile", "auto\u00admobile");
 
 // The first noisy passes: what the network saw, and what it said.
 function samples(count) {
@@ -90,7 +99,7 @@ function samples(count) {
         if (there) paint(picture, noisy[i]);
         const answer = i < M && 10 * i + 10 <= logits.length ? winner(logits.subarray(10 * i, 10 * i + 10)) : null;
         node.dataset.right = answer === null ? "" : answer === label;
-        said.textContent = answer === null ? "\u00a0" : `${CLASSES[answer]} ${mark(answer === label)}`;
+        said.textContent = answer === null ? "\u00a0" : `${mark(answer === label)} ${breakable(CLASSES[answer])}`;
       }),
   ];
 }
@@ -134,8 +143,8 @@ function histogram() {
         title.setAttribute("aria-label", c === label ? `${CLASSES[c]}, the true class` : CLASSES[c]);
       });
       share.textContent =
-        `${CLASSES[best]}: ${counts[best]} of ${tally.M}, ${percent(counts[best] / tally.M)}, ` +
-        `exact 95 % interval ${between(interval(counts[best], tally.M))}`;
+        `${CLASSES[best]}: ${counts[best]} of ${tally.M}, ${percent(counts[best] / tally.M, tally.M)}, ` +
+        `exact 95 % interval ${between(counts[best], tally.M)}`;
     },
   ];
 }
@@ -249,7 +258,7 @@ function convergence() {
       chart.setAttribute(
         "aria-label",
         `Share of the votes for ${CLASSES[label]}, the true class: ` +
-          own.map(([M, share]) => `M = ${M}: ${percent(share)}`).join(", "),
+          own.map(([M, share]) => `M = ${M}: ${percent(share, M)}`).join(", "),
       );
     },
   ];
@@ -287,7 +296,10 @@ function shares(names) {
       range.style.width = `${100 * (high - low)}%`;
       dot.hidden = false;
       dot.style.left = `${(100 * correct) / n}%`;
-      said.textContent = `${correct} of ${n}, ${percent(correct / n)} (${between([low, high])})`;
+      said.replaceChildren(
+        `${whole(correct)} of ${whole(n)}, ${percent(correct / n, n)} `,
+        html("span", {}, `(${between(correct, n)})`),
+      );
     },
   ];
 }

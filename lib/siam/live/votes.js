@@ -37,7 +37,7 @@ function tallies(logits) {
   return kept;
 }
 
-// The exact (Clopper–Pearson) 95 % interval of a share, k of n -> [low, high]; n up to a few hundred.
+// The exact (Clopper–Pearson) 95 % interval of a share, k of n -> [low, high]; n up to ten thousand.
 // What was computed is kept.
 const intervals = new Map();
 function interval(k, n) {
