@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from conftest import PRECISION
 
 from siam.attacks import gradient, towards
 from siam.pages import gradients as page
@@ -105,6 +106,7 @@ def small(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gradients, "ARMS", {arm: gradients.ARMS[arm] for arm in ("plain", "gauss-1", "gauss-8", "short")})
         patch.setattr(gradients, "BATCH", 10)
+        patch.setattr(gradients, "PRECISION", PRECISION)
         patch.setattr(gradients, "STEPS", 1)
         patch.setattr(gradients, "VOTES", 2)
         patch.setattr(gradients, "DRAWS", (1, 2))

@@ -5,6 +5,7 @@ from math import exp, log
 
 import pytest
 import torch
+from conftest import PRECISION
 
 from siam import claims, runs
 from siam.claims import rules
@@ -83,6 +84,7 @@ def small(tmp_path_factory):
         patch.setattr(learnt, "images", lambda split: images("sample-test", 40))
         patch.setattr("siam.evaluation.images", lambda split, n, device: images("sample-test", n, device=device))
         patch.setattr(learnt, "DRAWS", 2)
+        patch.setattr(learnt, "PRECISION", PRECISION)
         patch.setattr(learnt, "ATTACK_STEPS", 1)
         for attempt in range(2):
             path = learnt.measure(folder / "learnt" / "cpu.json", cells, results=folder, images=10, steps=3, batch=20)
