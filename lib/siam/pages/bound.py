@@ -20,8 +20,8 @@ import pandas as pd
 from siam import runs
 from siam.pages.style import BLUE, GREEN, INK, VERMILLION, Figure, Table, drawing, shown, undrawn
 from siam.paths import RESULTS
-from siam.report import NOT_YET
-from siam.runs import mean_interval
+from siam.report import NOT_YET, signed
+from siam.paired import by_image
 from siam.votes import HALVES, load, name_of
 
 PLACE = "bound/tallies.npz"  # in data/results
@@ -76,6 +76,12 @@ def broken(frame):
     return {name: int((frame[a] > frame[b] + 1e-9).sum()) for name, (a, b, _) in CLAIMS.items()}
 
 
+def over_batches(values, about):
+    """[mean, low, high] of a value per image. Images of a batch share their draws, so the batches are the sample."""
+    found = by_image(np.asarray(values, float), about["batch_size"])
+    return [found.points, found.low, found.high]
+
+
 def _title(cell):
     checkpoint, attack, sigma = cell
     return f"{NETWORKS[checkpoint]}, {ATTACKS[attack]}, σ = {sigma:g}"
@@ -91,6 +97,12 @@ def _measured(about):
     tiers = " and ".join(sorted({cell["tier"] for cell in about["cells"]}))
     return (f"Tier {tiers}: small models, no reproduction; n = {about['images']:,} test images, M = {about['draws']}"
             f" passes of each, {about['precision']}.")
+
+
+def _sample(about):
+    """What an interval is over, for a caption."""
+    return (f"95\u00a0% intervals by Student's t over {about['images'] // about['batch_size']} batches of {about['batch_size']} images,"
+            " which share their draws")
 
 
 def probabilities(folder=RESULTS, sigma=0.24):
@@ -163,15 +175,10 @@ def ordered(folder=RESULTS, sigma=0.24, checkpoint="cpni-w-cpu-0"):
     return Figure(panels, LOOK, caption, Table(pd.DataFrame(rows), "Mean losses", 1, PLACE))
 
 
-def _sides(found):
-    """{cell: {curve: [mean, low, high]}}: wrong with the exact interval of a count, the others with Student's."""
-    rows = {}
-    for cell, frame in found.items():
-        wrong, n = int(frame["wrong"].sum()), len(frame)
-        values = {"surrogate": frame["surrogate"], "base": frame["base"], "twice": 2 * frame["base"]}
-        rows[cell] = {name: [wrong / n, *runs.clopper_pearson(wrong, n)] if column == "wrong" else mean_interval(values[column])
-                      for name, column in COLUMNS.items()}
-    return rows
+def _sides(found, about):
+    """{cell: {curve: [mean, low, high]}}."""
+    return {cell: {name: over_batches(frame.assign(twice=2 * frame["base"])[column], about) for name, column in COLUMNS.items()}
+            for cell, frame in found.items()}
 
 
 def sides(folder=RESULTS):
@@ -179,7 +186,7 @@ def sides(folder=RESULTS):
     found, about = _all(folder)
     if not found:
         return undrawn("Both sides of the bound")
-    sides, panels, rows = _sides(found), [], []
+    sides, panels, rows = _sides(found, about), [], []
     for checkpoint, attack in product(NETWORKS, ATTACKS):
         cells = [cell for cell in sides if cell[:2] == (checkpoint, attack)]
         if not cells:
@@ -198,11 +205,10 @@ def sides(folder=RESULTS):
         alt = "mean losses against σ, first to last: " + "; ".join(f"{name} {100 * sides[cells[0]][name][0]:.0f} to {100 * sides[cells[-1]][name][0]:.0f} %" for name in LOOK)
         panels.append(drawing(draw, title, "σ (normalised units)", "mean loss, %", alt, f"bound sides {checkpoint} {attack}"))
         for cell in cells:
-            change = mean_interval(found[cell]["base"] - found[cell]["wrong"])
+            change = over_batches(found[cell]["base"] - found[cell]["wrong"], about)
             texts = {name: shown(sides[cell][name], 1, 100) for name in LOOK}
             rows.append({"Rows": title, "σ": f"{cell[2]:g}", **texts, "base − wrong": shown(change, 1, 100)})
-    caption = (f"Both sides of the bound: mean losses over images. Bands: 95\u00a0% intervals over images, exact"
-               f" (Clopper–Pearson) for the wrong ones, Student's for the others. {_measured(about)}")
+    caption = f"Both sides of the bound: mean losses over images. Bands: {_sample(about)}. {_measured(about)}"
     return Figure(panels, LOOK, caption, Table(pd.DataFrame(rows), "Mean losses in percent (95 % interval)", 1, PLACE))
 
 
@@ -242,9 +248,9 @@ def halves(folder=RESULTS):
         low, high = runs.clopper_pearson(bad, n)
         rows.append({"Rows": f"{NETWORKS[cell[0]]}, {ATTACKS[cell[1]]}", "σ": f"{cell[2]:g}", "wrong": f"{int(wrong.sum()):,}",
                      "of these p > 1/2": f"{bad:,} ({100 * low:.1f}–{100 * high:.1f} % of n)", "surely": f"{sure:,}",
-                     "2 (1 − p) − wrong, %": shown(mean_interval(2 * (1 - p) - wrong), 1, 100)})
+                     "2 (1 − p) − wrong, %": shown(over_batches(2 * (1 - p) - wrong, about), 1, 100)})
     caption = (f"Votes against independent shares: {M} passes vote, {M} others estimate p. Surely: the exact 95\u00a0% interval"
-               f" of p lies above 1/2. {_measured(about)}")
+               f" of p lies above 1/2. Last column: {_sample(about)}. {_measured(about)}")
     return Table(pd.DataFrame(rows), caption, 1, PLACE)
 
 
@@ -256,8 +262,10 @@ def in_words(folder=RESULTS):
     total, everything = sum(map(len, found.values())), pd.concat(found.values())
     failures, n_wrong = broken(everything), int(everything["wrong"].sum())
     equal = int((abs(everything["wrong"] - everything["surrogate"]) < 1e-9).sum())
-    better = [cell for cell, frame in found.items() if mean_interval(frame["base"] - frame["wrong"])[1] > 0]
-    worse = [cell for cell, frame in found.items() if mean_interval(frame["base"] - frame["wrong"])[2] < 0]
+    gained = {cell: over_batches(frame["base"] - frame["wrong"], about) for cell, frame in found.items()}
+    better = sum(low > 0 for _, low, _ in gained.values())
+    worse = sum(high < 0 for *_, high in gained.values())
+    unsure = "; ".join(_title(cell) for cell, (_, low, high) in gained.items() if low <= 0 <= high)
     ties = int((abs(everything["margin"]) < 1e-9).sum())
     ratio = [frame["surrogate"].mean() / frame["base"].mean() for frame in found.values()]
     lines = [
@@ -266,11 +274,75 @@ def in_words(folder=RESULTS):
         f"*wrong ≤ base*, the line after eq. (20), fails for {failures['wrong ≤ base']:,} of the {n_wrong:,} pairs whose vote is"
         f" wrong: for all but those whose true class got no vote at all. The step that leads there, *surrogate ≤ base*, fails"
         f" for {failures['surrogate ≤ base']:,} of {total:,}.",
-        f"On average over images *wrong ≤ base* holds with its 95\u00a0% interval in {len(better)} of {len(found)} cells, and"
-        f" fails with it in {len(worse)}: that voting helps on average is an observation, not a theorem.",
+        f"On average over images *wrong ≤ base* holds with its 95\u00a0% interval over batches in {better} of {len(found)} cells, and"
+        f" fails with it in {worse}{f' (open: {unsure})' if unsure else ''}. That voting helps on average is an observation,"
+        f" not a theorem.",
         f"*wrong ≤ surrogate*, *base ≤ surrogate ≤ 2 base* and *wrong ≤ 2 base* fail for"
         f" {sum(failures[name] for name, (_, _, always) in CLAIMS.items() if always) or 'none'}. The surrogate's mean is"
         f" {min(ratio):.2f} to {max(ratio):.2f} times the base loss.",
         f"Ties between the true class and another: {ties} of {total:,}, counted as right as in eq. (19).",
     ]
     return "\n".join(f"- {line}" for line in lines)
+
+
+# ------------------------------------------------------------------------------------------------ ties
+
+VOTES = (2, 8, 64)  # M, redrawn from all the passes that were counted
+REDRAWN = 50  # times
+
+
+def tied(votes, labels):
+    """(whether several classes lead, how much more often a tie is right by lot than by the lowest index), both [N], of votes [N, 10]."""
+    leads = votes == votes.max(1, keepdims=True)
+    by_lot = leads[np.arange(len(votes)), labels] / leads.sum(1)
+    return leads.sum(1) > 1, by_lot - (votes.argmax(1) == labels)
+
+
+def redrawn(votes, M, seed=0):
+    """Votes [N, 10] of REDRAWN series of M passes, one after the other, drawn without putting back from the passes of each image."""
+    rng = np.random.default_rng(seed)
+    series = [rng.multivariate_hypergeometric(of, M, REDRAWN) for of in votes]
+    return np.stack(series, 1).reshape(-1, votes.shape[1])
+
+
+def _ties(folder):
+    """{cell: {M: [share of images with a tie, then mean, low, high of what the lowest index costs against the lot]}}, and about."""
+    counts, labels, about = read(folder)
+    found = {}
+    for cell, halves in counts.items():
+        found[cell] = {}
+        for M in VOTES:
+            votes = redrawn(halves.sum(0, dtype=int), M)
+            several, cost = (of.reshape(REDRAWN, -1).mean(0) for of in tied(votes, np.tile(labels, REDRAWN)))
+            found[cell][M] = [several.mean(), *over_batches(cost, about)]
+    return found, about
+
+
+def ties(folder=RESULTS):
+    """Table: how often the first place is tied, and what giving it to the lowest class index costs."""
+    found, about = _ties(folder)
+    if not found:
+        return Table(pd.DataFrame([["all", NOT_YET]], columns=["Rows", "Cell"]), "What ties cost", 1)
+    rows = [{"Rows": f"{NETWORKS[cell[0]]}, {ATTACKS[cell[1]]}", "σ": f"{cell[2]:g}",
+             **{f"{what}, M = {M}": text for M, (share, *cost) in of.items()
+                for what, text in (("Ties, %", f"{100 * share:.1f}"), ("cost, points", shown(cost, 2, 100)))}}
+            for cell, of in found.items()]
+    caption = (f"What ties cost: images whose vote is tied, and how many points giving the tie to the lowest class index loses against"
+               f" drawing lots: the mean over {REDRAWN} series of M passes, drawn from the {about['draws']} that were counted. In"
+               f" brackets {_sample(about)}. {_measured(about)}")
+    return Table(pd.DataFrame(rows), caption, 1, PLACE)
+
+
+def ties_in_words(folder=RESULTS):
+    """What ties cost, over all cells of an attack: a Markdown list."""
+    found, about = _ties(folder)
+    lines = []
+    for attack, name in ATTACKS.items():
+        each = [of for cell, of in found.items() if cell[1] == attack]
+        for M in each[0] if each else ():
+            share, cost = (sorted(of[M][i] for of in each) for i in (0, 1))
+            lines.append(f"{name[:1].upper() + name[1:]}, M = {M}: {100 * share[0]:.1f} to {100 * share[-1]:.1f} % of the images are tied,"
+                         f" and giving them to the lowest index instead of by lot costs {signed(100 * cost[0], 2)} to"
+                         f" {signed(100 * cost[-1], 2)} points.")
+    made = [f"Two networks at three σ. {_measured(about)}"] if lines else []
+    return "\n".join(f"- {line}" for line in lines + made) or f"{NOT_YET.capitalize()}."
