@@ -339,10 +339,12 @@ def ties_in_words(folder=RESULTS):
     lines = []
     for attack, name in ATTACKS.items():
         each = [of for cell, of in found.items() if cell[1] == attack]
+        said = []
         for M in each[0] if each else ():
-            share, cost = (sorted(of[M][i] for of in each) for i in (0, 1))
-            lines.append(f"{name[:1].upper() + name[1:]}, M = {M}: {100 * share[0]:.1f} to {100 * share[-1]:.1f} % of the images are tied,"
-                         f" and giving them to the lowest index instead of by lot costs {signed(100 * cost[0], 2)} to"
-                         f" {signed(100 * cost[-1], 2)} points.")
-    made = [f"Two networks at three σ. {_measured(about)}"] if lines else []
-    return "\n".join(f"- {line}" for line in lines + made) or f"{NOT_YET.capitalize()}."
+            share, cost = (sorted(100 * of[M][i] for of in each) for i in (0, 1))
+            said.append(f"with M = {M} {share[0]:.1f} to {share[-1]:.1f} % of the images, which costs {signed(cost[0], 2)} to"
+                        f" {signed(cost[-1], 2)} points")
+        if said:
+            lines.append(f"{name[:1].upper() + name[1:]}, ties that go to the lowest index instead of by lot: {'; '.join(said)}"
+                         f" ({len(each)} cells).")
+    return "\n".join(f"- {line}" for line in [*lines, *([_measured(about)] if lines else [])]) or f"{NOT_YET.capitalize()}."
