@@ -324,7 +324,7 @@ def ties(folder=RESULTS):
     if not found:
         return Table(pd.DataFrame([["all", NOT_YET]], columns=["Rows", "Cell"]), "What ties cost", 1)
     rows = [{"Rows": f"{NETWORKS[cell[0]]}, {ATTACKS[cell[1]]}", "σ": f"{cell[2]:g}",
-             **{f"{what}, M = {M}": text for M, (share, *cost) in of.items()
+             **{f"{what}, M\u00a0=\u00a0{M}": text for M, (share, *cost) in of.items()
                 for what, text in (("Ties, %", f"{100 * share:.1f}"), ("cost, points", shown(cost, 2, 100)))}}
             for cell, of in found.items()]
     caption = (f"What ties cost: images whose vote is tied, and how many points giving the tie to the lowest class index loses against"
@@ -342,9 +342,8 @@ def ties_in_words(folder=RESULTS):
         said = []
         for M in each[0] if each else ():
             share, cost = (sorted(100 * of[M][i] for of in each) for i in (0, 1))
-            said.append(f"with M = {M} {share[0]:.1f} to {share[-1]:.1f} % of the images, which costs {signed(cost[0], 2)} to"
-                        f" {signed(cost[-1], 2)} points")
+            said.append(f"{share[0]:.1f} to {share[-1]:.1f}\u00a0% of the images at M\u00a0=\u00a0{M}, which costs"
+                        f" {signed(cost[0], 2)} to {signed(cost[-1], 2)} points")
         if said:
-            lines.append(f"{name[:1].upper() + name[1:]}, ties that go to the lowest index instead of by lot: {'; '.join(said)}"
-                         f" ({len(each)} cells).")
+            lines.append(f"Ties that go to the lowest index instead of by lot, {name}: {'; '.join(said)} ({len(each)} cells).")
     return "\n".join(f"- {line}" for line in [*lines, *([_measured(about)] if lines else [])]) or f"{NOT_YET.capitalize()}."

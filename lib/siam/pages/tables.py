@@ -63,13 +63,14 @@ def table(number, folder=RESULTS):
     rows, lines, used = filled(number, folder), [], []
     for row, found in rows:
         tiers = sources([cell for cell in found.values() if cell is not None])["Tier"]
-        name = {"Rows": row["part"] + (f"; ours at tier {tiers}" if tiers else ""), **{text: _name(row[key]) for key, text in names.items()}}
+        part = f"Ours at tier {tiers}; {row['part']}" if tiers else row["part"]  # the tier first: a phone shows no more
+        name = {"Rows": part, **{text: _name(row[key]) for key, text in names.items()}}
         for column, attack in attacks.items():
             used += [] if found[attack] is None else [found[attack]]
             lines.append({**name, "Attack": NAMES[attack], **_compare(row, column, found[attack])})
     asked = [cell is not None for row, found in rows if printed(row) for cell in found.values()]
     caption = f"Table {number}: {title}. Measured: {sum(asked)} of the {len(asked)} cells that are ours."
-    if any(line["Rows"].startswith(NEAREST) for line in lines):
+    if any(row["part"] == NEAREST for row, _ in rows):
         caption += " Where the paper's cell is not measured, the nearest one we have follows in a part of its own."
     return Table(pd.DataFrame(lines), caption + _explain(pd.DataFrame(used)), len(names))
 
@@ -112,8 +113,9 @@ def contrasts(number, folder=RESULTS):
     for text, attack, theirs, ours in compared(number, folder):
         name = {"Rows": text, "Attack": NAMES[attack], "Paper": signed(theirs, 2)}
         used += [difference for difference, _ in ours]
-        lines += [{**name, "Ours": str(difference), "Ours at": at, **sources([difference])} for difference, at in ours]
-        lines += [] if ours else [{**name, "Ours": NOT_YET, "Ours at": "", **sources([])}]
+        for difference, at in ours or [(None, "")]:
+            told = sources([] if difference is None else [difference])
+            lines.append({**name, "Ours": NOT_YET if difference is None else str(difference), "Tier": told["Tier"], "at": at, **told})
     return Table(pd.DataFrame(lines), f"What changes between rows of Table {number}, in points{of_differences(used)}", 2)
 
 
@@ -162,13 +164,14 @@ def attack_check(folder=RESULTS):
     ours = select(cells_of(usual(evaluations(folder)))[0], rule="prediction", M=1, sigma=0)
     lines, used = [], []
     for method, training in {"plain": "Normal training", "adversarial": "Adversarial training"}.items():
-        for label in ours[ours["method"] == method]["label"].unique():
+        of = ours[ours["method"] == method]
+        for label in of.assign(order=-of["tier"].map(runs.TIERS.index)).sort_values(["order", "label"])["label"].unique():
             row = {"label": label, "training": method, "rule": "prediction", "M": 1, "sigma": 0}
             pair = [find(ours, row, attack) for attack in ("none", "pgd")]
             if all(cell is not None for cell in pair):
                 shown = dict(zip(("Clean", "PGD"), map(interval, pair)))
                 epochs = json.loads(pair[0]["recipe"])["schedule"]["epochs"]
-                lines.append({"Rows": training, "Network": PLAIN[method] if label == "plain" else label, "Epochs": f"{epochs}", **shown, **sources(pair)})
+                lines.append({"Rows": f"{training}, tier {pair[0]['tier']}", "Network": PLAIN[method] if label == "plain" else label, "Epochs": f"{epochs}", **shown, **sources(pair)})
                 used += pair
     columns = ["Rows", "Network", "Epochs", "Clean", "PGD", "Tier", "n", "Records"]
     lines = lines or [dict.fromkeys(columns, "") | {"Clean": NOT_YET, "PGD": NOT_YET}]

@@ -1,5 +1,7 @@
 """What the tables say, in sentences: Markdown lists, all of their numbers read from the records."""
 
+import re
+
 from siam import bits, claims, runs
 from siam.claims.rules import VERDICTS, votes_add
 from siam.claims.rules import read as measured
@@ -12,8 +14,9 @@ UNDER = {"none": "clean"} | {attack: f"under {name}" for attack, name in tables.
 
 
 def listed(lines):
-    """A Markdown list; what the page says where there is nothing to list."""
-    return "\n".join(f"- {line}" for line in lines) or f"{NOT_YET.capitalize()}."
+    """A Markdown list, in which what is read in one breath stays on a line; what the page says where there is nothing to list."""
+    text = "\n".join(f"- {line}" for line in lines) or f"{NOT_YET.capitalize()}."
+    return re.sub(" (?=[=±%])|(?<=[=±]) ", "\u00a0", text)
 
 
 def about(one):
