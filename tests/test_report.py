@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from siam import paths, report, runs
-from siam.pages import bound, figures, style, tables, words
+from siam.pages import figures, style, tables, ties, words
 
 DIGITS = {"CPNI-W": "a", "PNI-W": "b", "Gauss": "c", "EPGD-diverged": "d", "plain": "e"}
 
@@ -310,7 +310,7 @@ def test_table3_counts_the_authors_soft_rule_as_a_row_of_its_own(folder):
     train(folder, "EPGD-diverged", method="epgd")
     evaluate(folder, "EPGD-diverged", "pgd", 450, sigma=0.19, draws=512, rules=("soft-logits",))
     table = tables.table(3, folder)
-    row = table.frame[(table.frame["Rule"] == "soft-logits") & (table.frame["Attack"] == "PGD")].iloc[1]
+    row = line(table, Rule="soft-logits", Attack="PGD", σ="0.19")
     assert row["Paper, %"] == "58.32 ± 0.33" and row["Ours, %"] == "45.90"
     assert "Measured: 0 of the 30 cells" in table.caption
 
@@ -507,7 +507,7 @@ def test_the_texts_show_what_the_records_say():
     assert tables.summary() in (paths.ROOT / "README.md").read_text(encoding="utf-8")
     assert tables.cards() in (paths.ROOT / "data" / "checkpoints" / "README.md").read_text(encoding="utf-8")
     assert words.headlines() in (paths.ROOT / "book" / "intro.md").read_text(encoding="utf-8")
-    assert f"{bound.ties_in_words()}\n{words.two_votes()}" in (paths.ROOT / "book" / "differences.md").read_text(encoding="utf-8")
+    assert f"{ties.in_words()}\n{words.two_votes()}" in (paths.ROOT / "book" / "differences.md").read_text(encoding="utf-8")
 
 
 def test_every_checkpoint_has_a_card_that_says_what_it_is(folder):

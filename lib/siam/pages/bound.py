@@ -19,9 +19,9 @@ import pandas as pd
 
 from siam import runs
 from siam.pages.style import BLUE, GREEN, INK, VERMILLION, Figure, Table, drawing, shown, undrawn
-from siam.paths import RESULTS
-from siam.report import NOT_YET, signed
 from siam.paired import by_image
+from siam.paths import RESULTS
+from siam.report import NOT_YET
 from siam.votes import HALVES, load, name_of
 
 PLACE = "bound/tallies.npz"  # in data/results
@@ -93,16 +93,16 @@ def _all(folder):
     return {cell: losses(*shares(votes.sum(0, dtype=int), labels)) for cell, votes in counts.items()}, about
 
 
-def _measured(about):
+def measured(about):
     tiers = " and ".join(sorted({cell["tier"] for cell in about["cells"]}))
     return (f"Tier {tiers}: small models, no reproduction; n = {about['images']:,} test images, M = {about['draws']}"
             f" passes of each, {about['precision']}.")
 
 
-def _sample(about):
+def sampled(about):
     """What an interval is over, for a caption."""
-    return (f"95\u00a0% intervals by Student's t over {about['images'] // about['batch_size']} batches of {about['batch_size']} images,"
-            " which share their draws")
+    size = about["batch_size"]
+    return f"95\u00a0% intervals by Student's t over {about['images'] // size} batches of {size} images, which share their draws"
 
 
 def probabilities(folder=RESULTS, sigma=0.24):
@@ -139,7 +139,7 @@ def probabilities(folder=RESULTS, sigma=0.24):
                               alt, f"bound p {name_of(*cell)}"))
     legend = {"vote right": (BLUE, "-"), "vote wrong": (VERMILLION, "-")}
     caption = (f"Share of the true class and margin: every dot is an image, σ = {sigma:g}. Shaded: where dots of ten"
-               f" classes can lie. {_measured(about)}")
+               f" classes can lie. {measured(about)}")
     return Figure(panels, legend, caption, Table(pd.DataFrame(rows), "Images by vote and share", 2, PLACE))
 
 
@@ -171,7 +171,7 @@ def ordered(folder=RESULTS, sigma=0.24, checkpoint="cpni-w-cpu-0"):
         panels.append(drawing(draw, ATTACKS[cell[1]].capitalize() if cell[1] == "none" else ATTACKS[cell[1]],
                               "images by margin, %", "loss", alt, f"bound order {name_of(*cell)}"))
     caption = (f"The losses of each image: {NETWORKS[checkpoint]}, σ = {sigma:g}, images sorted from the largest margin to"
-               f" the smallest. {_measured(about)}")
+               f" the smallest. {measured(about)}")
     return Figure(panels, LOOK, caption, Table(pd.DataFrame(rows), "Mean losses", 1, PLACE))
 
 
@@ -208,7 +208,7 @@ def sides(folder=RESULTS):
             change = over_batches(found[cell]["base"] - found[cell]["wrong"], about)
             texts = {name: shown(sides[cell][name], 1, 100) for name in LOOK}
             rows.append({"Rows": title, "σ": f"{cell[2]:g}", **texts, "base − wrong": shown(change, 1, 100)})
-    caption = f"Both sides of the bound: mean losses over images. Bands: {_sample(about)}. {_measured(about)}"
+    caption = f"Both sides of the bound: mean losses over images. Bands: {sampled(about)}. {measured(about)}"
     return Figure(panels, LOOK, caption, Table(pd.DataFrame(rows), "Mean losses in percent (95 % interval)", 1, PLACE))
 
 
@@ -225,7 +225,7 @@ def violations(folder=RESULTS):
                      **{name: f"{number:,}" for name, number in failures.items()}})
     caption = (f"Images that break an inequality, of n = {about['images']:,} each. The first three columns are the paper's"
                f" eq. (20), the line after it, and the step that leads there; the last four are what can be proved."
-               f" {_measured(about)}")
+               f" {measured(about)}")
     return Table(pd.DataFrame(rows), caption, 1, PLACE)
 
 
@@ -250,7 +250,7 @@ def halves(folder=RESULTS):
                      "of these p > 1/2": f"{bad:,} ({100 * low:.1f}–{100 * high:.1f} % of n)", "surely": f"{sure:,}",
                      "2 (1 − p) − wrong, %": shown(over_batches(2 * (1 - p) - wrong, about), 1, 100)})
     caption = (f"Votes against independent shares: {M} passes vote, {M} others estimate p. Surely: the exact 95\u00a0% interval"
-               f" of p lies above 1/2. Last column: {_sample(about)}. {_measured(about)}")
+               f" of p lies above 1/2. Last column: {sampled(about)}. {measured(about)}")
     return Table(pd.DataFrame(rows), caption, 1, PLACE)
 
 
@@ -274,8 +274,8 @@ def in_words(folder=RESULTS):
         f"*wrong ≤ base*, the line after eq. (20), fails for {failures['wrong ≤ base']:,} of the {n_wrong:,} pairs whose vote is"
         f" wrong: for all but those whose true class got no vote at all. The step that leads there, *surrogate ≤ base*, fails"
         f" for {failures['surrogate ≤ base']:,} of {total:,}.",
-        f"On average over images *wrong ≤ base* holds with its 95\u00a0% interval over batches in {better} of {len(found)} cells, and"
-        f" fails with it in {worse}{f' (open: {unsure})' if unsure else ''}. That voting helps on average is an observation,"
+        f"On average over images *wrong ≤ base* holds with its 95\u00a0% interval over batches in {better} of {len(found)} cells,"
+        f" and fails with it in {worse}{f' (open: {unsure})' if unsure else ''}. That voting helps on average is an observation,"
         f" not a theorem.",
         f"*wrong ≤ surrogate*, *base ≤ surrogate ≤ 2 base* and *wrong ≤ 2 base* fail for"
         f" {sum(failures[name] for name, (_, _, always) in CLAIMS.items() if always) or 'none'}. The surrogate's mean is"
@@ -283,67 +283,3 @@ def in_words(folder=RESULTS):
         f"Ties between the true class and another: {ties} of {total:,}, counted as right as in eq. (19).",
     ]
     return "\n".join(f"- {line}" for line in lines)
-
-
-# ------------------------------------------------------------------------------------------------ ties
-
-VOTES = (2, 8, 64)  # M, redrawn from all the passes that were counted
-REDRAWN = 50  # times
-
-
-def tied(votes, labels):
-    """(whether several classes lead, how much more often a tie is right by lot than by the lowest index), both [N], of votes [N, 10]."""
-    leads = votes == votes.max(1, keepdims=True)
-    by_lot = leads[np.arange(len(votes)), labels] / leads.sum(1)
-    return leads.sum(1) > 1, by_lot - (votes.argmax(1) == labels)
-
-
-def redrawn(votes, M, seed=0):
-    """Votes [N, 10] of REDRAWN series of M passes, one after the other, drawn without putting back from the passes of each image."""
-    rng = np.random.default_rng(seed)
-    series = [rng.multivariate_hypergeometric(of, M, REDRAWN) for of in votes]
-    return np.stack(series, 1).reshape(-1, votes.shape[1])
-
-
-def _ties(folder):
-    """{cell: {M: [share of images with a tie, then mean, low, high of what the lowest index costs against the lot]}}, and about."""
-    counts, labels, about = read(folder)
-    found = {}
-    for cell, halves in counts.items():
-        found[cell] = {}
-        for M in VOTES:
-            votes = redrawn(halves.sum(0, dtype=int), M)
-            several, cost = (of.reshape(REDRAWN, -1).mean(0) for of in tied(votes, np.tile(labels, REDRAWN)))
-            found[cell][M] = [several.mean(), *over_batches(cost, about)]
-    return found, about
-
-
-def ties(folder=RESULTS):
-    """Table: how often the first place is tied, and what giving it to the lowest class index costs."""
-    found, about = _ties(folder)
-    if not found:
-        return Table(pd.DataFrame([["all", NOT_YET]], columns=["Rows", "Cell"]), "What ties cost", 1)
-    rows = [{"Rows": f"{NETWORKS[cell[0]]}, {ATTACKS[cell[1]]}", "σ": f"{cell[2]:g}",
-             **{f"{what}, M\u00a0=\u00a0{M}": text for M, (share, *cost) in of.items()
-                for what, text in (("Ties, %", f"{100 * share:.1f}"), ("cost, points", shown(cost, 2, 100)))}}
-            for cell, of in found.items()]
-    caption = (f"What ties cost: images whose vote is tied, and how many points giving the tie to the lowest class index loses against"
-               f" drawing lots: the mean over {REDRAWN} series of M passes, drawn from the {about['draws']} that were counted. In"
-               f" brackets {_sample(about)}. {_measured(about)}")
-    return Table(pd.DataFrame(rows), caption, 1, PLACE)
-
-
-def ties_in_words(folder=RESULTS):
-    """What ties cost, over all cells of an attack: a Markdown list."""
-    found, about = _ties(folder)
-    lines = []
-    for attack, name in ATTACKS.items():
-        each = [of for cell, of in found.items() if cell[1] == attack]
-        said = []
-        for M in each[0] if each else ():
-            share, cost = (sorted(100 * of[M][i] for of in each) for i in (0, 1))
-            said.append(f"{share[0]:.1f} to {share[-1]:.1f}\u00a0% of the images at M\u00a0=\u00a0{M}, which costs"
-                        f" {signed(cost[0], 2)} to {signed(cost[-1], 2)} points")
-        if said:
-            lines.append(f"Ties that go to the lowest index instead of by lot, {name}: {'; '.join(said)} ({len(each)} cells).")
-    return "\n".join(f"- {line}" for line in [*lines, *([_measured(about)] if lines else [])]) or f"{NOT_YET.capitalize()}."

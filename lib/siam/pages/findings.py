@@ -136,8 +136,8 @@ def selection(folder=RESULTS):
     for label, honest, best in selected(folder):
         gain = signed(less(best, honest).points, 1)
         for images, cell, more in (("held-out images", honest, ""), ("test images", best, gain)):
-            lines.append(["PGD accuracy on test images", label, images, f"{cell['sigma']:g}", f"{cell['M']}", interval(cell), more,
-                          *sources([cell]).values()])
+            lines.append(["PGD accuracy on test images", label, images, f"{cell['sigma']:g}", f"{cell['M']}", interval(cell),
+                          more, *sources([cell]).values()])
             found.append(cell)
     columns = ["Rows", "Base model", "σ, M chosen on", "σ", "M", "PGD, %", "Gain, points", "Tier", "n", "Records"]
     lines = lines or [["", "", "", "", "", NOT_YET, "", "", "", ()]]

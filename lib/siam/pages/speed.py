@@ -1,7 +1,7 @@
 """From the records of `benchmarks/throughput.py` to the book's page on speed. No torch.
 
-Ratios and shares of the machine's limit are compared across devices; seconds are shown for GPUs only, as those of a shared CPU say more
-about its other users than about the code.
+Ratios, and speed in percent of the machine's limit, are compared across devices; seconds are shown for GPUs only, as those
+of a shared CPU say more about its other users than about the code.
 """
 
 from functools import partial
@@ -92,7 +92,7 @@ def _climb(ladders, look, axes):
 
 
 def throughput(folder=RESULTS):
-    """Per device, work and rung: how many times as fast as plain eager code, and the speed in percent of the machine's limit. A Table."""
+    """Per device, work and rung: how many times as fast as plain eager code, and the speed in % of the machine's limit. A Table."""
     found = records(folder)
     rows = [_row(record, work, rung) for record in found for work in record["works"] for rung in work["rungs"]]
     if not any(map(on_gpu, found)):

@@ -59,8 +59,8 @@ def table(number, folder=RESULTS):
 
     Returns a Table. Raises ValueError for a number that is none of 1 to 4.
     """
-    title, names, attacks = TABLES[number]
     rows, lines, used = filled(number, folder), [], []
+    title, names, attacks = TABLES[number]
     for row, found in rows:
         tiers = sources([cell for cell in found.values() if cell is not None])["Tier"]
         part = f"Ours at tier {tiers}; {row['part']}" if tiers else row["part"]  # the tier first: a phone shows no more
@@ -77,13 +77,13 @@ def table(number, folder=RESULTS):
 
 def filled(number, folder=RESULTS):
     """The rows of table `number` with our cells: [(row, {attack: cell or None})], those of one tier together, the best first."""
-    frame = evaluations(folder)
+    theirs, frame = paper(number), evaluations(folder)
     best, heldout = cells_of(usual(frame))
     # What the best network of a name has no cell for, one of a lower suite may have.
     ours = pd.concat([best, *(cells_of(suite)[0] for suite in suites(frame))])
     ours = ours.drop_duplicates([key for key in CELL if key != "recipe"], ignore_index=True)
     rows = []
-    for row in _rows(number, paper(number), ours, heldout):
+    for row in _rows(number, theirs, ours, heldout):
         there = best if row["part"].startswith(CHOSEN) else ours  # chosen for that network
         rows.append((row, {attack: _as_one(find(there, row, attack)) for attack in TABLES[number][2].values()}))
     parts = list(dict.fromkeys(row["part"] for row, _ in rows))
@@ -114,8 +114,8 @@ def contrasts(number, folder=RESULTS):
         name = {"Rows": text, "Attack": NAMES[attack], "Paper": signed(theirs, 2)}
         used += [difference for difference, _ in ours]
         for difference, at in ours or [(None, "")]:
-            told = sources([] if difference is None else [difference])
-            lines.append({**name, "Ours": NOT_YET if difference is None else str(difference), "Tier": told["Tier"], "at": at, **told})
+            told, text = (sources([]), NOT_YET) if difference is None else (sources([difference]), str(difference))
+            lines.append({**name, "Ours": text, "Tier": told["Tier"], "at": at, **told})
     return Table(pd.DataFrame(lines), f"What changes between rows of Table {number}, in points{of_differences(used)}", 2)
 
 
@@ -148,7 +148,8 @@ def _pair(ours, rows, attack):
     for row in rows:
         of = select(ours, label=row["label"], rule=row["rule"], attack=attack, epsilon=0 if attack == "none" else 8)
         of = of[of["M"].between(ENOUGH, row["M"]) & (np.abs(of["sigma"] - row["sigma"]) < 0.011)]
-        near.append(of.assign(far=np.abs(of["sigma"] - row["sigma"])).sort_values("far").drop_duplicates("M").set_index("M", drop=False))
+        of = of.assign(far=np.abs(of["sigma"] - row["sigma"])).sort_values("far")
+        near.append(of.drop_duplicates("M").set_index("M", drop=False))
     shared = set(near[0].index) & set(near[1].index)
     return [of.loc[max(shared)] for of in near] if shared else (None, None)
 
@@ -171,7 +172,8 @@ def attack_check(folder=RESULTS):
             if all(cell is not None for cell in pair):
                 shown = dict(zip(("Clean", "PGD"), map(interval, pair)))
                 epochs = json.loads(pair[0]["recipe"])["schedule"]["epochs"]
-                lines.append({"Rows": f"{training}, tier {pair[0]['tier']}", "Network": PLAIN[method] if label == "plain" else label, "Epochs": f"{epochs}", **shown, **sources(pair)})
+                name = {"Rows": f"{training}, tier {pair[0]['tier']}", "Network": PLAIN[method] if label == "plain" else label}
+                lines.append({**name, "Epochs": f"{epochs}", **shown, **sources(pair)})
                 used += pair
     columns = ["Rows", "Network", "Epochs", "Clean", "PGD", "Tier", "n", "Records"]
     lines = lines or [dict.fromkeys(columns, "") | {"Clean": NOT_YET, "PGD": NOT_YET}]
@@ -296,7 +298,7 @@ def _explain(used):
     text = f" {made_on(used)}. Difference: ours − the paper's, in points"
     text += f" (in the paper's std at tiers {' and '.join(runs.REPRODUCTIONS)})." if held.any() else "."
     if not held.all():
-        text += " A shorter training falls short by more than the luck of runs, so the paper's std is no measure of it: points alone."
+        text += " A shorter training falls short by more than luck, and the paper's std is no measure of it: points alone."
     text += " Runs: how many (seeds of training/evaluation)."
     text += " Alike: nothing was random, so they count as one." if (used["seeds"].str.len() > used["runs"]).any() else ""
     text += " One run has no std." if used["runs"].min() == 1 else ""

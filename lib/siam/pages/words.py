@@ -31,12 +31,13 @@ def headlines(folder=RESULTS, M=64, sigma=0.24):
 def _verdicts(rows):
     each = {verdict: sum(rows["verdict"] == verdict) for verdict in VERDICTS}
     counts = ", ".join(f"{count} {_plural(verdict, count)}" for verdict, count in each.items() if count)
+    held = " or ".join(f"`{tier}`" for tier in runs.REPRODUCTIONS)
     best = max((tier for tier in rows["tier"] if tier), key=runs.TIERS.index, default=None)
     if best in runs.REPRODUCTIONS:
         reach = f"The best tier behind a verdict is `{best}`."
     else:
-        reach = (f"The best tier behind a verdict is `{best}`: nothing is measured yet at the tiers that may be held against the"
-                 f" paper's numbers, {' and '.join(f'`{tier}`' for tier in runs.REPRODUCTIONS)}." if best else "")
+        reach = (f"The best tier behind a verdict is `{best}`: none rests yet on {held}, whose"
+                 " numbers may be held against the paper's." if best else "")
     return [f"Of {len(rows)} claims of the paper: {counts}. {reach}".strip()]
 
 
@@ -49,15 +50,15 @@ def _smoothing(ours, M, sigma):
     gain = findings.gained(ours, M, sigma)
     if gain["none"] is None or gain["pgd"] is None:
         return [f"What votes and noise add: {NOT_YET}."]
-    lines = [f"Votes and noise add {gain['none']} points of accuracy on clean images and {gain['pgd']} under PGD to one noisy pass"
-             f" (CPNI-W, σ = {sigma:g}, M = {M}; {about(gain['pgd'])})."]
+    lines = [f"Votes and noise add {gain['none']} points of accuracy on clean images and {gain['pgd']} under PGD to one noisy"
+             f" pass (CPNI-W, σ = {sigma:g}, M = {M}; {about(gain['pgd'])})."]
     row = {"label": "CPNI-W", "rule": "prediction", "M": M, "sigma": sigma}
     pgd, epgd = (find(ours, row, attack) for attack in ("pgd", "epgd"))
     taken = less(epgd, pgd)
     if gain["epgd"] is not None and taken is not None:
         lines.append(f"An attacker who averages over the noise, EPGD, takes the vote from {100 * pgd['accuracy']:.1f} % to"
-                     f" {100 * epgd['accuracy']:.1f} % ({taken} points), and what votes and noise add is {gain['epgd']} points then:"
-                     f" {100 - 100 * gain['epgd'].points / gain['pgd'].points:.0f} % of the gain under PGD is gone.")
+                     f" {100 * epgd['accuracy']:.1f} % ({taken} points), and what votes and noise add is {gain['epgd']} points"
+                     f" then: about {100 - 100 * gain['epgd'].points / gain['pgd'].points:.0f} % of the gain under PGD is gone.")
     return lines
 
 
@@ -91,7 +92,9 @@ def _against(difference, theirs):
     printed = f"(the paper: {signed(theirs, 1)})"
     if difference.low <= 0 <= difference.high:
         return f"not told apart from zero {printed}"
-    return printed[1:-1] if theirs == 0 else f"{'of the same sign' if difference.points * theirs > 0 else 'of the other sign'} {printed}"
+    if theirs == 0:
+        return printed[1:-1]
+    return f"of the {'same' if difference.points * theirs > 0 else 'other'} sign {printed}"
 
 
 def training(folder=RESULTS):
@@ -106,9 +109,10 @@ def training(folder=RESULTS):
                                   for epochs, cell in of)
                 lines.append(f"{label}, {UNDER[attack]}: {steps}; the paper prints {findings.printed(label)[attack]:.1f} %.")
     if lines:
-        lines.append(f"The longest training is above the one before it, intervals apart, in {sum(rises)} of these {len(rises)} lines. "
-                     + ("Where accuracy still rises, its level says nothing about the paper's: what can be compared is the order of"
-                        " rows that were trained alike." if any(rises) else "What is left of the distance is not the length alone."))
+        lines.append(f"The longest training is above the one before it, intervals apart, in {sum(rises)} of these {len(rises)}"
+                     " lines. " + ("Where accuracy still rises, its level says nothing about the paper's: what can be compared is the"
+                                   " order of rows that were trained alike." if any(rises) else
+                                   "What is left of the distance is not the length alone."))
     return listed(lines)
 
 
