@@ -108,7 +108,7 @@ book/assets/mathjax-tex-svg-full.js: | $(VENV)/book
 book/assets/live/live.js: $(wildcard lib/siam/live/*) lib/siam/export.py lib/siam/explorer.css data/results/live/images.json $(LIVE) | $(VENV)/book
 	$(RUN) -m siam.live $(@D)
 
-$(VENV)/rendered/readme: README.md $(SOURCES) $(VENV)/book
+$(VENV)/rendered/readme: README.md book/intro.md book/differences.md $(SOURCES) $(VENV)/book
 	$(RUN) -m siam.book readme
 	@mkdir -p $(@D)
 	@touch $@

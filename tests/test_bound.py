@@ -14,7 +14,7 @@ from siam import models, paths, runs, votes
 from siam.data import images
 from siam.folding import Folded
 from siam.pages import bound as page
-from siam.pages import style
+from siam.pages import style, ties
 from siam.studies import bound
 
 
@@ -173,7 +173,7 @@ def test_a_file_that_is_no_record_is_refused(tmp_path):
 
 
 def test_pages_of_nothing_say_so(tmp_path):
-    pages = (page.probabilities, page.ordered, page.sides, page.violations, page.halves, page.in_words)
+    pages = (page.probabilities, page.ordered, page.sides, page.violations, page.halves, page.in_words, ties.table, ties.in_words)
     assert say_nothing_is_measured(pages, tmp_path)
 
 
@@ -191,3 +191,32 @@ def test_the_table_counts_what_the_losses_say(record):
     for name, (_, _, always) in page.CLAIMS.items():
         assert not always or set(frame[name]) == {"0"}
     assert json.dumps(record[2])  # plain numbers and text
+
+
+def test_a_tie_costs_what_the_lot_would_have_given():
+    votes = np.array([[3, 3, 2, 0], [3, 3, 2, 0], [2, 2, 2, 2], [5, 3, 0, 0], [3, 0, 3, 2]])
+    several, cost = ties.tied(votes, np.array([0, 1, 3, 0, 3]))
+    assert several.tolist() == [True, True, True, False, True]
+    assert cost.tolist() == [-0.5, 0.5, 0.25, 0.0, 0.0]
+
+
+def test_two_votes_that_draw_lots_are_right_as_often_as_one_pass():
+    """So at M = 2 prediction smoothing gains or loses through the tie rule and the luck of the draws alone."""
+    counts = np.array([[60, 40, 28, 0], [128, 0, 0, 0], [10, 59, 59, 0]])
+    series = ties.redrawn(counts, 2).reshape(ties.REDRAWN, 3, 4)
+    assert (series.sum(2) == 2).all() and (series <= counts).all()
+    labels = np.array([0, 0, 2])
+    votes, told = series.reshape(-1, 4), np.tile(labels, ties.REDRAWN)
+    _, cost = ties.tied(votes, told)
+    by_lot = cost + (votes.argmax(1) == told)
+    assert by_lot == pytest.approx(votes[np.arange(len(votes)), told] / 2)
+
+
+def test_the_batches_are_the_sample(record):
+    counts, labels, about = record
+    frame = page.losses(*page.shares(counts[("cpni-w-cpu-0", "pgd", 0.24)].sum(0, dtype=int), labels))
+    gain = (frame["base"] - frame["wrong"]).to_numpy()
+    mean, low, high = page.over_batches(gain, about)
+    batches = gain.reshape(-1, about["batch_size"]).mean(1)
+    assert [mean, low, high] == pytest.approx(runs.mean_interval(batches)) and low < 0 < runs.mean_interval(gain)[1]
+    assert "in 8 of 12 cells" in page.in_words() and f"over {len(batches)} batches" in page.sides().caption

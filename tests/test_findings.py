@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from siam import runs
-from siam.pages import findings, style
+from siam.pages import findings, style, tables
 from test_paired import keep
-from test_report import better_trained, digest, evaluate, train
+from test_report import better_trained, digest, evaluate, line, train
 
 
 def test_nothing_is_claimed_without_records(tmp_path):
@@ -36,6 +36,7 @@ def test_varied_compares_trainings_that_differ_in_one_thing(tmp_path):
     assert [text.split()[0] for text in ranks.frame["PGD"]] == ["47.0", "50.0"]
     assert set(ranks.frame["Clean"]) == {style.NOT_YET} and "tier cpu" in ranks.caption.lower()
     assert [text.split()[0] for text in epochs.frame["PGD"]] == ["45.0", "50.0"]
+    assert list(ranks.frame["Runs"]) == ["1 (1/0)", "1 (0/0)"] and "training/evaluation" in ranks.caption
     with pytest.raises(ValueError, match="name = 'lr' is not allowed: give one of rank, epochs"):
         findings.varied("lr", tmp_path)
 
@@ -111,3 +112,15 @@ def test_trainings_of_all_lengths_stand_beside_the_papers(tmp_path):
     ours = frame[frame["Rows"] == "CPNI-W"]
     assert list(ours["Epochs"]) == ["8", "40", "400"] and list(ours["Tier"]) == ["cpu", "long", "printed by the paper"]
     assert [text.split()[0] for text in ours["PGD"]] == ["30.0", "40.0", "48.8"] and list(ours["Clean"])[:2] == [style.NOT_YET] * 2
+
+
+def test_runs_in_which_nothing_is_random_are_one(tmp_path):
+    train(tmp_path, "plain", method="plain")
+    right = np.arange(1000) < 800
+    for seed in range(3):
+        keep(tmp_path, "plain", "none", right, seed=seed)
+        keep(tmp_path, "plain", "pgd", right & (np.arange(1000) > seed), seed=seed)
+    table = tables.table(1, tmp_path)
+    clean, pgd = (line(table, Method="plain, normal training", Attack=attack) for attack in ("Clean", "PGD"))
+    assert (clean["Ours, %"], clean["Runs"], len(clean["Records"])) == ("80.00", "1 (0 / 0–2, alike)", 3)
+    assert pgd["Ours, %"] == "79.80 ± 0.10" and pgd["Runs"] == "3 (0 / 0–2)" and "count as one" in table.caption

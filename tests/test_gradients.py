@@ -190,3 +190,9 @@ def test_foreign_files_are_refused(tmp_path, text):
 def test_pictures_are_the_same_every_time(small):
     assert page.perturbations(folder=small)._repr_html_() == page.perturbations(folder=small)._repr_html_()
     assert json.loads((small / "gradients" / "cpu.json").read_text())["kind"] == "gradients"
+
+
+def test_the_plain_networks_have_the_names_of_every_page():
+    names = set(page.looks().frame["Attacked network"])
+    assert {"plain, normal training", "plain, normal training, σ = 0.24", "plain, adversarial training, radius 3"} <= names
+    assert not {"plain", "plain adversarial"} & names

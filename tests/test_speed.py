@@ -142,7 +142,7 @@ def on_gpu(record):
 
 def test_the_page_of_a_cpu_has_no_seconds_and_says_what_is_missing(measured):
     table = speed.throughput(measured[0])
-    assert list(table.frame.columns) == ["Rows", "Rung", "Times as fast", "Quartiles", "Share of the floor", "Result differs by", "Records"]
+    assert list(table.frame.columns) == ["Rows", "Rung", "Times as fast", "Quartiles", speed.LIMIT, "Result differs by", "Records"]
     last = table.frame.iloc[-1]
     assert last["Rows"] == "a GPU" and last["Times as fast"] == NOT_YET
     assert "load average" in table.caption and "mean little" in table.caption
@@ -159,8 +159,8 @@ def test_the_page_of_a_gpu_has_seconds_beside_the_aims(measured, tmp_path):
     rows = table.frame[table.frame["Rows"].str.contains("Made Up")]
     assert len(rows) == len(table.frame) / 2 and rows.index[0] == 0  # GPUs first
     step = rows[rows["Rung"] == "bf16"].iloc[0]
-    assert (step["Times as fast"], step["Quartiles"], step["Share of the floor"], step["Milliseconds"]) == (
-        "10000.00", "9000.00–11000.00", "12.3 %", "1500.00")
+    assert (step["Times as fast"], step["Quartiles"], step[speed.LIMIT], step["Milliseconds"]) == (
+        "10000.00", "9000.00–11000.00", "12.3", "1500.00")
     assert set(table.frame["Milliseconds"][len(rows):]) == {""}
     epoch, votes = speed.aims(tmp_path).splitlines()
     assert epoch.endswith("aim 1.0 s, on a GPU 1.50 s on cuda: Made Up 9000 (bf16).") and "1500.00 s" in votes
@@ -171,12 +171,25 @@ def test_the_picture_has_a_panel_for_each_work_and_a_colour_for_each_device(meas
     for name, record in (("cpu", measured[1]), ("cuda", on_gpu(measured[1]))):
         (tmp_path / "throughput" / f"{name}.json").write_text(json.dumps(record))
     figure = speed.picture(tmp_path)
-    assert len(figure.panels) == 4 and list(figure.legend) == ["cuda: Made Up 9000", measured[1]["device"]]
+    assert len(figure.panels) == 4 and list(figure.legend) == ["cuda: Made Up 9000", speed.named(measured[1])]
     for panel, work in zip(figure.panels, measured[1]["works"]):
         assert speed.WORKS[work["key"]] in panel and "bf16 10" in panel  # as words, for who does not see it
         assert all(colour.lower() in panel.lower() for colour, _ in figure.legend.values())
         assert all(escape(speed.SHORT.get(rung["name"], rung["name"]), quote=False) in panel for rung in work["rungs"])
     assert NOT_YET in repr(speed.picture(tmp_path / "nothing")) and speed.picture(tmp_path).panels == figure.panels
+
+
+@pytest.mark.parametrize(("device", "name"), [
+    ("cpu: 1 threads, AVX2", "CPU, 1 thread, AVX2"), ("cpu: 1 threads", "CPU, 1 thread, 796 GFLOP/s in bf16"),
+    ("cpu: 4 threads, AMX", "CPU, 4 threads, AMX"), ("cuda: Made Up 9000", "cuda: Made Up 9000"),
+])
+def test_machines_are_told_apart_by_what_their_records_say(device, name):
+    assert speed.named({"device": device, "rates": {"bf16": {"median": 796e9}}}) == name
+
+
+def test_the_machines_of_the_committed_records_have_names_of_their_own():
+    names = [speed.named(record) for record in speed.records()]
+    assert len(names) == len(set(names)) and all("threads" not in name or " 1 " not in name for name in names)
 
 
 def test_every_short_name_is_a_rung(measured):

@@ -95,12 +95,14 @@ def between(path, text, name="results"):
         part.write_text(f"{before}{start}\n{text}\n\n{end}{after}", encoding="utf-8")
 
 
-def write_readmes():
-    """Put what the records say into the README, and into that of the checkpoints."""
-    from siam.pages import tables
+def write_texts():
+    """Put what the records say into the READMEs, and into those of the book's pages that are no notebooks."""
+    from siam.pages import tables, ties, words
 
     between(ROOT / "README.md", tables.summary())
     between(ROOT / "data" / "checkpoints" / "README.md", tables.cards())
+    between(ROOT / "book" / "intro.md", words.headlines())
+    between(ROOT / "book" / "differences.md", f"{ties.in_words()}\n{words.two_votes()}")
 
 
 def _verify(script, origin):
@@ -113,7 +115,7 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m siam.book", description="Prepare the book's sources.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("mathjax", help="fetch and verify MathJax")
-    commands.add_parser("readme", help="write what the records say into the READMEs")
+    commands.add_parser("readme", help="write what the records say into the READMEs, the first page and that of the differences")
     rendering = commands.add_parser("render", help="execute notebooks in place")
     rendering.add_argument("notebooks", nargs="+", type=Path, metavar="NOTEBOOK")
     chosen = parser.parse_args(arguments)
@@ -121,7 +123,7 @@ def main(arguments=None):
         if chosen.command == "mathjax":
             fetch_mathjax()
         elif chosen.command == "readme":
-            write_readmes()
+            write_texts()
         else:
             for path in chosen.notebooks:
                 render(path)

@@ -19,9 +19,9 @@ import pandas as pd
 
 from siam import runs
 from siam.pages.style import BLUE, GREEN, INK, VERMILLION, Figure, Table, drawing, shown, undrawn
+from siam.paired import by_image
 from siam.paths import RESULTS
 from siam.report import NOT_YET
-from siam.runs import mean_interval
 from siam.votes import HALVES, load, name_of
 
 PLACE = "bound/tallies.npz"  # in data/results
@@ -76,6 +76,12 @@ def broken(frame):
     return {name: int((frame[a] > frame[b] + 1e-9).sum()) for name, (a, b, _) in CLAIMS.items()}
 
 
+def over_batches(values, about):
+    """[mean, low, high] of a value per image. Images of a batch share their draws, so the batches are the sample."""
+    found = by_image(np.asarray(values, float), about["batch_size"])
+    return [found.points, found.low, found.high]
+
+
 def _title(cell):
     checkpoint, attack, sigma = cell
     return f"{NETWORKS[checkpoint]}, {ATTACKS[attack]}, σ = {sigma:g}"
@@ -87,10 +93,16 @@ def _all(folder):
     return {cell: losses(*shares(votes.sum(0, dtype=int), labels)) for cell, votes in counts.items()}, about
 
 
-def _measured(about):
+def measured(about):
     tiers = " and ".join(sorted({cell["tier"] for cell in about["cells"]}))
     return (f"Tier {tiers}: small models, no reproduction; n = {about['images']:,} test images, M = {about['draws']}"
             f" passes of each, {about['precision']}.")
+
+
+def sampled(about):
+    """What an interval is over, for a caption."""
+    size = about["batch_size"]
+    return f"95\u00a0% intervals by Student's t over {about['images'] // size} batches of {size} images, which share their draws"
 
 
 def probabilities(folder=RESULTS, sigma=0.24):
@@ -127,7 +139,7 @@ def probabilities(folder=RESULTS, sigma=0.24):
                               alt, f"bound p {name_of(*cell)}"))
     legend = {"vote right": (BLUE, "-"), "vote wrong": (VERMILLION, "-")}
     caption = (f"Share of the true class and margin: every dot is an image, σ = {sigma:g}. Shaded: where dots of ten"
-               f" classes can lie. {_measured(about)}")
+               f" classes can lie. {measured(about)}")
     return Figure(panels, legend, caption, Table(pd.DataFrame(rows), "Images by vote and share", 2, PLACE))
 
 
@@ -159,19 +171,14 @@ def ordered(folder=RESULTS, sigma=0.24, checkpoint="cpni-w-cpu-0"):
         panels.append(drawing(draw, ATTACKS[cell[1]].capitalize() if cell[1] == "none" else ATTACKS[cell[1]],
                               "images by margin, %", "loss", alt, f"bound order {name_of(*cell)}"))
     caption = (f"The losses of each image: {NETWORKS[checkpoint]}, σ = {sigma:g}, images sorted from the largest margin to"
-               f" the smallest. {_measured(about)}")
+               f" the smallest. {measured(about)}")
     return Figure(panels, LOOK, caption, Table(pd.DataFrame(rows), "Mean losses", 1, PLACE))
 
 
-def _sides(found):
-    """{cell: {curve: [mean, low, high]}}: wrong with the exact interval of a count, the others with Student's."""
-    rows = {}
-    for cell, frame in found.items():
-        wrong, n = int(frame["wrong"].sum()), len(frame)
-        values = {"surrogate": frame["surrogate"], "base": frame["base"], "twice": 2 * frame["base"]}
-        rows[cell] = {name: [wrong / n, *runs.clopper_pearson(wrong, n)] if column == "wrong" else mean_interval(values[column])
-                      for name, column in COLUMNS.items()}
-    return rows
+def _sides(found, about):
+    """{cell: {curve: [mean, low, high]}}."""
+    return {cell: {name: over_batches(frame.assign(twice=2 * frame["base"])[column], about) for name, column in COLUMNS.items()}
+            for cell, frame in found.items()}
 
 
 def sides(folder=RESULTS):
@@ -179,7 +186,7 @@ def sides(folder=RESULTS):
     found, about = _all(folder)
     if not found:
         return undrawn("Both sides of the bound")
-    sides, panels, rows = _sides(found), [], []
+    sides, panels, rows = _sides(found, about), [], []
     for checkpoint, attack in product(NETWORKS, ATTACKS):
         cells = [cell for cell in sides if cell[:2] == (checkpoint, attack)]
         if not cells:
@@ -198,11 +205,10 @@ def sides(folder=RESULTS):
         alt = "mean losses against σ, first to last: " + "; ".join(f"{name} {100 * sides[cells[0]][name][0]:.0f} to {100 * sides[cells[-1]][name][0]:.0f} %" for name in LOOK)
         panels.append(drawing(draw, title, "σ (normalised units)", "mean loss, %", alt, f"bound sides {checkpoint} {attack}"))
         for cell in cells:
-            change = mean_interval(found[cell]["base"] - found[cell]["wrong"])
+            change = over_batches(found[cell]["base"] - found[cell]["wrong"], about)
             texts = {name: shown(sides[cell][name], 1, 100) for name in LOOK}
             rows.append({"Rows": title, "σ": f"{cell[2]:g}", **texts, "base − wrong": shown(change, 1, 100)})
-    caption = (f"Both sides of the bound: mean losses over images. Bands: 95\u00a0% intervals over images, exact"
-               f" (Clopper–Pearson) for the wrong ones, Student's for the others. {_measured(about)}")
+    caption = f"Both sides of the bound: mean losses over images. Bands: {sampled(about)}. {measured(about)}"
     return Figure(panels, LOOK, caption, Table(pd.DataFrame(rows), "Mean losses in percent (95 % interval)", 1, PLACE))
 
 
@@ -219,7 +225,7 @@ def violations(folder=RESULTS):
                      **{name: f"{number:,}" for name, number in failures.items()}})
     caption = (f"Images that break an inequality, of n = {about['images']:,} each. The first three columns are the paper's"
                f" eq. (20), the line after it, and the step that leads there; the last four are what can be proved."
-               f" {_measured(about)}")
+               f" {measured(about)}")
     return Table(pd.DataFrame(rows), caption, 1, PLACE)
 
 
@@ -242,9 +248,9 @@ def halves(folder=RESULTS):
         low, high = runs.clopper_pearson(bad, n)
         rows.append({"Rows": f"{NETWORKS[cell[0]]}, {ATTACKS[cell[1]]}", "σ": f"{cell[2]:g}", "wrong": f"{int(wrong.sum()):,}",
                      "of these p > 1/2": f"{bad:,} ({100 * low:.1f}–{100 * high:.1f} % of n)", "surely": f"{sure:,}",
-                     "2 (1 − p) − wrong, %": shown(mean_interval(2 * (1 - p) - wrong), 1, 100)})
+                     "2 (1 − p) − wrong, %": shown(over_batches(2 * (1 - p) - wrong, about), 1, 100)})
     caption = (f"Votes against independent shares: {M} passes vote, {M} others estimate p. Surely: the exact 95\u00a0% interval"
-               f" of p lies above 1/2. {_measured(about)}")
+               f" of p lies above 1/2. Last column: {sampled(about)}. {measured(about)}")
     return Table(pd.DataFrame(rows), caption, 1, PLACE)
 
 
@@ -256,8 +262,10 @@ def in_words(folder=RESULTS):
     total, everything = sum(map(len, found.values())), pd.concat(found.values())
     failures, n_wrong = broken(everything), int(everything["wrong"].sum())
     equal = int((abs(everything["wrong"] - everything["surrogate"]) < 1e-9).sum())
-    better = [cell for cell, frame in found.items() if mean_interval(frame["base"] - frame["wrong"])[1] > 0]
-    worse = [cell for cell, frame in found.items() if mean_interval(frame["base"] - frame["wrong"])[2] < 0]
+    gained = {cell: over_batches(frame["base"] - frame["wrong"], about) for cell, frame in found.items()}
+    better = sum(low > 0 for _, low, _ in gained.values())
+    worse = sum(high < 0 for *_, high in gained.values())
+    unsure = "; ".join(_title(cell) for cell, (_, low, high) in gained.items() if low <= 0 <= high)
     ties = int((abs(everything["margin"]) < 1e-9).sum())
     ratio = [frame["surrogate"].mean() / frame["base"].mean() for frame in found.values()]
     lines = [
@@ -266,8 +274,9 @@ def in_words(folder=RESULTS):
         f"*wrong ≤ base*, the line after eq. (20), fails for {failures['wrong ≤ base']:,} of the {n_wrong:,} pairs whose vote is"
         f" wrong: for all but those whose true class got no vote at all. The step that leads there, *surrogate ≤ base*, fails"
         f" for {failures['surrogate ≤ base']:,} of {total:,}.",
-        f"On average over images *wrong ≤ base* holds with its 95\u00a0% interval in {len(better)} of {len(found)} cells, and"
-        f" fails with it in {len(worse)}: that voting helps on average is an observation, not a theorem.",
+        f"On average over images *wrong ≤ base* holds with its 95\u00a0% interval over batches in {better} of {len(found)} cells,"
+        f" and fails with it in {worse}{f' (open: {unsure})' if unsure else ''}. That voting helps on average is an observation,"
+        f" not a theorem.",
         f"*wrong ≤ surrogate*, *base ≤ surrogate ≤ 2 base* and *wrong ≤ 2 base* fail for"
         f" {sum(failures[name] for name, (_, _, always) in CLAIMS.items() if always) or 'none'}. The surrogate's mean is"
         f" {min(ratio):.2f} to {max(ratio):.2f} times the base loss.",

@@ -18,6 +18,8 @@ from siam.report import (ATTACKS, BASES, NOT_YET, as_in_paper, cells, cells_of, 
                          select, signed, sources, suite, suites, usual, warning)
 
 NAMES = {"rank": "r", "epochs": "Epochs"}
+UNITS = {0.24: "σ = 0.24 in normalised units", 0.97: "σ = 0.24 of the pixel range, 0.97 normalised"}
+PRINTED = {"none": "Clean", "pgd": "PGD"}  # the attacks of the paper's Table 1
 
 
 def varied(name, folder=RESULTS):
@@ -27,6 +29,26 @@ def varied(name, folder=RESULTS):
     """
     if name not in NAMES:
         raise ValueError(f"name = {name!r} is not allowed: give one of {', '.join(NAMES)}")
+    found = family(name, folder)
+    caption = f"CPNI-W by {'the rank of its noise' if name == 'rank' else 'epochs of training'}, one noisy pass, σ = 0."
+    columns = ["Rows", NAMES[name], *ATTACKS.values(), "Tier", "n", "Runs", "Records"]
+    if found is None:
+        return Table(pd.DataFrame([["all else equal", NOT_YET] + [""] * (len(columns) - 2)], columns=columns), caption, 1)
+    if name == "rank":
+        caption += f" Trained for {json.loads(found['recipe'].iloc[0])['schedule']['epochs']} epochs."
+    lines = []
+    for value, of in found.groupby("value"):
+        shown = {text: select(of, attack=attack) for attack, text in ATTACKS.items()}
+        shown = {text: NOT_YET if cell.empty else interval(cell.iloc[0]) for text, cell in shown.items()}
+        counts = dict.fromkeys(tables.counted(cell) for _, cell in of.sort_values("runs", ascending=False).iterrows())
+        lines.append({"Rows": "all else equal", NAMES[name]: f"{value:g}", **shown, "Runs": " and ".join(counts),
+                      **sources(list(of.itertuples()))})
+    caption += f" {made_on(found)}. Runs: how many (seeds of training/evaluation).{warning(found['tier'])}"
+    return Table(pd.DataFrame(lines, columns=columns), caption, 1)
+
+
+def family(name, folder=RESULTS):
+    """The cells of CPNI-W after trainings that differ in one thing alone, and its `value`; None where no two do."""
     frame = as_in_paper(evaluations(folder))
     frame = select(frame, variant="CPNI-W", method="adversarial", rule="prediction", M=1, sigma=0)
     frame = frame[frame["attack"].isin(ATTACKS) & (frame["split"] == "test")]
@@ -35,61 +57,58 @@ def varied(name, folder=RESULTS):
     family = [json.dumps(recipe, sort_keys=True) for recipe in recipes]  # all else
     frame = frame.assign(value=values, family=family, order=frame["tier"].map(runs.TIERS.index))
     sizes = frame.groupby(["order", "family"])["value"].nunique().reset_index(name="size").sort_values(["size", "order"])
-    caption = f"CPNI-W by {'the rank of its noise' if name == 'rank' else 'epochs of training'}, one noisy pass, σ = 0."
-    columns = ["Rows", NAMES[name], *ATTACKS.values(), "Tier", "n", "Runs", "Records"]
     if sizes.empty or sizes["size"].iloc[-1] < 2:
-        return Table(pd.DataFrame([["all else equal", NOT_YET] + [""] * (len(columns) - 2)], columns=columns), caption, 1)
+        return None
     frame = frame.merge(sizes.tail(1)[["order", "family"]])
     value_of = frame.drop_duplicates("recipe").set_index("recipe")["value"]
     found = cells(frame[(frame["attack"] == "none") | (frame["epsilon"] == 8)])
-    found["value"] = found["recipe"].map(value_of)
-    if name == "rank":
-        caption += f" Trained for {json.loads(found['recipe'].iloc[0])['schedule']['epochs']} epochs."
-    lines = []
-    for value, of in found.groupby("value"):
-        shown = {text: select(of, attack=attack) for attack, text in ATTACKS.items()}
-        shown = {text: NOT_YET if cell.empty else interval(cell.iloc[0]) for text, cell in shown.items()}
-        counts = f"{of['runs'].min()}" + (f" to {of['runs'].max()}" if of["runs"].nunique() > 1 else "")
-        lines.append({"Rows": "all else equal", NAMES[name]: f"{value:g}", **shown, "Runs": counts,
-                      **sources(list(of.itertuples()))})
-    return Table(pd.DataFrame(lines, columns=columns), f"{caption} {made_on(found)}.{warning(found['tier'])}", 1)
+    return found.assign(value=found["recipe"].map(value_of))
 
 
 def lengths(folder=RESULTS):
     """How near longer training comes to the paper: a Table of the trainings of PNI-W and CPNI-W, one noisy pass, σ = 0."""
-    frame = select(as_in_paper(evaluations(folder)), rule="prediction", M=1, sigma=0, split="test", method="adversarial")
-    found = cells(frame[(frame["attack"] == "none") | (frame["epsilon"] == 8)])
-    printed, attacks = tables.paper(1).dropna(subset="label").set_index("label"), {"none": "clean", "pgd": "pgd"}
     trained_on, lines, used = {"either": "clean or attacked", "both": "clean and attacked"}, [], []
-    for label in ("PNI-W", "CPNI-W"):
-        ours = []
-        for recipe, of in select(found, label=label).groupby("recipe"):
-            plan = json.loads(recipe)["schedule"]
-            of = {cell["attack"]: cell for _, cell in of.iterrows() if cell["attack"] in attacks}
+    for label, trainings in by_length(folder).items():
+        for plan, of in trainings:
             used += of.values()
-            ours.append({"Rows": label, "Epochs": plan["epochs"], "Steps of its PGD": str(plan.get("steps", "")),
-                         "Images are": trained_on.get(plan.get("mix"), ""),
-                         **{ATTACKS[attack]: interval(of[attack]) if attack in of else NOT_YET for attack in attacks},
-                         **sources(of.values())})
-        lines += sorted(ours, key=lambda line: line["Epochs"])
+            lines.append({"Rows": label, "Epochs": plan["epochs"], "Steps of its PGD": str(plan.get("steps", "")),
+                          "Images are": trained_on.get(plan.get("mix"), ""),
+                          **{text: interval(of[attack]) if attack in of else NOT_YET for attack, text in PRINTED.items()},
+                          **sources(of.values())})
         lines.append({"Rows": label, "Epochs": 400, "Steps of its PGD": "7", "Images are": trained_on["both"],
-                      **{ATTACKS[attack]: f"{printed.loc[label, column]:.1f}" for attack, column in attacks.items()},
+                      **{text: f"{printed(label)[attack]:.1f}" for attack, text in PRINTED.items()},
                       **sources([]), "Tier": "printed by the paper"})
     caption = "PNI-W and CPNI-W by training, one noisy pass, σ = 0, beside what the paper prints."
     caption += f" {made_on(pd.DataFrame(used))}.{warning(cell.tier for cell in used)}" if used else f" {NOT_YET.capitalize()} by us."
     return Table(pd.DataFrame(lines).astype({"Epochs": str}), caption, 1)
 
 
+def by_length(folder=RESULTS):
+    """{PNI-W and CPNI-W: [(schedule, {attack: cell}) of each training, the shortest first]}, one noisy pass, σ = 0."""
+    frame = select(as_in_paper(evaluations(folder)), rule="prediction", M=1, sigma=0, split="test", method="adversarial")
+    found, each = cells(frame[(frame["attack"] == "none") | (frame["epsilon"] == 8)]), {}
+    for label in ("PNI-W", "CPNI-W"):
+        ours = [(json.loads(recipe)["schedule"], {cell["attack"]: cell for _, cell in of.iterrows() if cell["attack"] in PRINTED})
+                for recipe, of in select(found, label=label).groupby("recipe")]
+        each[label] = sorted(ours, key=lambda training: training[0]["epochs"])
+    return each
+
+
+def printed(label):
+    """{attack: the paper's accuracy of one pass}, of its Table 1."""
+    row = tables.paper(1).dropna(subset="label").set_index("label").loc[label]
+    return {attack: row[column] for column, attack in tables.TABLES[1][2].items()}
+
+
 def gains(folder=RESULTS, M=64):
     """What smoothing adds to one pass of CPNI-W without input noise, by the tier it was trained at, beside the paper's: a Table."""
-    frame, one = evaluations(folder), {"label": "CPNI-W", "rule": "prediction", "M": 1, "sigma": 0}
-    first = tables.paper(1).set_index("method").loc["CPNI-W"]
+    frame, first = evaluations(folder), tables.paper(1).set_index("method").loc["CPNI-W"]
     voted = select(tables.paper(3), label="CPNI-W").set_index("sigma")
     lines, used = [], []
     for tier in [tier for tier in reversed(runs.TIERS) if tier in set(frame["trained"])]:
         ours, _ = cells_of(usual(frame[frame["trained"] == tier]))
         for sigma in (0, 0.24):
-            found = {attack: less(*(find(ours, row, attack) for row in (one | {"M": M, "sigma": sigma}, one))) for attack in ATTACKS}
+            found = gained(ours, M, sigma)
             measured = [difference for difference in found.values() if difference is not None]
             if measured:
                 shown = {ATTACKS[attack]: NOT_YET if found[attack] is None else str(found[attack]) for attack in ATTACKS}
@@ -102,29 +121,42 @@ def gains(folder=RESULTS, M=64):
     return Table(pd.DataFrame(lines), f"What smoothing adds to one pass of CPNI-W, in points{of_differences(used)}", 2)
 
 
+def gained(ours, M, sigma):
+    """{attack: what M votes at σ have more than one pass of CPNI-W without input noise, a Difference or None}."""
+    one = {"label": "CPNI-W", "rule": "prediction", "M": 1, "sigma": 0}
+    return {attack: less(*(find(ours, row, attack) for row in (one | {"M": M, "sigma": sigma}, one))) for attack in ATTACKS}
+
+
 def selection(folder=RESULTS):
     """What choosing σ and M on the test images adds to PGD accuracy, prediction smoothing: a Table.
 
     The best of all our cells on the test images, less the cell that held-out training images choose.
     """
-    ours, heldout = cells_of(suite(folder))
-    columns = ["Rows", "Base model", "σ, M chosen on", "σ", "M", "PGD, %", "Gain, points", "Tier", "n", "Records"]
     lines, found = [], []
-    for label in BASES:
-        row = chosen(heldout, label, "prediction")
-        honest = find(ours, row, "pgd")
-        if honest is not None:
-            grid = select(heldout, label=label, rule="prediction", attack="pgd")[["M", "sigma"]]
-            there = select(ours, label=label, rule="prediction", attack="pgd", epsilon=8, n=honest["n"]).merge(grid)
-            best = there.loc[there["accuracy"].idxmax()]
-            gain = signed(100 * (best["accuracy"] - honest["accuracy"]), 1)
-            for images, cell, more in (("held-out images", honest, ""), ("test images", best, gain)):
-                lines.append(["PGD accuracy on test images", label, images, f"{cell['sigma']:g}", f"{cell['M']}", interval(cell), more,
-                              *sources([cell]).values()])
-                found.append(cell)
+    for label, honest, best in selected(folder):
+        gain = signed(less(best, honest).points, 1)
+        for images, cell, more in (("held-out images", honest, ""), ("test images", best, gain)):
+            lines.append(["PGD accuracy on test images", label, images, f"{cell['sigma']:g}", f"{cell['M']}", interval(cell),
+                          more, *sources([cell]).values()])
+            found.append(cell)
+    columns = ["Rows", "Base model", "σ, M chosen on", "σ", "M", "PGD, %", "Gain, points", "Tier", "n", "Records"]
     lines = lines or [["", "", "", "", "", NOT_YET, "", "", "", ()]]
     caption = "What choosing σ and M on the test images adds, accuracy in percent (95 % interval)."
     return Table(pd.DataFrame(lines, columns=columns), caption + warning(cell.tier for cell in found), 1)
+
+
+def selected(folder=RESULTS):
+    """[(base model, the cell under PGD that held-out images choose, the one that test images do, of the same grid)]."""
+    ours, heldout = cells_of(suite(folder))
+    found = []
+    for label in BASES:
+        honest = find(ours, chosen(heldout, label, "prediction"), "pgd")
+        if honest is not None:
+            grid = select(heldout, label=label, rule="prediction", attack="pgd")[["M", "sigma"]]
+            there = select(ours, label=label, rule="prediction", attack="pgd", epsilon=8, n=honest["n"], tier=honest["tier"])
+            there = there.merge(grid)
+            found.append((label, honest, there.loc[there["accuracy"].idxmax()]))
+    return found
 
 
 def twins(folder=RESULTS):
@@ -132,16 +164,21 @@ def twins(folder=RESULTS):
 
     The two share their random numbers, so the difference is rounding, and what it tips over.
     """
-    frame = select(evaluations(folder), rule="prediction")
-    frame = frame[(frame["M"] == frame["draws"]) & (frame["split"] == "test")]
-    same = [name for name in runs.EvaluationRun.__dataclass_fields__ if name not in ("precision", "source", "source_sigma")]
-    pairs = frame[frame["precision"] == "fp32"].merge(frame[frame["precision"] == "bf16"], on=same)
     columns = ["Rows", "Network", "Attack", "σ", "M", "fp32, %", "bf16, %", "Tier", "n", "Records"]
     lines = [["the same random numbers", pair.label_x, ATTACKS.get(pair.attack, pair.attack), f"{pair.sigma:g}", f"{pair.M_x}",
               f"{100 * pair.accuracy_x:.1f}", f"{100 * pair.accuracy_y:.1f}", pair.tier_x, f"{pair.n_x:,}", (pair.id_x, pair.id_y)]
-             for pair in pairs.sort_values(["label_x", "attack"]).itertuples()]
+             for pair in pairs(folder)]
     lines = lines or [["the same random numbers", "", "", "", "", NOT_YET, NOT_YET, "", "", ()]]
     return Table(pd.DataFrame(lines, columns=columns), "What rounding changes, accuracy in fp32 and bf16.", 1)
+
+
+def pairs(folder=RESULTS):
+    """The evaluations in fp32 (…_x) and in bf16 (…_y) that differ in nothing else, prediction smoothing, all votes."""
+    frame = select(evaluations(folder), rule="prediction")
+    frame = frame[(frame["M"] == frame["draws"]) & (frame["split"] == "test")]
+    same = [name for name in runs.EvaluationRun.__dataclass_fields__ if name not in ("precision", "source", "source_sigma")]
+    found = frame[frame["precision"] == "fp32"].merge(frame[frame["precision"] == "bf16"], on=same)
+    return list(found.sort_values(["label_x", "attack"]).itertuples())
 
 
 def units(folder=RESULTS):
@@ -149,18 +186,22 @@ def units(folder=RESULTS):
 
     σ = 0.24 of the pixel range is 0.24 / 0.247 = 0.97 in normalised units.
     """
-    asked = {"label": "CPNI-W", "rule": "prediction", "M": 64}
-    each, lines, used = [cells_of(frame)[0] for frame in suites(evaluations(folder))], [], []
-    ours = next((cells for cells in each if find(cells, asked | {"sigma": 0.97}, "none") is not None), each[0])
-    for text, sigma in (("σ = 0.24 in normalised units", 0.24), ("σ = 0.24 of the pixel range, 0.97 normalised", 0.97)):
-        row = asked | {"sigma": sigma}
-        found = {name: find(ours, row, attack) for attack, name in ATTACKS.items()}
-        shown = {name: NOT_YET if cell is None else interval(cell) for name, cell in found.items()}
+    lines, used = [], []
+    for sigma, found in in_both_units(folder).items():
+        shown = {name: NOT_YET if found[attack] is None else interval(found[attack]) for attack, name in ATTACKS.items()}
         measured = [cell for cell in found.values() if cell is not None]
-        lines.append({"Rows": "CPNI-W, prediction smoothing, M = 64", "The noise": text, **shown, **sources(measured)})
+        lines.append({"Rows": "CPNI-W, prediction smoothing, M = 64", "The noise": UNITS[sigma], **shown, **sources(measured)})
         used += measured
     caption = "The units of σ, accuracy in percent (95 % interval)."
     return Table(pd.DataFrame(lines), caption + warning(cell.tier for cell in used), 1)
+
+
+def in_both_units(folder=RESULTS):
+    """{σ of UNITS: {attack: cell or None}}, of the first of `suites` that met the strong noise."""
+    asked = {"label": "CPNI-W", "rule": "prediction", "M": 64}
+    each = [cells_of(frame)[0] for frame in suites(evaluations(folder))]
+    ours = next((cells for cells in each if find(cells, asked | {"sigma": 0.97}, "none") is not None), each[0])
+    return {sigma: {attack: find(ours, asked | {"sigma": sigma}, attack) for attack in ATTACKS} for sigma in UNITS}
 
 
 def calibration(folder=RESULTS):

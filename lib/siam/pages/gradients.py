@@ -9,6 +9,7 @@ import pandas as pd
 from siam.files import read_other
 from siam.pages.grid import Grid
 from siam.pages.style import Table
+from siam.pages.tables import PLAIN
 from siam.paths import RESULTS
 from siam.report import NOT_YET
 
@@ -26,11 +27,20 @@ def read(folder=RESULTS):
     if not path.exists():
         return None, {}
     record = read_other(path, "gradients", FIELDS)
+    for arm in record["arms"]:
+        arm["name"] = _named(arm["name"])
     try:
         with np.load(path.with_suffix(".npz")) as pictures:
             return record, {name: pictures[name] for name in pictures.files}
     except (OSError, ValueError, BadZipFile) as error:
         raise ValueError(f"{path.with_suffix('.npz')}: no pictures of a record: {error}") from None
+
+
+def _named(name):
+    """The name of a network on the pages, of that in the record."""
+    if name.startswith("plain adversarial"):
+        return name.replace("plain adversarial", PLAIN["adversarial"])
+    return name.replace("plain", PLAIN["plain"])
 
 
 # ------------------------------------------------------------------------------------------------ pictures
@@ -107,7 +117,7 @@ def _missing(caption, columns):
 def looks(folder=RESULTS):
     """How often networks that were not attacked name the class aimed at: a Table, targeted and untargeted."""
     record, _ = read(folder)
-    columns = ["Attack", "Attacked network", "m", "Itself", "PNI-W", "PNI-W before", "Plain", "Plain before"]
+    columns = ["Attack", "Attacked network", "m", "Itself", "PNI-W", "PNI-W before", PLAIN["plain"], f"{PLAIN['plain']}, before"]
     caption = "Who names the class that the attack leads to, percent (95 % interval)."
     if record is None:
         return _missing(caption, columns)
@@ -122,7 +132,7 @@ def looks(folder=RESULTS):
         lines.append(dict(zip(columns, cells)))
     right = {name: f"{100 * of['share']:.1f} %" for name, of in record["judged_right"].items()}
     caption += (f" First {record['n']:,} test images, the same for all; exact intervals. Before: the same question about the"
-                f" images as they were, of which PNI-W gets {right['robust']} right and Plain {right['plain']}."
+                f" images as they were, of which PNI-W gets {right['robust']} right and the plain network {right['plain']}."
                 f" Tier {record['tier']}.")
     return Table(pd.DataFrame(lines), caption, 1, PLACE)
 

@@ -1,7 +1,7 @@
 """From the records of `benchmarks/throughput.py` to the book's page on speed. No torch.
 
-Ratios and shares are compared across devices; seconds are shown for GPUs only, as those of a shared CPU say more
-about its other users than about the code.
+Ratios, and speed in percent of the machine's limit, are compared across devices; seconds are shown for GPUs only, as those
+of a shared CPU say more about its other users than about the code.
 """
 
 from functools import partial
@@ -31,6 +31,7 @@ SHORT = {
     "nothing waits, fused optimiser": "nothing waits",
     "a tally for every M and rule": "tally",
 }
+LIMIT = "Speed, % of the machine's limit"
 FIELDS = ("device", "versions", "date", "rounds", "threads", "cores", "clock", "load", "rates", "multiply_adds", "works")
 
 
@@ -49,13 +50,21 @@ def on_gpu(record):
     return record["device"].startswith("cuda")
 
 
+def named(record):
+    """The machine of a record as the page calls it: a CPU whose instructions the record does not name, by its rate in bf16."""
+    if on_gpu(record):
+        return record["device"]
+    name = record["device"].replace("cpu: ", "CPU, ").replace(" 1 threads", " 1 thread")
+    return name if name.count(",") > 1 else f"{name}, {record['rates']['bf16']['median'] / 1e9:,.0f} GFLOP/s in bf16"
+
+
 def picture(folder=RESULTS):
     """How many times as fast as plain eager code each rung is: a Figure, a panel for each work and a colour for each device."""
     found = records(folder)
-    look = {record["device"]: (colour, "-") for record, colour in zip(found, cycle(COLOURS))}
+    look = {named(record): (colour, "-") for record, colour in zip(found, cycle(COLOURS))}
     panels = []
     for key, title in WORKS.items():
-        if ladders := {record["device"]: work["rungs"] for record in found for work in record["works"] if work["key"] == key}:
+        if ladders := {named(record): work["rungs"] for record in found for work in record["works"] if work["key"] == key}:
             alt = "; ".join(f"{device}: " + ", ".join(f"{rung['name']} {rung['faster']['median']:.2f}" for rung in rungs)
                             for device, rungs in ladders.items())
             panels.append(drawing(partial(_climb, ladders, look), title, "times as fast", "", alt, f"speed {key}"))
@@ -83,15 +92,15 @@ def _climb(ladders, look, axes):
 
 
 def throughput(folder=RESULTS):
-    """Per device, work and rung: how many times as fast as plain eager code, and the share of the floor. A Table."""
+    """Per device, work and rung: how many times as fast as plain eager code, and the speed in % of the machine's limit. A Table."""
     found = records(folder)
     rows = [_row(record, work, rung) for record in found for work in record["works"] for rung in work["rungs"]]
     if not any(map(on_gpu, found)):
-        rows.append({"Rows": "a GPU", "Rung": "any", "Times as fast": NOT_YET, "Share of the floor": NOT_YET, "Records": ()})
+        rows.append({"Rows": "a GPU", "Rung": "any", "Times as fast": NOT_YET, LIMIT: NOT_YET, "Records": ()})
     frame = pd.DataFrame(rows).fillna("")
     caption = (
         "Speed: how many times as fast as plain eager code each rung is, which keeps what the rungs above it have."
-        " Medians, and quartiles, over rounds of the ratio of neighbours in time; the floor was measured beside them."
+        " Medians, and quartiles, over rounds of the ratio of neighbours in time; the machine's limit was measured beside them."
         f"{''.join(map(_measured_on, found))}"
         " Seconds are given for GPUs only: those of a shared CPU mean little."
     )
@@ -99,10 +108,10 @@ def throughput(folder=RESULTS):
 
 
 def _row(record, work, rung):
-    faster, row = rung["faster"], {"Rows": f"{work['title']} ({record['device']})", "Rung": rung["name"]}
+    faster, row = rung["faster"], {"Rows": f"{work['title']} ({named(record)})", "Rung": rung["name"]}
     row["Times as fast"] = f"{faster['median']:.2f}"
     row["Quartiles"] = f"{faster['low']:.2f}–{faster['high']:.2f}" if rung is not work["rungs"][0] else ""
-    row["Share of the floor"] = f"{100 * rung['share']['median']:.1f} %"
+    row[LIMIT] = f"{100 * rung['share']['median']:.1f}"
     row["Result differs by"] = f"{100 * rung['differs']:.2g} %"
     if on_gpu(record):
         row["Milliseconds"] = f"{1000 * rung['seconds']['median']:.2f}"
@@ -115,7 +124,7 @@ def _measured_on(record):
     copied = f", copies {record['rates']['copy']['median'] / 1e9:,.0f} GB/s" if "copy" in record["rates"] else ""
     clock = {"process": "processor time", "wall": "wall-clock time"}[record["clock"]]
     return (
-        f" Measured on {record['device']}, torch {record['versions'].get('torch', 'unknown')},"
+        f" Measured on {named(record)}; torch {record['versions'].get('torch', 'unknown')},"
         f" {record['rounds']} rounds of {clock} on {record['date']}, load average {record['load']['before'][0]:.1f} on"
         f" {record['cores']} cores before and {record['load']['after'][0]:.1f} after; matrix products {rates}{copied}."
     )
@@ -126,7 +135,7 @@ def aims(folder=RESULTS):
     lines = []
     for key, (text, units, aim) in AIMS.items():
         found = [
-            f"{rung['seconds']['median'] * units / work['units']:.2f} s on {record['device']} ({rung['name']})"
+            f"{rung['seconds']['median'] * units / work['units']:.2f} s on {named(record)} ({rung['name']})"
             for record in records(folder) if on_gpu(record)
             for work in record["works"] if work["key"] == key
             for rung in [min(work["rungs"], key=lambda rung: rung["seconds"]["median"])]

@@ -60,18 +60,20 @@ def expected_loss(folder=RESULTS):
     if record is None:
         return undrawn("Expected loss of a linear SVM")
     svm = record["svm"]
-    e, colours = svm["epsilon"] * svm["l1"], (BLUE, GREEN, VERMILLION)
-    strengths, margins = _strengths(svm), np.linspace(-1, 4, 201)
+    e, margins, strengths = svm["epsilon"] * svm["l1"], np.linspace(-1, 4, 201), _strengths(svm)
+    # The weakest noise hardly leaves the line without noise: dashed and drawn last, both are seen.
+    weakest, colours = min(strengths), (BLUE, GREEN, VERMILLION)
+    dashes = {s: "--" if s == weakest else "-" for s in strengths}
     look = {"no noise": ("currentColor", "-"), "eq. (15) as printed": (PINK, "--")}
-    look |= {text: (colour, "-") for text, colour in zip(strengths.values(), colours)}
+    look |= {text: (colour, dashes[s]) for (s, text), colour in zip(strengths.items(), colours)}
 
     def losses(axes):
         axes.plot(margins, quiet(margins, e), color=INK)
         axes.plot(margins, printed(margins, e), "--", color=PINK)
-        for (s, text), colour in zip(strengths.items(), colours):
-            axes.plot(margins, noisy(margins, e, s * svm["l2"]), color=colour, lw=1)
+        for s, colour in sorted(zip(strengths, colours), reverse=True):
+            axes.plot(margins, noisy(margins, e, s * svm["l2"]), dashes[s], color=colour, lw=1.3)
             rows = [row for row in svm["monte_carlo"] if row["sigma"] == s]
-            axes.plot([row["margin"] for row in rows], [row["mean"] for row in rows], "o", color=colour, ms=3)
+            axes.plot([row["margin"] for row in rows], [row["mean"] for row in rows], "o", color=colour, ms=3, zorder=3)
 
     def gains(axes):
         u = np.linspace(-4, 4, 161)

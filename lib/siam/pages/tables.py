@@ -40,6 +40,9 @@ CONTRASTS = {
 # The parts of table 3: whose choice σ and M are.
 PAPERS_CHOICE = "the paper's σ and M (its own choice, made on the test set)"
 NEAREST = "nearest cell we measured, where we lack the paper's: not compared"
+# The two networks of one noisy pass that have no noise: their names on every page.
+PLAIN = {"plain": "plain, normal training", "adversarial": "plain, adversarial training"}
+ENOUGH = 64  # votes: from here on more of them change little (Figure 1)
 
 
 def paper(number, folder=PAPER):
@@ -56,42 +59,105 @@ def table(number, folder=RESULTS):
 
     Returns a Table. Raises ValueError for a number that is none of 1 to 4.
     """
-    printed = paper(number)
+    rows, lines, used = filled(number, folder), [], []
     title, names, attacks = TABLES[number]
-    frame = evaluations(folder)
+    for row, found in rows:
+        tiers = sources([cell for cell in found.values() if cell is not None])["Tier"]
+        part = f"Ours at tier {tiers}; {row['part']}" if tiers else row["part"]  # the tier first: a phone shows no more
+        name = {"Rows": part, **{text: _name(row[key]) for key, text in names.items()}}
+        for column, attack in attacks.items():
+            used += [] if found[attack] is None else [found[attack]]
+            lines.append({**name, "Attack": NAMES[attack], **_compare(row, column, found[attack])})
+    asked = [cell is not None for row, found in rows if printed(row) for cell in found.values()]
+    caption = f"Table {number}: {title}. Measured: {sum(asked)} of the {len(asked)} cells that are ours."
+    if any(row["part"] == NEAREST for row, _ in rows):
+        caption += " Where the paper's cell is not measured, the nearest one we have follows in a part of its own."
+    return Table(pd.DataFrame(lines), caption + _explain(pd.DataFrame(used)), len(names))
+
+
+def filled(number, folder=RESULTS):
+    """The rows of table `number` with our cells: [(row, {attack: cell or None})], those of one tier together, the best first."""
+    theirs, frame = paper(number), evaluations(folder)
     best, heldout = cells_of(usual(frame))
     # What the best network of a name has no cell for, one of a lower suite may have.
     ours = pd.concat([best, *(cells_of(suite)[0] for suite in suites(frame))])
     ours = ours.drop_duplicates([key for key in CELL if key != "recipe"], ignore_index=True)
-    lines, used = [], []
-    for row in _rows(number, printed, ours, heldout):
-        for column, attack in attacks.items():
-            cell = find(best if row["part"].startswith(CHOSEN) else ours, row, attack)  # chosen for that network
-            used += [] if cell is None else [cell]
-            name = {"Rows": row["part"], **{text: _name(row[key]) for key, text in names.items()}}
-            lines.append({**name, "Attack": NAMES[attack], **_compare(row, column, cell)})
-    asked = [find(ours, row, attack) is not None
-             for row in printed.dropna(subset="label").to_dict("records") for attack in attacks.values()]
-    caption = f"Table {number}: {title}. Measured: {sum(asked)} of the {len(asked)} cells that are ours."
-    return Table(pd.DataFrame(lines), caption + _explain(pd.DataFrame(used)), len(names))
+    rows = []
+    for row in _rows(number, theirs, ours, heldout):
+        there = best if row["part"].startswith(CHOSEN) else ours  # chosen for that network
+        rows.append((row, {attack: _as_one(find(there, row, attack)) for attack in TABLES[number][2].values()}))
+    parts = list(dict.fromkeys(row["part"] for row, _ in rows))
+
+    def place(filled):
+        row, found = filled
+        return parts.index(row["part"]), -max((measured_on(cell)[0] for cell in found.values() if cell is not None), default=-1)
+
+    return sorted(rows, key=place)
+
+
+def printed(row):
+    """Whether a row of `filled` is one that the paper prints and we can measure. Logits are averaged beside, not instead."""
+    return "pgd" in row and not pd.isna(row["label"]) and row["rule"] != "soft-logits"
+
+
+def _as_one(cell):
+    """A cell whose runs got the very same images right, as nothing in it was random, is that of one run."""
+    if cell is None or cell["runs"] == 1 or None in cell["right"] or len({*cell["networks"]}) + len({*cell["right"]}) > 2:
+        return cell
+    return pd.Series(cell.to_dict() | {"runs": 1, "std": np.nan}, dtype=object)
 
 
 def contrasts(number, folder=RESULTS):
-    """What changes between rows of table `number`, in the paper and in our records: a Table.
-
-    The two rows of a difference are of networks trained at one tier, the first of `suites` that has both.
-    """
-    printed = paper(number).to_dict("records")
-    ours = [cells_of(frame)[0] for frame in suites(evaluations(folder))]
+    """What changes between rows of table `number`, in the paper and in our records, tier by tier: a Table."""
     lines, used = [], []
-    for text, one, other in CONTRASTS[number]:
+    for text, attack, theirs, ours in compared(number, folder):
+        name = {"Rows": text, "Attack": NAMES[attack], "Paper": signed(theirs, 2)}
+        used += [difference for difference, _ in ours]
+        for difference, at in ours or [(None, "")]:
+            told, text = (sources([]), NOT_YET) if difference is None else (sources([difference]), str(difference))
+            lines.append({**name, "Ours": text, "Tier": told["Tier"], "at": at, **told})
+    return Table(pd.DataFrame(lines), f"What changes between rows of Table {number}, in points{of_differences(used)}", 2)
+
+
+def compared(number, folder=RESULTS):
+    """[(what changes, attack, the paper's difference, [(our Difference, its M and σ) of each of `suites` that has both rows])].
+
+    The two rows of a difference are of networks trained at one tier.
+    """
+    theirs = paper(number).to_dict("records")
+    each = [cells_of(frame)[0] for frame in suites(evaluations(folder))]
+    found = []
+    for text, *rows in CONTRASTS[number]:
+        one, other = (theirs[row] for row in rows)
         for column, attack in TABLES[number][2].items():
-            found = (less(*(find(cells, printed[row], attack) for row in (one, other))) for cells in ours)
-            found = [difference for difference in found if difference is not None][:1]
-            used += found
-            lines.append({"Rows": text, "Attack": NAMES[attack], "Paper": signed(printed[one][column] - printed[other][column], 2),
-                          "Ours": str(found[0]) if found else NOT_YET, **sources(found)})
-    return Table(pd.DataFrame(lines), f"What changes between rows of Table {number}, in points{of_differences(used)}", 1)
+            pairs = [_pair(cells, (one, other), attack) for cells in each]
+            ours = [(difference, _at(pair)) for pair in pairs if (difference := less(*pair)) is not None]
+            found.append((text, attack, one[column] - other[column], ours))
+    return found
+
+
+def _pair(ours, rows, attack):
+    """Our cells of two printed rows, or None for both. A large M that we lack is replaced by the largest that both have, σ by
+    a neighbour on the paper's grid."""
+    exact = [find(ours, row, attack) for row in rows]
+    if all(cell is not None for cell in exact):
+        return exact
+    if any(pd.isna(row["label"]) or row["M"] < ENOUGH for row in rows):
+        return None, None
+    near = []
+    for row in rows:
+        of = select(ours, label=row["label"], rule=row["rule"], attack=attack, epsilon=0 if attack == "none" else 8)
+        of = of[of["M"].between(ENOUGH, row["M"]) & (np.abs(of["sigma"] - row["sigma"]) < 0.011)]
+        of = of.assign(far=np.abs(of["sigma"] - row["sigma"])).sort_values("far")
+        near.append(of.drop_duplicates("M").set_index("M", drop=False))
+    shared = set(near[0].index) & set(near[1].index)
+    return [of.loc[max(shared)] for of in near] if shared else (None, None)
+
+
+def _at(pair):
+    """M and σ of two cells, in words."""
+    each = {name: list(dict.fromkeys(f"{cell[key]:g}" for cell in pair)) for name, key in (("M", "M"), ("σ", "sigma"))}
+    return ", ".join(f"{name} = {' and '.join(values)}" for name, values in each.items())
 
 
 def attack_check(folder=RESULTS):
@@ -99,13 +165,15 @@ def attack_check(folder=RESULTS):
     ours = select(cells_of(usual(evaluations(folder)))[0], rule="prediction", M=1, sigma=0)
     lines, used = [], []
     for method, training in {"plain": "Normal training", "adversarial": "Adversarial training"}.items():
-        for label in ours[ours["method"] == method]["label"].unique():
+        of = ours[ours["method"] == method]
+        for label in of.assign(order=-of["tier"].map(runs.TIERS.index)).sort_values(["order", "label"])["label"].unique():
             row = {"label": label, "training": method, "rule": "prediction", "M": 1, "sigma": 0}
             pair = [find(ours, row, attack) for attack in ("none", "pgd")]
             if all(cell is not None for cell in pair):
                 shown = dict(zip(("Clean", "PGD"), map(interval, pair)))
                 epochs = json.loads(pair[0]["recipe"])["schedule"]["epochs"]
-                lines.append({"Rows": training, "Network": label, "Epochs": f"{epochs}", **shown, **sources(pair)})
+                name = {"Rows": f"{training}, tier {pair[0]['tier']}", "Network": PLAIN[method] if label == "plain" else label}
+                lines.append({**name, "Epochs": f"{epochs}", **shown, **sources(pair)})
                 used += pair
     columns = ["Rows", "Network", "Epochs", "Clean", "PGD", "Tier", "n", "Records"]
     lines = lines or [dict.fromkeys(columns, "") | {"Clean": NOT_YET, "PGD": NOT_YET}]
@@ -118,8 +186,7 @@ def summary(folder=RESULTS):
     held-out images; accuracy in percent with its interval on test images. A row has one tier and one n."""
     ours, heldout = cells_of(usual(evaluations(folder)))
     lines = ["| base model | σ | M | clean | PGD | EPGD | tier | n |", "|---|---|---|---|---|---|---|---|"]
-    models = {"plain, normal training": ("plain", "plain"),
-              "plain, adversarial training": ("plain", "adversarial")}
+    models = {name: ("plain", training) for training, name in PLAIN.items()}
     models |= {label: (label, np.nan) for label in dict.fromkeys([*runs.VARIANTS[1:], *BASES])}
     for name, (label, training) in models.items():
         once = {"label": label, "training": training, "rule": "prediction", "M": 1, "sigma": 0.0}
@@ -164,10 +231,9 @@ def _rows(number, printed, ours, heldout):
     """The printed rows, then rows that the paper does not have; `part` says which they are."""
     rows = printed.to_dict("records")
     if number == 1:
-        plain = {"part": "ours only", "label": "plain", "rule": "prediction", "M": 1, "sigma": 0.0}
+        plain = {"part": "not in the paper", "label": "plain", "rule": "prediction", "M": 1, "sigma": 0.0}
         rows = [{**row, "part": f"printed by {row['source']}, {row['runs']} runs"} for row in rows]
-        rows.append({**plain, "method": "no noise, adversarial training", "training": "adversarial"})
-        rows.append({**plain, "method": "no noise, normal training", "training": "plain"})
+        rows += [{**plain, "method": PLAIN[training], "training": training} for training in ("adversarial", "plain")]
     elif number == 3:
         near = [row for row in (_nearest(row, ours) for row in rows) if row]
         bases = printed[["label", "rule"]].drop_duplicates().itertuples(index=False)
@@ -201,12 +267,17 @@ def _compare(row, column, cell):
         return line
     difference = 100 * cell["accuracy"] - printed
     if not pd.isna(printed):
-        in_stds = "" if pd.isna(std) else f" ({signed(difference / std, 1)} std)"
+        in_stds = f" ({signed(difference / std, 1)} std)" if cell["tier"] in runs.REPRODUCTIONS and not pd.isna(std) else ""
         line["Difference"] = signed(difference, 2) + in_stds
     return {**line, "Ours, %": _spread(100 * cell["accuracy"], 100 * cell["std"]),
             "95 % interval": f"{100 * cell['low']:.1f}–{100 * cell['high']:.1f}",
             "Tier": cell["tier"], "n": f"{cell['n']:,}", "Records": cell["ids"],
-            "Runs": f"{cell['runs']} ({_seeds(cell['seeds'])})"}
+            "Runs": counted(cell)}
+
+
+def counted(cell):
+    """How many runs a cell has, and their seeds "training/evaluation"."""
+    return f"{cell['runs']} ({_seeds(cell['seeds'])}{', alike' if len(cell['seeds']) > cell['runs'] else ''})"
 
 
 def _seeds(pairs):
@@ -220,12 +291,27 @@ def _seeds(pairs):
 
 
 def _explain(used):
-    """The end of a table's caption: what its cells were measured on."""
+    """The end of a table's caption: what its cells were measured on, and how to read the differences."""
     if used.empty:
         return " No record holds any of them yet."
-    one = " One run has no std." if used["runs"].min() == 1 else ""
-    return (f" {made_on(used)}. Difference: ours − the paper's, in points (in the paper's std)."
-            f" Runs: how many (seeds of training/evaluation).{one}{warning(used['tier'])}")
+    held = used["tier"].isin(runs.REPRODUCTIONS)
+    text = f" {made_on(used)}. Difference: ours − the paper's, in points"
+    text += f" (in the paper's std at tiers {' and '.join(runs.REPRODUCTIONS)})." if held.any() else "."
+    if not held.all():
+        text += " A shorter training falls short by more than luck, and the paper's std is no measure of it: points alone."
+    text += " Runs: how many (seeds of training/evaluation)."
+    text += " Alike: nothing was random, so they count as one." if (used["seeds"].str.len() > used["runs"]).any() else ""
+    text += " One run has no std." if used["runs"].min() == 1 else ""
+    return text + _batches(used[used["std"].notna()]) + warning(used["tier"])
+
+
+def _batches(several):
+    """What a caption says of the ± of cells of several runs."""
+    if several.empty:
+        return ""
+    sizes = {size: " and ".join(dict.fromkeys(of["label"])) for size, of in several.groupby("batch_size", sort=False)}
+    told = ", ".join(f"{size} ({labels})" for size, labels in sizes.items())
+    return f" Images of a batch share the draws of the layers' noise, so a ± depends on the size of the batches: {told}."
 
 
 def _name(value):

@@ -1,0 +1,180 @@
+"""What the tables say, in sentences: Markdown lists, all of their numbers read from the records."""
+
+import re
+
+from siam import bits, claims, runs
+from siam.claims.rules import VERDICTS, votes_add
+from siam.claims.rules import read as measured
+from siam.pages import findings, tables
+from siam.paired import by_image, less
+from siam.paths import RESULTS
+from siam.report import ATTACKS, NOT_YET, cells_of, evaluations, find, measured_on, signed, suites
+
+UNDER = {"none": "clean"} | {attack: f"under {name}" for attack, name in tables.NAMES.items() if attack != "none"}
+
+
+def listed(lines):
+    """A Markdown list, in which what is read in one breath stays on a line; what the page says where there is nothing to list."""
+    text = "\n".join(f"- {line}" for line in lines) or f"{NOT_YET.capitalize()}."
+    return re.sub(" (?=[=±%])|(?<=[=±]) ", "\u00a0", text)
+
+
+def about(one):
+    return f"tier {one.tier}, n = {one.n:,}"
+
+
+def headlines(folder=RESULTS, M=64, sigma=0.24):
+    """What this book has found so far, for its first page: the verdicts, what smoothing adds, and what EPGD takes back."""
+    return listed(_verdicts(claims.verdicts(folder)) + _smoothing(cells_of(suites(evaluations(folder))[0])[0], M, sigma))
+
+
+def _verdicts(rows):
+    each = {verdict: sum(rows["verdict"] == verdict) for verdict in VERDICTS}
+    counts = ", ".join(f"{count} {_plural(verdict, count)}" for verdict, count in each.items() if count)
+    held = " or ".join(f"`{tier}`" for tier in runs.REPRODUCTIONS)
+    best = max((tier for tier in rows["tier"] if tier), key=runs.TIERS.index, default=None)
+    if best in runs.REPRODUCTIONS:
+        reach = f"The best tier behind a verdict is `{best}`."
+    else:
+        reach = (f"The best tier behind a verdict is `{best}`: none rests yet on {held}, whose"
+                 " numbers may be held against the paper's." if best else "")
+    return [f"Of {len(rows)} claims of the paper: {counts}. {reach}".strip()]
+
+
+def _plural(verdict, count):
+    said = {"holds": "hold", "holds in part": "hold in part", "does not hold": "do not hold"}
+    return verdict if verdict not in said or count == 1 else said[verdict]
+
+
+def _smoothing(ours, M, sigma):
+    gain = findings.gained(ours, M, sigma)
+    if gain["none"] is None or gain["pgd"] is None:
+        return [f"What votes and noise add: {NOT_YET}."]
+    lines = [f"Votes and noise add {gain['none']} points of accuracy on clean images and {gain['pgd']} under PGD to one noisy"
+             f" pass (CPNI-W, σ = {sigma:g}, M = {M}; {about(gain['pgd'])})."]
+    row = {"label": "CPNI-W", "rule": "prediction", "M": M, "sigma": sigma}
+    pgd, epgd = (find(ours, row, attack) for attack in ("pgd", "epgd"))
+    taken = less(epgd, pgd)
+    if gain["epgd"] is not None and taken is not None:
+        lines.append(f"An attacker who averages over the noise, EPGD, takes the vote from {100 * pgd['accuracy']:.1f} % to"
+                     f" {100 * epgd['accuracy']:.1f} % ({taken} points), and what votes and noise add is {gain['epgd']} points"
+                     f" then: about {100 - 100 * gain['epgd'].points / gain['pgd'].points:.0f} % of the gain under PGD is gone.")
+    return lines
+
+
+def table(number, folder=RESULTS):
+    """What table `number` shows: how far ours lie from the paper's numbers, and the contrasts between its rows."""
+    return listed(_distances(tables.filled(number, folder), number) + _contrasts(tables.compared(number, folder)))
+
+
+def _distances(rows, number):
+    found = {}
+    for row, cells in rows:
+        for column, attack in tables.TABLES[number][2].items():
+            if tables.printed(row) and cells[attack] is not None:
+                found.setdefault(measured_on(cells[attack]), []).append(100 * cells[attack]["accuracy"] - row[column])
+    each = [f"{signed(min(of), 1)} to {signed(max(of), 1)} points in {len(of)} cells at tier {runs.TIERS[tier]} (n = {n:,})"
+            for (tier, n), of in sorted(found.items(), reverse=True)]
+    return [f"Ours less what the paper prints: {'; '.join(each)}."] if each else []
+
+
+def _contrasts(compared):
+    each = {}
+    for text, attack, theirs, ours in compared:
+        if ours:
+            difference, at = ours[0]
+            each.setdefault((text, at, about(difference)), []).append(
+                f"{UNDER[attack]} {difference} points, {_against(difference, theirs)}")
+    return [f"{text} ({at}; {made}): {'; '.join(said)}." for (text, at, made), said in each.items()]
+
+
+def _against(difference, theirs):
+    printed = f"(the paper: {signed(theirs, 1)})"
+    if difference.low <= 0 <= difference.high:
+        return f"not told apart from zero {printed}"
+    if theirs == 0:
+        return printed[1:-1]
+    return f"of the {'same' if difference.points * theirs > 0 else 'other'} sign {printed}"
+
+
+def training(folder=RESULTS):
+    """How accuracy grows with training, and whether it has stopped to."""
+    lines, rises = [], []
+    for label, trainings in findings.by_length(folder).items():
+        for attack in findings.PRINTED:
+            of = [(plan["epochs"], cells[attack]) for plan, cells in trainings if attack in cells]
+            if len(of) > 1:
+                rises.append(of[-1][1]["low"] > of[-2][1]["high"])
+                steps = ", ".join(f"{100 * cell['accuracy']:.1f} % after {epochs} epochs (tier {cell['tier']}, n = {cell['n']:,})"
+                                  for epochs, cell in of)
+                lines.append(f"{label}, {UNDER[attack]}: {steps}; the paper prints {findings.printed(label)[attack]:.1f} %.")
+    if lines:
+        lines.append(f"The longest training is above the one before it, intervals apart, in {sum(rises)} of these {len(rises)}"
+                     " lines. " + ("Where accuracy still rises, its level says nothing about the paper's: what can be compared is the"
+                                   " order of rows that were trained alike." if any(rises) else
+                                   "What is left of the distance is not the length alone."))
+    return listed(lines)
+
+
+def ranks(folder=RESULTS):
+    """What the rank of the noise is worth, each rank against the lowest."""
+    found, lines = findings.family("rank", folder), []
+    if found is not None:
+        low = found["value"].min()
+        for value in sorted(set(found["value"]) - {low}):
+            of = {attack: [one.iloc[0] if len(one := found[(found["value"] == rank) & (found["attack"] == attack)]) else None
+                           for rank in (value, low)] for attack in findings.PRINTED}
+            each = {attack: less(*pair) for attack, pair in of.items()}
+            said = ", ".join(f"{UNDER[attack]} {one}" for attack, one in each.items() if one is not None)
+            if said:
+                made = next(one for one in each.values() if one is not None)
+                lines.append(f"Rank {value:g} less rank {low:g}: {said} points ({about(made)}).")
+    return listed(lines)
+
+
+def selection(folder=RESULTS):
+    """What choosing on the test images adds."""
+    found = [(label, less(best, honest)) for label, honest, best in findings.selected(folder)]
+    if not found:
+        return listed([])
+    alike = [label for label, gain in found if gain.points == 0]
+    said = ", ".join(f"{label} {gain}" for label, gain in found if gain.points)
+    said = f"{said} points, the ± as if the larger one had not been picked" if said else "nothing"
+    also = f" For {' and '.join(alike)} both choose the same cell." if alike else ""
+    return listed([f"Choosing on the test images adds to accuracy under PGD ({about(found[0][1])}): {said}.{also}"])
+
+
+def units(folder=RESULTS):
+    """What it would change if the paper's σ were in pixel units."""
+    weak, strong = findings.in_both_units(folder).values()
+    each = {attack: less(strong[attack], weak[attack]) for attack in ATTACKS}
+    said = ", ".join(f"{UNDER[attack]} {one}" for attack, one in each.items() if one is not None)
+    made = next((one for one in each.values() if one is not None), None)
+    return listed([f"Four times the noise changes accuracy by {said} points ({about(made)})."] if made else [])
+
+
+def rounding(folder=RESULTS):
+    """What bf16 changes, with the same random numbers."""
+    lines = []
+    for pair in findings.pairs(folder):
+        said = f"{signed(100 * (pair.accuracy_y - pair.accuracy_x), 1)}"
+        if pair.right_x is not None and pair.right_y is not None:
+            one, other = (bits.row(packed, pair.n_x) for packed in (pair.right_y, pair.right_x))
+            said = str(by_image(100.0 * one - 100.0 * other, pair.batch_size))
+        lines.append(f"{pair.label_x}, {UNDER[pair.attack]}, σ = {pair.sigma:g}, M = {pair.M_x}: bf16 less fp32 is {said} points"
+                     f" (tier {pair.tier_x}, n = {pair.n_x:,}).")
+    return listed(lines)
+
+
+def two_votes(folder=RESULTS):
+    """What a second vote adds to one pass, the mean over σ of each base model."""
+    lines = []
+    for attack in ("none", "pgd"):
+        for one in measured(folder):
+            found = {name: gain for name, gain in votes_add(one, 2, 1, (attack,)).items() if gain is not None}
+            if found:
+                said = ", ".join(f"{gain} ({name.split(',')[0]})" for name, gain in found.items())
+                lines.append(f"{UNDER[attack][0].upper()}{UNDER[attack][1:]}, two votes less one: {said} points, the mean over σ"
+                             f" ({about(next(iter(found.values())))}).")
+                break
+    return listed(lines)

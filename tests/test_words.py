@@ -1,0 +1,99 @@
+"""Sentences about tables: the numbers of the records, and nothing where there are none."""
+
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from siam.pages import words
+from siam.report import NOT_YET
+from test_findings import trained
+from test_paired import keep
+from test_report import evaluate, train
+
+def plain(text):
+    """Text whose spaces are all alike."""
+    return text.replace("\u00a0", " ")
+
+
+FUNCTIONS = (words.training, words.ranks, words.selection, words.units, words.rounding, words.two_votes)
+
+
+@pytest.mark.parametrize("said", [*FUNCTIONS, *(partial(words.table, number) for number in (1, 2, 3, 4))])
+def test_nothing_is_said_without_records(tmp_path, said):
+    assert said(tmp_path) == "Not yet measured."
+
+
+def test_a_table_says_how_far_it_lies_from_the_paper_and_what_its_rows_show(tmp_path):
+    for label, share in (("PNI-W", 0.3), ("CPNI-W", 0.5)):
+        train(tmp_path, label)
+        keep(tmp_path, label, "none", np.arange(1000) % 10 < 10 * share)
+    distances, white = plain(words.table(1, tmp_path)).splitlines()
+    assert distances == "- Ours less what the paper prints: −52.8 to −28.5 points in 2 cells at tier cpu (n = 1,000)."
+    assert white.startswith("- Coloured noise in the weights instead of white (M = 1, σ = 0; tier cpu, n = 1,000): clean +20.0 ±")
+    assert white.endswith("of the other sign (the paper: −4.4).")
+
+
+@pytest.mark.parametrize(("points", "half", "theirs", "said"), [
+    (2, 1, 3.12, "of the same sign (the paper: +3.1)"), (-2, 1, 3.12, "of the other sign (the paper: +3.1)"),
+    (2, 3, 3.12, "not told apart from zero (the paper: +3.1)"), (2, 1, 0.0, "the paper: +0.0"),
+])
+def test_a_difference_is_held_against_the_papers_sign(points, half, theirs, said):
+    class Found:
+        low, high = points - half, points + half
+    Found.points = points
+    assert words._against(Found, theirs) == said
+
+
+def test_training_says_whether_accuracy_still_rises(tmp_path):
+    for seed, (epochs, correct) in enumerate(((4, 300), (8, 500))):
+        trained(tmp_path, seed, epochs=epochs)
+        evaluate(tmp_path, "CPNI-W", "pgd", correct, training_seed=seed)
+    line, verdict = plain(words.training(tmp_path)).splitlines()
+    assert line == ("- CPNI-W, under PGD: 30.0 % after 4 epochs (tier cpu, n = 1,000), 50.0 % after 8 epochs (tier cpu,"
+                    " n = 1,000); the paper prints 48.8 %.")
+    assert "in 1 of these 1 lines" in verdict and "says nothing about the paper's" in verdict
+    trained(tmp_path, 2, epochs=9)
+    evaluate(tmp_path, "CPNI-W", "pgd", 505, training_seed=2)
+    assert "in 0 of these 1 lines" in words.training(tmp_path) and "says nothing" not in words.training(tmp_path)
+
+
+def test_ranks_selection_units_and_rounding_have_their_sentence(tmp_path):
+    for seed, rank in enumerate((0, 5)):
+        trained(tmp_path, seed, rank=rank)
+        evaluate(tmp_path, "CPNI-W", "pgd", 400 + 20 * seed, training_seed=seed)
+    assert plain(words.ranks(tmp_path)).startswith("- Rank 5 less rank 0: under PGD +2.0 ±")
+    folder = tmp_path / "other"
+    folder.mkdir()
+    train(folder, "CPNI-W")
+    for sigma, heldout, test in ((0.0, 300, 400), (0.24, 200, 430)):
+        evaluate(folder, "CPNI-W", "pgd", heldout, sigma=sigma, draws=1, split="heldout")
+        evaluate(folder, "CPNI-W", "pgd", test, sigma=sigma, draws=1)
+    assert "(tier cpu, n = 1,000): CPNI-W +3.0 ±" in plain(words.selection(folder))
+    for sigma, correct in ((0.24, 600), (0.97, 400)):
+        evaluate(folder, "CPNI-W", "none", correct, sigma=sigma, draws=64)
+    assert plain(words.units(folder)).startswith("- Four times the noise changes accuracy by clean −20.0 ±")
+    evaluate(folder, "CPNI-W", "none", 605, sigma=0.24, draws=64, precision="bf16")
+    assert plain(words.rounding(folder)) == (
+        "- CPNI-W, clean, σ = 0.24, M = 64: bf16 less fp32 is +0.5 points (tier cpu, n = 1,000).")
+
+
+def test_the_first_page_counts_verdicts_and_says_how_far_they_reach():
+    rows = pd.DataFrame({"verdict": ["holds", "holds in part", "holds in part", NOT_YET], "tier": ["long", "cpu", "cpu", ""]})
+    (said,) = words._verdicts(rows)
+    assert said.startswith("Of 4 claims of the paper: 1 holds, 2 hold in part, 1 not yet measured. The best tier")
+    assert "is `long`: none rests yet on `fast` or `paper`" in said
+    (said,) = words._verdicts(rows.assign(tier="fast"))
+    assert said.endswith("The best tier behind a verdict is `fast`.")
+
+
+def test_the_first_page_says_what_epgd_takes_back(tmp_path):
+    train(tmp_path, "CPNI-W")
+    for attack, once, voted in (("none", 700, 740), ("pgd", 400, 450), ("epgd", 350, 360)):
+        evaluate(tmp_path, "CPNI-W", attack, once, draws=1)
+        evaluate(tmp_path, "CPNI-W", attack, voted - 6, sigma=0.24, draws=64)
+    adds, taken = plain(words.headlines(tmp_path)).splitlines()[1:]
+    assert "add +4.0 ±" in adds and "+5.0 ±" in adds and "tier cpu, n = 1,000" in adds
+    assert "from 45.0 % to 36.0 %" in taken and taken.endswith("about 80 % of the gain under PGD is gone.")
+    assert words.headlines(tmp_path / "evaluation").splitlines()[1:] == [f"- What votes and noise add: {NOT_YET}."]
