@@ -34,7 +34,7 @@ def figure3(folder=RESULTS):
     """The optima of the base models under both attacks, and what votes add to the two that are drawn."""
     drawn, attacks, lines = rules.read(folder)[0], ("pgd", "epgd"), []
     for attack in attacks:
-        optima = {label: rules.optimum_of(drawn, label, attack, M=8) for label in BASES}
+        optima = {label: rules.optimum_of(drawn, label, attack, M=8) for label in BASES if rules.draws_of(drawn, label, attack)}
         lines.append(_highest(f"with 8 votes {WHERE[attack]}", optima))
     return _list(lines + _votes(drawn, "Gauss", attacks) + _votes(drawn, "EPGD-diverged", attacks))
 
@@ -89,8 +89,10 @@ def told(differences):
 
 
 def _highest(where, optima):
-    """Where {what: Optimum or None} lie; None where there is none of them."""
+    """Where {what: Optimum or None} lie, if there are any."""
     places, found = {}, _known(optima)
+    if not found:
+        return f"too few σ are measured to tell where accuracy {where} is highest." if optima else None
     for name, of in found.items():
         beyond = " or more" if max(of.near) == max(cell["sigma"] for cell in of.cells) else ""  # the grid ends before it falls
         place = f"σ = {of.best['sigma']:g} (surely between {of.low:g} and {of.high:g}{beyond})"
@@ -98,7 +100,7 @@ def _highest(where, optima):
     said = "; ".join(f"at {place} for {_and(names)}" for place, names in places.items())
     left = [name for name in optima if name not in found]
     few = f" Too few σ are measured to tell it for {_and(left)}." if left else ""
-    return f"accuracy {where} is highest {said} {_about(of.best for of in found.values())}.{few}" if found else None
+    return f"accuracy {where} is highest {said} {_about(of.best for of in found.values())}.{few}"
 
 
 def _votes(drawn, label, attacks):
