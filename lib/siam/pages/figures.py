@@ -5,7 +5,7 @@ import pandas as pd
 
 from siam import runs
 from siam.pages import tables
-from siam.pages.style import ALONE, INCHES, INK, NETWORKS, Figure, Table, drawing, fading, heatmap, of_sigma, panel
+from siam.pages.style import ALONE, INCHES, INK, NETWORKS, Figure, Table, drawing, heatmap, of_draws, of_sigma, panel
 from siam.paths import RESULTS
 from siam.report import (ATTACKS, BASES, NOT_YET, SIGMA_MAX, cells, evaluations, interval, made_on, one_tier, select, suites,
                          trainings, warning)
@@ -98,6 +98,11 @@ def _by_draws(frame):
     return "M = " + frame["M"].astype(str)
 
 
+def _coloured(colour):
+    """Solid lines, of the colour that the number at the end of a curve's name has."""
+    return lambda names: {name: (colour(float(name.split(" = ")[1])), "-") for name in names}
+
+
 def _attack(attack):
     return {"attack": attack, "epsilon": 0 if attack == "none" else 8}
 
@@ -105,7 +110,7 @@ def _attack(attack):
 def figure1(folder=RESULTS):
     """Accuracy of CPNI-W with prediction smoothing against σ, a curve for each M; panels clean, PGD, EPGD."""
     panels = {name: dict(label="CPNI-W", rule="prediction", **_attack(key)) for key, name in ATTACKS.items()}
-    return _draw(1, "CPNI-W with prediction smoothing", folder, panels, _by_draws, fading)
+    return _draw(1, "CPNI-W with prediction smoothing", folder, panels, _by_draws, _coloured(of_draws))
 
 
 def figure2(folder=RESULTS):
@@ -124,7 +129,7 @@ def figure3(folder=RESULTS):
     panels = {f"{label}, {ATTACKS[key]}": dict(label=label, rule="prediction", **_attack(key))
               for key in ("epgd", "pgd") for label in ("Gauss", "EPGD-diverged")}
     title = "Gauss and EPGD-diverged with prediction smoothing"
-    return _draw(3, title, folder, panels, _by_draws, fading)
+    return _draw(3, title, folder, panels, _by_draws, _coloured(of_draws))
 
 
 STRENGTHS = dict(label="CPNI-W", rule="prediction", M=8, attack="pgd")  # what Figure 4 shows, for several ε
@@ -132,12 +137,9 @@ STRENGTHS = dict(label="CPNI-W", rule="prediction", M=8, attack="pgd")  # what F
 
 def figure4(folder=RESULTS):
     """Accuracy of CPNI-W, prediction smoothing, M = 8, under PGD against ε; curves: σ with 2 or more ε."""
-    def look(names):
-        return {name: (of_sigma(float(name.removeprefix("σ = "))), "-") for name in names}
-
     title = "CPNI-W with prediction smoothing, M = 8, under PGD"
-    return _draw(4, title, folder, {"PGD": STRENGTHS}, lambda part: "σ = " + part["sigma"].map("{:g}".format), look,
-                 "epsilon", "ε (1/255 of the pixel range)", strengths)
+    return _draw(4, title, folder, {"PGD": STRENGTHS}, lambda part: "σ = " + part["sigma"].map("{:g}".format),
+                 _coloured(of_sigma), "epsilon", "ε (1/255 of the pixel range)", strengths)
 
 
 def strengths(frame):

@@ -67,7 +67,7 @@ def curves(folder=RESULTS):
             axes.margins(0.16)
             axes.plot(100 * swept["none"], 100 * swept["pgd"], "-", color=INK, marker=".", ms=4, lw=1)
             # The line goes up and then to the left: beside its first point and above its last there is room for their names.
-            for at, place in zip(swept.index[[0, -1]], (dict(xytext=(-6, -3), ha="right"), dict(xytext=(-4, 7)))):
+            for at, place in zip(swept.index[[0, -1]], (dict(xytext=(-6, -3), ha="right"), dict(xytext=(-4, 8)))):
                 axes.annotate(f"σ = {at:g}", 100 * swept.loc[at], textcoords="offset points", **place)
             if all(cell is not None for cell in choice):
                 axes.plot(*(100 * cell["accuracy"] for cell in choice), "D", mfc="none", color=INK, ms=8)

@@ -24,7 +24,7 @@ STYLE = {"svg.fonttype": "none", "font.size": 10, "axes.titlesize": 10, "axes.sp
 BLUE, GREEN, PINK, VERMILLION = "#0072B2", "#009E73", "#CC79A7", "#D55E00"
 COLOURS = (BLUE, GREEN, PINK, VERMILLION)  # Okabe and Ito's, told apart with every kind of colour vision
 GREY = "#808080"
-# A network has one colour and a strength of the input noise has one, on every page.
+# A network has one colour, a strength of the input noise has one and a number of votes has one, on every page.
 NETWORKS = {"CPNI-W": BLUE, "EPGD-converged": GREEN, "EPGD-diverged": PINK, "Gauss": VERMILLION, "plain, normal training": GREY}
 NOISE = LinearSegmentedColormap.from_list("noise", [GREEN, BLUE, VERMILLION], N=257)  # σ from 0 over 0.24 to 0.48
 # From violet over blue and green to ochre. All of it is seen on white and on black, so it is hardly lighter at one end than at
@@ -252,9 +252,9 @@ def labelled(svg, alt, inches=INCHES):
     return svg.replace("<svg", f'<svg role="img" aria-label="{escape(alt, quote=True)}" style="{size}"', 1)
 
 
-def fading(names):
-    """Colours for an ordered list of curves, first to last."""
-    return {name: (to_hex(DRAWS(i / max(len(names) - 1, 1))), "-") for i, name in enumerate(names)}
+def of_draws(M):
+    """The colour of a number of votes: a step for each doubling, up to 256."""
+    return to_hex(DRAWS(np.log2(M) / 8))
 
 
 def of_sigma(sigma):
