@@ -515,7 +515,8 @@ def test_a_panel_has_one_tier_and_says_whom_it_leaves_out(folder):
     pgd = figure.numbers.frame[figure.numbers.frame["Panel"] == "PGD"]
     assert list(pgd["CPNI-W, prediction"]) == [style.NOT_YET]
     assert pgd["Gauss, prediction"].iloc[0].endswith("fast")
-    assert "Left out, as of a lower tier than the rest of the panel: CPNI-W (PGD, prediction), CPNI-W (PGD, soft)." in figure.caption
+    left = "Left out, as of a lower tier than the rest of the panel: CPNI-W (PGD, prediction), CPNI-W (PGD, soft)."
+    assert left in figure.caption
 
 
 def test_figure2_has_a_panel_for_each_attack_and_rule_and_a_curve_for_each_base_model(folder):
@@ -524,7 +525,8 @@ def test_figure2_has_a_panel_for_each_attack_and_rule_and_a_curve_for_each_base_
     figure = figures.figure2(folder)
     assert figure.legend == {label: (style.NETWORKS[label], "-") for label in ("CPNI-W", "Gauss")}
     frame = figure.numbers.frame
-    assert list(dict.fromkeys(frame["Panel"])) == ["Clean, prediction", "Clean, soft", "PGD, prediction", "PGD, soft", "PGD, weighted"]
+    panels = ["Clean, prediction", "Clean, soft", "PGD, prediction", "PGD, soft", "PGD, weighted"]
+    assert list(dict.fromkeys(frame["Panel"])) == panels
     at = frame[frame["σ (normalised units)"] == "0.24"].set_index("Panel")  # of M = 8: three correct more than of M = 1
     assert at["Gauss"]["PGD, weighted"].startswith("41.3 (") and at["CPNI-W"]["PGD, weighted"] == style.NOT_YET
 
@@ -638,7 +640,7 @@ def test_neighbours_among_curves_are_told_apart(by):
 
 
 def test_a_strength_of_noise_and_a_number_of_votes_have_one_colour(folder):
-    assert dict(figures.figure1(folder).legend)["M = 8"] == (style.of_draws(8), "-")
+    assert dict(figures.figure1(folder).legend)["M = 8"] == (style.of_draws(8), "--")
     evaluate(folder, "CPNI-W", "pgd", 550, epsilon=4.0, step_size=1.0, sigma=0.24)
     assert figures.figure4(folder).legend == {"σ = 0.24": (style.BLUE.lower(), "-")}
     assert [style.of_sigma(sigma).upper() for sigma in (0, 0.24, 0.48)] == [style.GREEN, style.BLUE, style.VERMILLION]
@@ -654,10 +656,11 @@ def test_a_row_keeps_its_names_while_its_table_scrolls(folder):
 
 
 def sweep(folder, label, levels, attack="pgd", moved=None):
-    """Cells of 1,000 images at M = 1 and 8, told image by image: levels: {σ: right of M = 1}; moved: {(rule, M): how many more}."""
+    """Cells of 1,000 images, told image by image. levels: {σ: how many are right}; moved: {(rule, M): how many more}."""
     images = np.arange(1000) * 7 % 1000  # each batch has its share
     for sigma, level in levels.items():
-        run = runs.EvaluationRun(f"{label.lower()}-0", digest(label, 0), attack, sigma=sigma, draws=8, images=1000, batch_size=100)
+        run = runs.EvaluationRun(f"{label.lower()}-0", digest(label, 0), attack, sigma=sigma, draws=8, images=1000,
+                                 batch_size=100)
         right = {key: images < level + more for key, more in (moved or {("prediction", 1): 0, ("prediction", 8): 0}).items()}
         result = [runs.row(rule, M, int(of.sum()), 1000) for (rule, M), of in right.items()]
         runs.write(runs.record(run, tier="cpu", n=1000, result=result, right=bits.pack(list(right.values()))), folder)
@@ -667,8 +670,8 @@ def test_words_say_where_the_optimum_lies_and_what_votes_add(tmp_path):
     train(tmp_path, "CPNI-W")
     sweep(tmp_path, "CPNI-W", {0: 400, 0.12: 500, 0.24: 600, 0.36: 500}, moved={("prediction", 1): 0, ("prediction", 8): 50})
     said = words.figure1(tmp_path)
-    assert said.splitlines()[0] == ("- Accuracy under PGD is highest at σ = 0.24 (surely between 0.12 and 0.36) for M = 1 and M = 8"
-                                    " (tier cpu, n = 1,000).")
+    assert said.splitlines()[0] == ("- Accuracy under PGD is highest at σ = 0.24 (surely between 0.12 and 0.36) for M = 1 and"
+                                    " M = 8 (tier cpu, n = 1,000).")
     assert "- CPNI-W: M = 8 instead of 1 adds, in points averaged over σ, +5.0 ± " in said and "zero" not in said
     sweep(tmp_path, "CPNI-W", {0.48: 700})
     said = words.figure1(tmp_path)
@@ -690,7 +693,8 @@ def test_words_say_which_rule_is_ahead(tmp_path):
     soft, weighted = words.figure2(tmp_path).splitlines()
     assert soft.startswith("- Prediction less soft, in points averaged over σ and the base models: −3.0 ± ")
     assert "is above soft in 0 and below it in 1; in 0 it cannot be told" in soft
-    assert "it cannot be told from zero" in weighted and "above weighted in 0 and below it in 0; in 1 it cannot be told" in weighted
+    assert "it cannot be told from zero" in weighted
+    assert "above weighted in 0 and below it in 0; in 1 it cannot be told" in weighted
 
 
 def test_words_name_the_optima_of_the_base_models(tmp_path):
@@ -709,10 +713,12 @@ def test_words_compare_noise_at_each_epsilon_and_attacks_of_as_many_gradients(fo
     assert said.startswith("- Input noise of σ = 0.24 instead of σ = 0 adds, in points, +20.0 ± ") and "(ε = 4), +3.0 ± " in said
     assert "; ε = 8 cannot be told from zero" in said
     for steps, samples, correct in ((7, 8, 500), (56, 1, 400)):
-        run = runs.EvaluationRun("cpni-w-0", digest("CPNI-W", 0), "pgd" if samples == 1 else "epgd", steps=steps, samples=samples, draws=64)
+        attack = "pgd" if samples == 1 else "epgd"
+        run = runs.EvaluationRun("cpni-w-0", digest("CPNI-W", 0), attack, steps=steps, samples=samples, draws=64)
         runs.write(runs.record(run, tier="cpu", n=1000, result=[runs.row("prediction", 64, correct, 1000)]), folder)
-    assert words.effort(folder).startswith("- Of 1 comparisons at the same number of gradients, more steps win 1 and averaging wins 0;"
-                                           " EPGD leaves more than PGD by, in points, +10.0 ± ")
+    assert words.effort(folder).startswith(
+        "- Of 1 comparisons at the same number of gradients, more steps win 1 and averaging wins 0; EPGD leaves more than PGD"
+        " by, in points, +10.0 ± ")
 
 
 @pytest.mark.parametrize("said", [words.figure1, words.figure2, words.figure3, words.figure4, words.effort])

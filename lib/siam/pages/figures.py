@@ -98,9 +98,10 @@ def _by_draws(frame):
     return "M = " + frame["M"].astype(str)
 
 
-def _coloured(colour):
-    """Solid lines, of the colour that the number at the end of a curve's name has."""
-    return lambda names: {name: (colour(float(name.split(" = ")[1])), "-") for name in names}
+def _of_draws(names):
+    """Solid and dashed in turn, as neighbours lie close to each other."""
+    draws = {name: int(name.removeprefix("M = ")) for name in names}
+    return {name: (of_draws(M), "-" if M.bit_length() % 2 else "--") for name, M in draws.items()}
 
 
 def _attack(attack):
@@ -110,7 +111,7 @@ def _attack(attack):
 def figure1(folder=RESULTS):
     """Accuracy of CPNI-W with prediction smoothing against σ, a curve for each M; panels clean, PGD, EPGD."""
     panels = {name: dict(label="CPNI-W", rule="prediction", **_attack(key)) for key, name in ATTACKS.items()}
-    return _draw(1, "CPNI-W with prediction smoothing", folder, panels, _by_draws, _coloured(of_draws))
+    return _draw(1, "CPNI-W with prediction smoothing", folder, panels, _by_draws, _of_draws)
 
 
 def figure2(folder=RESULTS):
@@ -129,7 +130,7 @@ def figure3(folder=RESULTS):
     panels = {f"{label}, {ATTACKS[key]}": dict(label=label, rule="prediction", **_attack(key))
               for key in ("epgd", "pgd") for label in ("Gauss", "EPGD-diverged")}
     title = "Gauss and EPGD-diverged with prediction smoothing"
-    return _draw(3, title, folder, panels, _by_draws, _coloured(of_draws))
+    return _draw(3, title, folder, panels, _by_draws, _of_draws)
 
 
 STRENGTHS = dict(label="CPNI-W", rule="prediction", M=8, attack="pgd")  # what Figure 4 shows, for several ε
@@ -137,9 +138,12 @@ STRENGTHS = dict(label="CPNI-W", rule="prediction", M=8, attack="pgd")  # what F
 
 def figure4(folder=RESULTS):
     """Accuracy of CPNI-W, prediction smoothing, M = 8, under PGD against ε; curves: σ with 2 or more ε."""
+    def look(names):
+        return {name: (of_sigma(float(name.removeprefix("σ = "))), "-") for name in names}
+
     title = "CPNI-W with prediction smoothing, M = 8, under PGD"
     return _draw(4, title, folder, {"PGD": STRENGTHS}, lambda part: "σ = " + part["sigma"].map("{:g}".format),
-                 _coloured(of_sigma), "epsilon", "ε (1/255 of the pixel range)", strengths)
+                 look, "epsilon", "ε (1/255 of the pixel range)", strengths)
 
 
 def strengths(frame):
@@ -227,8 +231,8 @@ def transfers(folder=RESULTS, sigma=0.02, M=8):
     numbers = numbers.assign(Records=numbers["Made on"].map(ids)).assign(Panel=f"tier {found['tier'].iloc[0]}, n = {n:,}")
     made = (f" Tier {found['tier'].iloc[0]}, n = {n:,} images, one run per cell, precision {found['precision'].iloc[0]}."
             f" Each interval over images is at most ± {_widest(found):.1f} points.{warning(found['tier'])}")
-    made = (f" Colours run from {compared.min():.0f} to {compared.max():.0f} %, the range of attacks between the networks that were"
-            f" trained on attacked images; what lies beyond has the colour of that end.{made}")
+    made = (f" Colours run from {compared.min():.0f} to {compared.max():.0f} %, the range of attacks between the networks that"
+            f" were trained on attacked images; what lies beyond has the colour of that end.{made}")
     drawn = heatmap(values, (compared.min(), compared.max()), "shown to", "made on", "Accuracy, %", "transfers")
     table = Table(numbers[["Panel", "Made on", *columns, "Records"]], "Accuracy in percent (95 % interval), by the network shown the attack", 1)
     return Figure([drawn], {}, title + made, table)

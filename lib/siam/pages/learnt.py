@@ -89,9 +89,9 @@ def curves(folder=RESULTS):
     used = pd.DataFrame(used)
     tiers = " and ".join(sorted(set(used["tier"])))
     wide = 50 * (used["high"] - used["low"]).max()
-    caption = (f"{title}. Tier {tiers}, n = {used['n'].min():,} test images. Along a line σ grows over the grid that held-out images"
-               f" choose from. Each interval over images is at most ± {wide:.1f} points, and neighbours share their images and random"
-               f" numbers.{warning(used['tier'])}")
+    caption = (f"{title}. Tier {tiers}, n = {used['n'].min():,} test images. Along a line σ grows over the grid that held-out"
+               f" images choose from. Each interval over images is at most ± {wide:.1f} points, and neighbours share their images"
+               f" and random numbers.{warning(used['tier'])}")
     legend = {"σ swept over a grid": ("currentColor", "-"), "σ of the grid that held-out images choose": ("currentColor", "D")}
     legend |= {f"σ learnt, {name}": (colour, "o") for name, (colour, _) in _weights(found).items()}
     return Figure(panels, legend, caption, Table(pd.DataFrame(lines), "Accuracy in percent (95 % interval)", 1))

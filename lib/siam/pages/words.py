@@ -124,9 +124,9 @@ def _ahead(drawn, rule):
     means = {name: mean_of(one for (of, _), one in each.items() if of == attack) for attack, name in ATTACKS.items()}
     every = [one.among(len(each)) for one in each.values()]  # what some of many do: intervals that all of them keep
     above, below = sum(one.low > 0 for one in every), sum(one.high < 0 for one in every)
-    return (f"prediction less {rule}, in points averaged over σ and the base models: {told(_known(means))}. Of {len(every)} pairs of"
-            f" base model and attack prediction is above {rule} in {above} and below it in {below}; in {len(every) - above - below}"
-            f" it cannot be told {_about(every)}.")
+    return (f"prediction less {rule}, in points averaged over σ and the base models: {told(_known(means))}. Of {len(every)}"
+            f" pairs of base model and attack prediction is above {rule} in {above} and below it in {below}; in"
+            f" {len(every) - above - below} it cannot be told {_about(every)}.")
 
 
 def _noise(measured):
