@@ -143,6 +143,25 @@ def test_dark_mode_has_no_light_boxes(browser, base, page):
         assert brightest < 128
 
 
+@pytest.mark.parametrize("viewport, stays", [(DESK, "first"), (PHONE, "inner")], ids=["desk", "phone"])
+def test_the_name_of_a_row_stays_in_sight_while_its_table_scrolls(browser, base, viewport, stays):
+    with visit(browser, base, "notebooks/learnt", viewport, color_scheme="dark") as tab:
+        box = tab.locator(".table-scroll:visible").last
+        box.evaluate("node => node.scrollLeft = 150")
+        name, value = box.locator(f"td >> xpath=../th[contains(@class, '{stays}')]").first, box.locator("td").first
+        left = box.bounding_box()["x"]
+        assert value.bounding_box()["x"] < left + 100 and abs(name.bounding_box()["x"] - left) < 2
+        assert name.evaluate("node => getComputedStyle(node).backgroundColor") == "rgb(18, 18, 18)"  # it hides what scrolls by
+        assert box.locator(".names").first.is_visible() == box.locator(".outer").first.is_hidden() == (viewport == PHONE)
+
+
+@pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])
+def test_the_heat_map_is_drawn_at_a_size_that_can_be_read(browser, base, viewport):
+    with visit(browser, base, "notebooks/table4", viewport) as tab:
+        heat = tab.locator("figure.panels .table-scroll svg text").first
+        assert heat.bounding_box()["height"] > 10
+
+
 def explorer(tab):
     """The explorer's parts: its chart as text, its readout as text, and the two sliders."""
     root = tab.get_by_test_id("siam-explorer")

@@ -6,6 +6,7 @@ from math import exp, log
 import pytest
 import torch
 from conftest import PRECISION
+from matplotlib.figure import Figure as Canvas
 
 from siam import claims, runs
 from siam.claims import rules
@@ -130,10 +131,20 @@ def test_the_page_sets_what_was_learnt_beside_the_grid(folder):
     assert list(rows.index) == ["0", "0.2", "0.24"] and list(rows["learnt with w ="]) == ["", "1", ""]
     assert list(rows["held-out choice"]) == ["", "", "yes"]
     assert "w = 1: σ = 0.2, clean 68.3 %, PGD 43.3 %" in curves.panels[0]
+    assert list(curves.legend) == ["σ swept over a grid", "σ of the grid that held-out images choose", "σ learnt, w = 1"]
     assert "from 0.12; w = 1: to 0.2" in descents.panels[0]
     (line,) = table.frame.to_dict("records")
     assert (line["σ learnt"], line["σ of the grid"]) == ("0.2", "0.24")
     assert line["Difference"].startswith("−1.0 ± ") and len(line["Records"]) == 3
+
+
+def test_the_line_of_the_trade_off_is_swept_and_not_learnt(folder, monkeypatch):
+    """Its points are those of the grid: what was learnt, 0.2, is a dot beside it."""
+    axes = Canvas().subplots()
+    monkeypatch.setattr(page, "drawing", lambda draw, *_: draw(axes) or "")
+    page.curves(folder)
+    line, choice, dot = axes.lines
+    assert [of.get_ydata() for of in (line, choice, dot)] == [pytest.approx(of) for of in ([40.3, 44.3], [44.3], [43.3])]
 
 
 def test_the_claim_is_read_off_it(folder):

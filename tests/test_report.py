@@ -7,9 +7,10 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_rgb
 
-from siam import paths, report, runs
-from siam.pages import figures, style, tables, ties, words
+from siam import bits, paths, report, runs
+from siam.pages import figures, style, tables, ties, words_of_figures, words_of_tables
 
 DIGITS = {"CPNI-W": "a", "PNI-W": "b", "Gauss": "c", "EPGD-diverged": "d", "plain": "e"}
 
@@ -236,11 +237,13 @@ def test_the_map_of_transfers_has_a_row_a_source_and_a_column_a_target(folder):
     figure = figures.transfers(folder)
     evaluate(folder, "CPNI-W", "none", 640, sigma=0.02, draws=64)  # of another sweep, more votes: the same cell again
     assert figures.transfers(folder).numbers.frame.equals(figure.numbers.frame)
+    assert "Colours run from 30 to 40 %" in figure.caption  # of 30 to 69
     frame = figure.numbers.frame.set_index("Made on")
     assert list(frame.index) == ["CPNI-W", "CPNI-W, seed 1", "plain normal", "no attack"]
     assert [text.split()[0] for text in frame["CPNI-W"]] == ["30.3", "40.3", "65.3", "69.3"]
     assert list(frame.columns) == ["Panel", "CPNI-W", "Records"] and all(len(ids) == 1 for ids in frame["Records"])
     assert figure.panels[0].count(">30<") == 1 and "made on: CPNI-W: 30 to 30 %" in figure.panels[0]
+    assert figure.panels[0].startswith('<div class="table-scroll" tabindex="0"') and "min-width" in figure.panels[0]
     assert figures.transfers(folder / "training").panels == []
 
 
@@ -327,7 +330,7 @@ def test_tables_of_nothing_print_the_papers_numbers(tmp_path, number):
 
 
 def test_table_html_is_well_formed_and_links_records(folder):
-    text = tables.table(3, folder)._repr_html_()
+    text = re.sub('<tr class="names">.*?</tr>', "", tables.table(3, folder)._repr_html_())
     assert text.count("<tr>") == text.count("</tr>") and '<div class="table-scroll"' in text
     for number, span in enumerate(re.findall(r'rowspan="(\d+)"', text)):
         assert int(span) >= 1
@@ -506,8 +509,8 @@ def test_the_texts_show_what_the_records_say():
     """`make render` writes the table; what a reader sees first must not go stale."""
     assert tables.summary() in (paths.ROOT / "README.md").read_text(encoding="utf-8")
     assert tables.cards() in (paths.ROOT / "data" / "checkpoints" / "README.md").read_text(encoding="utf-8")
-    assert words.headlines() in (paths.ROOT / "book" / "intro.md").read_text(encoding="utf-8")
-    assert f"{ties.in_words()}\n{words.two_votes()}" in (paths.ROOT / "book" / "differences.md").read_text(encoding="utf-8")
+    assert words_of_tables.headlines() in (paths.ROOT / "book" / "intro.md").read_text(encoding="utf-8")
+    assert f"{ties.in_words()}\n{words_of_tables.two_votes()}" in (paths.ROOT / "book" / "differences.md").read_text(encoding="utf-8")
 
 
 def test_every_checkpoint_has_a_card_that_says_what_it_is(folder):
@@ -555,18 +558,36 @@ def test_a_panel_has_one_tier_and_says_whom_it_leaves_out(folder):
     train(folder, "Gauss", method="gauss")
     evaluate(folder, "Gauss", "pgd", 4100, n=10_000, tier="fast")
     figure = figures.figure2(folder)
-    pgd = figure.numbers.frame[figure.numbers.frame["Panel"] == "PGD"]
-    assert list(pgd["CPNI-W, prediction"]) == [style.NOT_YET]
-    assert pgd["Gauss, prediction"].iloc[0].endswith("fast")
-    assert "Left out, as of a lower tier than the rest of the panel: CPNI-W (PGD)." in figure.caption
+    pgd = figure.numbers.frame[figure.numbers.frame["Panel"] == "PGD, prediction"]
+    assert pgd["Gauss"].iloc[0].endswith("fast")
+    assert list(pgd["CPNI-W"]) == [style.NOT_YET]
+    left = "Left out, as of a lower tier than the rest of the panel: CPNI-W (PGD, prediction), CPNI-W (PGD, soft)."
+    assert left in figure.caption
 
 
-def test_figure2_takes_M_8_and_the_papers_rules(folder):
+def test_figure2_has_a_panel_for_each_attack_and_rule_and_a_curve_for_each_base_model(folder):
     train(folder, "Gauss", method="gauss")
     evaluate(folder, "Gauss", "pgd", 410, sigma=0.24, rules=("prediction", "weighted", "second"))
     figure = figures.figure2(folder)
-    assert list(figure.legend) == ["CPNI-W, prediction", "CPNI-W, soft",
-                                   "Gauss, prediction", "Gauss, weighted"]
+    assert figure.legend == {label: (style.NETWORKS[label], "-") for label in ("CPNI-W", "Gauss")}
+    frame = figure.numbers.frame
+    panels = ["Clean, prediction", "Clean, soft", "PGD, prediction", "PGD, soft", "PGD, weighted"]
+    assert list(dict.fromkeys(frame["Panel"])) == panels
+    at = frame[frame["σ (normalised units)"] == "0.24"].set_index("Panel")  # of M = 8: three correct more than of M = 1
+    assert at["Gauss"]["PGD, weighted"].startswith("41.3 (") and at["CPNI-W"]["PGD, weighted"] == style.NOT_YET
+
+
+def test_panels_under_one_attack_share_their_axis(folder):
+    train(folder, "Gauss", method="gauss")
+    evaluate(folder, "Gauss", "pgd", 900, sigma=0.24, rules=("weighted",))
+    seen = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figures, "panel", lambda *of: seen.append((of[4], of[7])) or "")
+        figures.figure2(folder)
+    limits = dict(seen)
+    assert limits["PGD, prediction"] == limits["PGD, weighted"] != limits["Clean, prediction"] == limits["Clean, soft"]
+    low, high = limits["PGD, prediction"]
+    assert low < 100 * runs.clopper_pearson(403, 1000)[0] and high > 100 * runs.clopper_pearson(903, 1000)[1]
 
 
 def test_figure3_has_its_four_panels(folder):
@@ -583,7 +604,21 @@ def test_figure4_is_against_epsilon_at_the_papers_step(folder):
     frame = figures.figure4(folder).numbers.frame
     better_trained(folder)
     assert figures.figure1(folder).numbers.frame.to_string().count("long") and figures.figure4(folder).numbers.frame.equals(frame)
+    assert "Bars" not in figures.figure4(folder).caption
     assert list(frame["ε (1/255 of the pixel range)"]) == ["4", "8"] and list(frame.columns[2:]) == ["σ = 0", "Records"]
+
+
+def test_a_curve_of_figure4_keeps_to_the_batch_size_that_most_of_its_points_have(folder):
+    """Small batches share their draws among fewer images: their std is another one."""
+    for seed, correct in enumerate((300, 320)):
+        for epsilon in (4.0, 16.0):
+            evaluate(folder, "CPNI-W", "pgd", correct, epsilon=epsilon, step_size=epsilon / 4, seed=seed, batch_size=500,
+                         rules=("prediction",))
+        evaluate(folder, "CPNI-W", "pgd", correct + 100, seed=seed, batch_size=500, rules=("prediction",))  # of 250: 403
+    figure = figures.figure4(folder)
+    frame = figure.numbers.frame.set_index("ε (1/255 of the pixel range)")
+    assert frame.loc["8", "σ = 0"].startswith("41.3 (") and frame.loc["16", "σ = 0"].startswith("31.3 (")
+    assert "Bars: standard deviation over runs, in batches of 500 images" in figure.caption
 
 
 def test_printed_numbers_of_the_paper_add_up():
@@ -604,10 +639,134 @@ def test_a_figures_numbers_can_be_downloaded_and_the_papers_choice_is_marked(fol
     assert name == "figure-1.csv"
     read = pd.read_csv(io.StringIO(base64.b64decode(data).decode()), dtype=str)
     assert list(read.columns) == list(figure.numbers.frame.columns) and len(read) == len(figure.numbers.frame)
-    assert "Dotted lines at 0.24" in html and "Dotted: σ of the best cell" in figure.caption
+    assert "Short ticks at 0.24" in html and "Short ticks on the axis: σ of the best cell" in figure.caption
 
 
 def test_spread_over_runs_is_drawn_apart_from_the_interval(folder):
     assert "Bars: standard deviation over runs" not in figures.figure1(folder).caption
     evaluate(folder, "CPNI-W", "pgd", 420, seed=1)
     assert "Bars: standard deviation over runs" in figures.figure1(folder).caption
+
+
+def contrast(one, other):
+    """How far the luminances of two colours lie apart, by the WCAG."""
+    def luminance(colour):
+        rgb = np.array(to_rgb(colour))
+        return np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722]
+
+    dark, light = sorted((luminance(one), luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def seen(colour, by):
+    """A colour as CIELAB [3], seen by normal eyes or with Machado's matrices of colour blindness."""
+    rgb = np.array(to_rgb(colour))
+    linear = np.clip(by @ np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4), 0, 1)
+    xyz = [[0.4125, 0.3576, 0.1804], [0.2127, 0.7152, 0.0722], [0.0193, 0.1192, 0.9503]] @ linear / [0.9505, 1, 1.0888]
+    x, y, z = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+EYES = {"normal": np.eye(3),
+        "deuteranope": np.array([[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]]),
+        "protanope": np.array([[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]])}
+
+
+@pytest.mark.parametrize("ground", ["#ffffff", "#14181e", "#121212"])  # of the page: light, and the theme's dark ones
+def test_lines_are_seen_on_the_page(ground):
+    ramps = [style.of_draws(2**k) for k in range(11)]
+    noises = [style.of_sigma(sigma) for sigma in np.linspace(0, 0.48, 25)]
+    assert min(contrast(colour, ground) for colour in [*ramps, *noises, *style.NETWORKS.values()]) > 2.95
+
+
+@pytest.mark.parametrize("by", EYES)
+def test_neighbours_among_curves_are_told_apart(by):
+    colours = [seen(style.of_draws(2**k), EYES[by]) for k in range(9)]
+    assert min(np.linalg.norm(np.subtract(*pair)) for pair in zip(colours, colours[1:])) > 10  # a difference of 2 is just seen
+
+
+def test_a_strength_of_noise_and_a_number_of_votes_have_one_colour(folder):
+    assert dict(figures.figure1(folder).legend)["M = 8"] == (style.of_draws(8), "--")
+    evaluate(folder, "CPNI-W", "pgd", 550, epsilon=4.0, step_size=1.0, sigma=0.24)
+    assert figures.figure4(folder).legend == {"σ = 0.24": (style.BLUE.lower(), "-")}
+    assert [style.of_sigma(sigma).upper() for sigma in (0, 0.24, 0.48)] == [style.GREEN, style.BLUE, style.VERMILLION]
+
+
+def test_a_row_keeps_its_names_while_its_table_scrolls(folder):
+    text = tables.table(3, folder)._repr_html_()
+    assert text.count('<th scope="col" class="first outer">') == 1 == text.count('<th scope="col" class="inner">')
+    (line, *_) = re.findall('<tr class="names"><th scope="rowgroup" colspan="13"><span>(.*?)</span>', text)
+    assert line == "Base model: CPNI-W, Rule: prediction, M: 512"
+    alone = tables.contrasts(1, folder)._repr_html_()
+    assert '<th scope="row" class="first inner"' in alone and "names" not in alone
+
+
+def sweep(folder, label, levels, attack="pgd", moved=None):
+    """Cells of 1,000 images, told image by image. levels: {σ: how many are right}; moved: {(rule, M): how many more}."""
+    images = np.arange(1000) * 7 % 1000  # each batch has its share
+    for sigma, level in levels.items():
+        run = runs.EvaluationRun(f"{label.lower()}-0", digest(label, 0), attack, sigma=sigma, draws=8, images=1000,
+                                 batch_size=100)
+        right = {key: images < level + more for key, more in (moved or {("prediction", 1): 0, ("prediction", 8): 0}).items()}
+        result = [runs.row(rule, M, int(of.sum()), 1000) for (rule, M), of in right.items()]
+        runs.write(runs.record(run, tier="cpu", n=1000, result=result, right=bits.pack(list(right.values()))), folder)
+
+
+def test_words_say_where_the_optimum_lies_and_what_votes_add(tmp_path):
+    train(tmp_path, "CPNI-W")
+    sweep(tmp_path, "CPNI-W", {0: 400, 0.12: 500, 0.24: 600, 0.36: 500}, moved={("prediction", 1): 0, ("prediction", 8): 50})
+    said = words_of_figures.figure1(tmp_path)
+    assert said.splitlines()[0] == ("- Accuracy under PGD is highest at σ = 0.24 (surely between 0.12 and 0.36) for M = 1 and"
+                                    " M = 8 (tier cpu, n = 1,000).")
+    assert "- CPNI-W: M = 8 instead of 1 adds, in points averaged over σ, +5.0 ± " in said and "zero" not in said
+    sweep(tmp_path, "CPNI-W", {0.48: 700})
+    said = words_of_figures.figure1(tmp_path)
+    assert "highest at σ = 0.48 (surely between 0.36 and 0.48 or more) for M = 1 and M = 8" in said
+
+
+def test_words_say_what_cannot_be_told(tmp_path):
+    train(tmp_path, "CPNI-W")
+    sweep(tmp_path, "CPNI-W", {0: 400, 0.24: 420}, moved={("prediction", 1): 0, ("prediction", 8): 0})
+    said = words_of_figures.figure1(tmp_path)
+    assert "Too few σ are measured to tell where accuracy under PGD is highest." in said
+    assert "+0.0 ± 0.0 (PGD); it cannot be told from zero (tier cpu, n = 1,000)." in said
+
+
+def test_words_say_which_rule_is_ahead(tmp_path):
+    train(tmp_path, "CPNI-W")
+    moved = {("prediction", 8): 0, ("soft", 8): 30, ("weighted", 8): 0}
+    sweep(tmp_path, "CPNI-W", {0: 400, 0.24: 420}, moved=moved)
+    soft, weighted = words_of_figures.figure2(tmp_path).splitlines()
+    assert soft.startswith("- Prediction less soft, in points averaged over σ and the base models: −3.0 ± ")
+    assert "is above soft in 0 and below it in 1; in 0 it cannot be told" in soft
+    assert "it cannot be told from zero" in weighted
+    assert "above weighted in 0 and below it in 0; in 1 it cannot be told" in weighted
+
+
+def test_words_name_the_optima_of_the_base_models(tmp_path):
+    for label, method, best in (("CPNI-W", "adversarial", 0.12), ("Gauss", "gauss", 0.24)):
+        train(tmp_path, label, method=method)
+        sweep(tmp_path, label, {sigma: 600 if sigma == best else 400 for sigma in (0, 0.12, 0.24, 0.36)})
+    line = words_of_figures.figure3(tmp_path).splitlines()[0]
+    assert line == ("- Accuracy with 8 votes under PGD is highest at σ = 0.12 (surely between 0 and 0.24) for CPNI-W; at σ = 0.24"
+                    " (surely between 0.12 and 0.36) for Gauss (tier cpu, n = 1,000).")
+
+
+def test_words_compare_noise_at_each_epsilon_and_attacks_of_as_many_gradients(folder):
+    for sigma, correct in ((0.0, 500), (0.24, 700)):
+        evaluate(folder, "CPNI-W", "pgd", correct, epsilon=4.0, step_size=1.0, sigma=sigma)
+    said = words_of_figures.figure4(folder)
+    assert said.startswith("- Input noise of σ = 0.24 instead of σ = 0 adds, in points, +20.0 ± ") and "(ε = 4), +3.0 ± " in said
+    assert "; ε = 8 cannot be told from zero" in said
+    for steps, samples, correct in ((7, 8, 500), (56, 1, 400)):
+        attack = "pgd" if samples == 1 else "epgd"
+        run = runs.EvaluationRun("cpni-w-0", digest("CPNI-W", 0), attack, steps=steps, samples=samples, draws=64)
+        runs.write(runs.record(run, tier="cpu", n=1000, result=[runs.row("prediction", 64, correct, 1000)]), folder)
+    assert words_of_figures.effort(folder).startswith(
+        "- Of 1 comparisons at the same number of gradients, more steps win 1 and averaging wins 0; EPGD leaves more than PGD"
+        " by, in points, +10.0 ± ")
+
+
+@pytest.mark.parametrize("said", [words_of_figures.figure1, words_of_figures.figure2, words_of_figures.figure3, words_of_figures.figure4, words_of_figures.effort])
+def test_words_of_nothing_say_so(tmp_path, said):
+    assert said(tmp_path) == "Not yet measured."

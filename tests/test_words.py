@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from siam.pages import words
+from siam.pages import words_of_tables as words
 from siam.report import NOT_YET
 from test_findings import trained
 from test_paired import keep

@@ -97,12 +97,12 @@ def between(path, text, name="results"):
 
 def write_texts():
     """Put what the records say into the READMEs, and into those of the book's pages that are no notebooks."""
-    from siam.pages import tables, ties, words
+    from siam.pages import tables, ties, words_of_tables
 
     between(ROOT / "README.md", tables.summary())
     between(ROOT / "data" / "checkpoints" / "README.md", tables.cards())
-    between(ROOT / "book" / "intro.md", words.headlines())
-    between(ROOT / "book" / "differences.md", f"{ties.in_words()}\n{words.two_votes()}")
+    between(ROOT / "book" / "intro.md", words_of_tables.headlines())
+    between(ROOT / "book" / "differences.md", f"{ties.in_words()}\n{words_of_tables.two_votes()}")
 
 
 def _verify(script, origin):

@@ -11,7 +11,7 @@ from scipy.stats import binom, norm
 from siam.cifar10 import CLASSES, STD
 from siam.files import read_other
 from siam.pages.grid import Grid
-from siam.pages.style import BLUE, COLOURS, GREEN, INK, PINK, VERMILLION, Figure, Table, drawing, undrawn
+from siam.pages.style import ALONE, BLUE, GREEN, GREY, INK, NETWORKS, PINK, VERMILLION, Figure, Table, drawing, undrawn
 from siam.paired import over_batches
 from siam.paths import RESULTS, SAMPLE
 from siam.report import NOT_YET, warning
@@ -212,12 +212,13 @@ def certified(folder=RESULTS):
         return undrawn(title)
     grid, medians = np.linspace(0, 2.3, 93), median_radius(record)
     curves = {one["label"]: [100 * np.mean(np.array(one["certified"]) > r) for r in grid] for one in record["networks"]}
+    look = {label: (NETWORKS.get(label, GREY), "-") for label in curves}
 
     def draw(axes):
-        for (label, curve), colour in zip(curves.items(), COLOURS):
-            axes.plot(grid, curve, color=colour)
+        for label, curve in curves.items():
+            axes.plot(grid, curve, color=look[label][0])
         axes.axvline(0.5, color=INK, ls=":", lw=1)
-        axes.annotate("σ/2", (0.5, 2), xytext=(3, 0), textcoords="offset points", fontsize=8)
+        axes.annotate("σ/2", (0.5, 2), xytext=(3, 0), textcoords="offset points")
         axes.set(ylim=(0, None))
 
     said = "; ".join(f"{label}: {curve[0]:.0f} % at 0, {curve[20]:.0f} % at σ/2, {curve[40]:.0f} % at σ" for label, curve in curves.items())
@@ -231,5 +232,5 @@ def certified(folder=RESULTS):
                      "median R / σ of all": NOT_YET if of_all is None else f"{of_all}"})
     caption = (f"{title}: how many images are certified as what they are, at {100 * (1 - record['alpha']):g} % each, against the radius in units of σ."
                f" M = {record['draws']['certified']}, of which {record['draws']['chosen']} choose the class. {_about(record)}")
-    panel = drawing(draw, "All networks", "radius R / σ", "certified and right, %", said, "certified")
-    return Figure([panel], {label: (colour, "-") for label, colour in zip(curves, COLOURS)}, caption, Table(pd.DataFrame(rows), "Certified radii (95 % interval)", 1, PLACE))
+    panel = drawing(draw, "All networks", "radius R / σ", "certified and right, %", said, "certified", ALONE)
+    return Figure([panel], look, caption, Table(pd.DataFrame(rows), "Certified radii (95 % interval)", 1, PLACE))

@@ -5,19 +5,18 @@ import pandas as pd
 
 from siam import runs
 from siam.pages import tables
-from siam.pages.style import INK, Figure, Table, drawing, fading, heatmap, panel
+from siam.pages.style import ALONE, INCHES, INK, NETWORKS, Figure, Table, drawing, heatmap, of_draws, of_sigma, panel
 from siam.paths import RESULTS
 from siam.report import (ATTACKS, BASES, NOT_YET, SIGMA_MAX, cells, evaluations, interval, made_on, one_tier, select, suites,
                          trainings, warning)
 
-COLOURS = dict(zip(BASES, ["#0072B2", "#009E73", "#CC79A7", "#D55E00"]))
-RULES = {"prediction": "-", "soft": "--", "weighted": ":"}  # the paper's three; the records hold two more
+RULES = ("prediction", "soft", "weighted")  # the paper's three; the records hold two more
 
 
 def _draw(number, title, folder, panels, hue, look, x="sigma", xlabel="σ (normalised units)", keep=lambda frame: frame):
     """A Figure of the first of `report.suites` that has what it shows. panels: {title: selection of cells}; hue: cells -> the
     names of their curves; look: names of the curves -> {name: (colour, dashes)}, in the order of the legend; keep: which rows.
-    Dotted lines mark the σ of the best cell that the paper prints for a base model.
+    Panels under one attack share their axis. Short ticks mark the σ of the best cell that the paper prints for a base model.
     """
     title, recorded = f"Figure {number}: {title}.", evaluations(folder)
     shown = [(suite, keep(suite[(suite["split"] != "heldout") & (suite["sigma"] <= SIGMA_MAX)])) for suite in suites(recorded)]
@@ -38,27 +37,41 @@ def _draw(number, title, folder, panels, hue, look, x="sigma", xlabel="σ (norma
     for name, part in ours.items():
         curves = {curve: part[part["curve"] == curve].sort_values(x) for curve in look}
         curves = {curve: points for curve, points in curves.items() if len(points)}
+        limits = _limits(of for other, of in ours.items() if panels[other]["attack"] == panels[name]["attack"])
         marks = _printed(part) if x == "sigma" else {}
         marked = marked or len(marks) > 0
-        drawn.append(panel(curves, look, x, xlabel, name, f"figure{number} {name}", marks))
+        drawn.append(panel(curves, look, x, xlabel, name, f"figure{number} {name}", marks, limits,
+                           INCHES if len(ours) > 1 else ALONE))
         wide = part.assign(text=part.apply(_point, axis=1)).pivot(index=x, columns="curve", values="text")
         wide = wide.reindex(columns=list(look)).astype(object).fillna(NOT_YET).rename(index="{:g}".format)
         ids = part.groupby(x)["ids"].sum().map(lambda ids: tuple(sorted(set(ids)))).to_numpy()
         numbers.append(wide.reset_index(names=xlabel).assign(Panel=name, Records=ids))
-    missing = ", ".join(name for name in panels if name not in ours)
+    missing = "; ".join(name for name in panels if name not in ours)
     missing = f" {NOT_YET.capitalize()}: {missing}." if missing else ""
     left = f" Left out, as of a lower tier than the rest of the panel: {', '.join(left)}." if left else ""
     left += f" Left out, as too little of this is measured at their tier yet: {', '.join(better)}." if better else ""
     one_M = everything["M"].nunique() == 1
     alike = everything.groupby(["part", "sigma"])["seeds"].nunique().max() == 1
     nested = "" if one_M else f" Points along M are nested: they share their forward passes{'' if alike else ', where they are of the same runs'}."
-    several = " Bars: standard deviation over runs." if everything["std"].notna().any() else ""
-    dotted = " Dotted: σ of the best cell under PGD that the paper prints." if marked else ""
+    spread = everything[everything["std"].notna()]
+    batches = " or ".join(f"{size:,}" for size in sorted(set(spread["batch_size"])))
+    several = f" Bars: standard deviation over runs, in batches of {batches} images, which share their draws." if batches else ""
+    ticks = " Short ticks on the axis: σ of the best cell under PGD that the paper prints." if marked else ""
     caption = (f"{title} {made_on(everything)}. Bands: exact 95\u00a0% interval over images."
-               f"{several}{dotted}{nested}{missing}{left}{warning(everything['tier'])}")
+               f"{several}{ticks}{nested}{missing}{left}{warning(everything['tier'])}")
     numbers = pd.concat(numbers)[["Panel", xlabel, *look, "Records"]]
     table = Table(numbers, "Accuracy in percent (95 % interval), tier", 1)
     return Figure(drawn, look, caption, table)
+
+
+def _limits(parts):
+    """The ends of an axis that has room for all points of some panels, with their bands and bars, in percent."""
+    points = pd.concat(parts)
+    bars = points["std"].fillna(0)
+    low = min(points["low"].min(), (points["accuracy"] - bars).min())
+    high = max(points["high"].max(), (points["accuracy"] + bars).max())
+    room = 0.04 * (high - low)
+    return 100 * (low - room), 100 * (high + room)
 
 
 def _better(recorded, frame):
@@ -74,7 +87,7 @@ def _printed(part):
     printed = tables.paper(3)
     best = printed.sort_values("pgd").drop_duplicates("label", keep="last").set_index("label")["sigma"]
     labels = [label for label in BASES if label in set(part["label"])]
-    return {best[label]: INK if len(labels) == 1 else COLOURS[label] for label in labels}
+    return {best[label]: INK if len(labels) == 1 else NETWORKS[label] for label in labels}
 
 
 def _point(cell):
@@ -85,6 +98,12 @@ def _by_draws(frame):
     return "M = " + frame["M"].astype(str)
 
 
+def _of_draws(names):
+    """Solid and dashed in turn, as neighbours lie close to each other."""
+    draws = {name: int(name.removeprefix("M = ")) for name in names}
+    return {name: (of_draws(M), "-" if M.bit_length() % 2 else "--") for name, M in draws.items()}
+
+
 def _attack(attack):
     return {"attack": attack, "epsilon": 0 if attack == "none" else 8}
 
@@ -92,19 +111,17 @@ def _attack(attack):
 def figure1(folder=RESULTS):
     """Accuracy of CPNI-W with prediction smoothing against σ, a curve for each M; panels clean, PGD, EPGD."""
     panels = {name: dict(label="CPNI-W", rule="prediction", **_attack(key)) for key, name in ATTACKS.items()}
-    return _draw(1, "CPNI-W with prediction smoothing", folder, panels, _by_draws, fading)
+    return _draw(1, "CPNI-W with prediction smoothing", folder, panels, _by_draws, _of_draws)
 
 
 def figure2(folder=RESULTS):
-    """Accuracy at M = 8 against σ for the paper's base models and voting rules; panels clean, PGD, EPGD."""
-    panels = {name: dict(M=8, **_attack(key)) for key, name in ATTACKS.items()}
-    styles = {f"{label}, {rule}": (colour, dashes)
-              for label, colour in COLOURS.items() for rule, dashes in RULES.items()}
+    """Accuracy at M = 8 against σ, a curve for each of the paper's base models; panels: attacks, and its voting rules."""
+    panels = {f"{name}, {rule}": dict(M=8, rule=rule, **_attack(key)) for key, name in ATTACKS.items() for rule in RULES}
 
     def look(names):
-        return {name: style for name, style in styles.items() if name in names}
+        return {label: (NETWORKS[label], "-") for label in BASES if label in names}
 
-    return _draw(2, "Base models and voting rules, M = 8", folder, panels, lambda part: part["label"] + ", " + part["rule"], look,
+    return _draw(2, "Base models and voting rules, M = 8", folder, panels, lambda part: part["label"], look,
                  keep=lambda frame: frame[frame["label"].isin(BASES) & frame["rule"].isin(RULES)])
 
 
@@ -113,20 +130,30 @@ def figure3(folder=RESULTS):
     panels = {f"{label}, {ATTACKS[key]}": dict(label=label, rule="prediction", **_attack(key))
               for key in ("epgd", "pgd") for label in ("Gauss", "EPGD-diverged")}
     title = "Gauss and EPGD-diverged with prediction smoothing"
-    return _draw(3, title, folder, panels, _by_draws, fading)
+    return _draw(3, title, folder, panels, _by_draws, _of_draws)
+
+
+STRENGTHS = dict(label="CPNI-W", rule="prediction", M=8, attack="pgd")  # what Figure 4 shows, for several ε
 
 
 def figure4(folder=RESULTS):
     """Accuracy of CPNI-W, prediction smoothing, M = 8, under PGD against ε; curves: σ with 2 or more ε."""
-    pgd = dict(label="CPNI-W", rule="prediction", M=8, attack="pgd")
-
-    def keep(frame):
-        frame = select(frame, **pgd)
-        return frame[frame.groupby("sigma")["epsilon"].transform("nunique") >= 2]
+    def look(names):
+        return {name: (of_sigma(float(name.removeprefix("σ = "))), "-") for name in names}
 
     title = "CPNI-W with prediction smoothing, M = 8, under PGD"
-    return _draw(4, title, folder, {"PGD": pgd}, lambda part: "σ = " + part["sigma"].map("{:g}".format), fading,
-                 "epsilon", "ε (1/255 of the pixel range)", keep)
+    return _draw(4, title, folder, {"PGD": STRENGTHS}, lambda part: "σ = " + part["sigma"].map("{:g}".format),
+                 look, "epsilon", "ε (1/255 of the pixel range)", strengths)
+
+
+def strengths(frame):
+    """Of some evaluations what Figure 4 shows. A curve keeps to one batch size, the one that most of its ε have: a batch shares
+    a draw of the layers' noise, so that runs of small batches spread less."""
+    frame = select(frame, **STRENGTHS)
+    points = frame.drop_duplicates(["sigma", "epsilon", "batch_size"])
+    sizes = points.groupby("sigma")["batch_size"].agg(lambda of: of.mode().iloc[0])
+    frame = frame[frame["batch_size"] == frame["sigma"].map(sizes)]
+    return frame[frame.groupby("sigma")["epsilon"].transform("nunique") >= 2]
 
 
 def effort(folder=RESULTS, M=64):
@@ -145,8 +172,8 @@ def effort(folder=RESULTS, M=64):
     found = pd.concat(found, ignore_index=True)
     found["gradients"] = found["steps"] * found["samples"]
     found["curve"] = found["attack"].map({"pgd": "PGD, steps grow", "epgd": "EPGD, 7 steps, samples grow"}) + found["sigma"].map(", σ = {:g}".format)
-    look = {curve: (COLOURS["Gauss" if "0.24" in curve else "CPNI-W"], "-" if curve.startswith("PGD") else "--")
-            for curve in sorted(found["curve"].unique(), reverse=True)}
+    look = {curve: (of_sigma(sigma), "-" if attack == "pgd" else "--") for (curve, attack, sigma), _ in
+            sorted(found.groupby(["curve", "attack", "sigma"]), key=lambda of: (of[0][1] == "epgd", of[0][2]))}
 
     def draw(axes):
         for curve, (colour, dashes) in look.items():
@@ -154,10 +181,11 @@ def effort(folder=RESULTS, M=64):
             axes.fill_between(of["gradients"], 100 * of["low"], 100 * of["high"], color=colour, alpha=0.08, lw=0)
             axes.plot(of["gradients"], 100 * of["accuracy"], dashes, color=colour, marker="o")
         axes.set_xscale("log", base=2, subs=[])
+        axes.minorticks_off()
         axes.set_xticks([1, 4, 16, 64, 256], [1, 4, 16, 64, 256])
 
     ends = "; ".join(f"{curve}: {100 * of['accuracy'].max():.1f} to {100 * of['accuracy'].min():.1f} %" for curve, of in found.groupby("curve"))
-    drawn = drawing(draw, "PGD and EPGD", "gradients taken for an image", "accuracy, %", ends, "effort")
+    drawn = drawing(draw, "PGD and EPGD", "gradients taken for an image", "accuracy, %", ends, "effort", ALONE)
     lines = [{"Panel": one.curve, "Steps": f"{one.steps}", "Samples": f"{one.samples}", "Gradients": f"{one.gradients}",
               "Accuracy": interval(one._asdict()), "Records": one.ids} for one in found.sort_values(["curve", "gradients"]).itertuples()]
     caption = (f"{title}. {made_on(found)}. Bands: exact 95 % interval over images. EPGD of one sample is PGD of seven"
@@ -192,6 +220,10 @@ def transfers(folder=RESULTS, sigma=0.02, M=8):
     found = found.assign(row=found["source"].map({**names, CLEAN: CLEAN}), column=found["digest"].map(names))
     rows = [names[digest] for digest in order if digest in set(found["source"])] + [CLEAN]
     columns = [names[digest] for digest in order if digest in set(found["digest"])]
+    # The cells that are compared with each other have the colours: the rest lies far above, or below at almost nothing.
+    known = [digest for digest in names if trained.loc[digest, "method"] != "plain"]
+    compared = 100 * found[found["source"].isin(known) & found["digest"].isin(known)]["accuracy"]
+    compared = compared if len(compared) else 100 * found["accuracy"]
     values = 100 * found.pivot(index="row", columns="column", values="accuracy").reindex(rows, columns=columns)
     texts = found.assign(text=found.apply(interval, axis=1)).pivot(index="row", columns="column", values="text")
     numbers = texts.reindex(rows, columns=columns).fillna(NOT_YET).rename_axis("Made on", axis=0).reset_index()
@@ -199,7 +231,9 @@ def transfers(folder=RESULTS, sigma=0.02, M=8):
     numbers = numbers.assign(Records=numbers["Made on"].map(ids)).assign(Panel=f"tier {found['tier'].iloc[0]}, n = {n:,}")
     made = (f" Tier {found['tier'].iloc[0]}, n = {n:,} images, one run per cell, precision {found['precision'].iloc[0]}."
             f" Each interval over images is at most ± {_widest(found):.1f} points.{warning(found['tier'])}")
-    drawn = heatmap(values, "shown to", "made on", "Accuracy, %", "transfers")
+    made = (f" Colours run from {compared.min():.0f} to {compared.max():.0f} %, the range of attacks between the networks that"
+            f" were trained on attacked images; what lies beyond has the colour of that end.{made}")
+    drawn = heatmap(values, (compared.min(), compared.max()), "shown to", "made on", "Accuracy, %", "transfers")
     table = Table(numbers[["Panel", "Made on", *columns, "Records"]], "Accuracy in percent (95 % interval), by the network shown the attack", 1)
     return Figure([drawn], {}, title + made, table)
 

@@ -6,15 +6,14 @@ import numpy as np
 import pandas as pd
 
 from siam.files import read_other
-from siam.pages.style import BLUE, GREEN, INK, VERMILLION, Figure, Table, drawing, undrawn
+from siam.pages.style import BLUE, GREEN, INK, PINK, VERMILLION, Figure, Table, drawing, undrawn
 from siam.paired import less
 from siam.paths import RESULTS
 from siam.report import ATTACKS, BASES, NOT_YET, SIGMA_MAX, cells_of, chosen, evaluations, find, interval, select, usual, warning
 
 PLACE = "learnt/cpu.json"  # in data/results
 DRAWS = 8  # M of the curves
-LEGEND = {"σ swept over a grid": ("currentColor", "-")}
-WEIGHTS = {0.25: BLUE, 0.5: GREEN, 0.75: "#E69F00", 1.0: VERMILLION}  # w: Okabe and Ito's
+WEIGHTS = {0.25: BLUE, 0.5: GREEN, 0.75: PINK, 1.0: VERMILLION}  # w
 
 
 def read(folder=RESULTS):
@@ -59,19 +58,21 @@ def curves(folder=RESULTS):
     for label in [label for label in BASES if label in set(found["label"])]:
         pairs = ours[ours["label"] == label].pivot_table(index="sigma", columns="attack", values="accuracy")[["none", "pgd"]].dropna()
         learning = found[found["label"] == label].sort_values("weight")
+        # The grid is what held-out images chose from: a σ that was learnt has been evaluated on test images alone.
+        swept = pairs[pairs.index.isin(select(heldout, label=label, rule="prediction", M=DRAWS)["sigma"])]
         row = grid_choice(heldout, label, DRAWS)
         choice = [find(select(ours, label=label), row, attack) for attack in ("none", "pgd")]
 
-        def draw(axes, pairs=pairs, learning=learning, choice=choice):
-            axes.plot(100 * pairs["none"], 100 * pairs["pgd"], "-", color=INK, marker=".", ms=4, lw=1)
-            for at in (pairs.index[0], pairs.index[-1]):
-                axes.annotate(f"σ = {at:g}", 100 * pairs.loc[at], xytext=(3, -9), textcoords="offset points", fontsize=7)
+        def draw(axes, swept=swept, learning=learning, choice=choice):
+            axes.margins(0.16)
+            axes.plot(100 * swept["none"], 100 * swept["pgd"], "-", color=INK, marker=".", ms=4, lw=1)
+            # The line goes up and then to the left: beside its first point and above its last there is room for their names.
+            for at, place in zip(swept.index[[0, -1]], (dict(xytext=(-6, -3), ha="right"), dict(xytext=(-4, 8)))):
+                axes.annotate(f"σ = {at:g}", 100 * swept.loc[at], textcoords="offset points", **place)
             if all(cell is not None for cell in choice):
-                axes.plot(*(100 * cell["accuracy"] for cell in choice), "D", mfc="none", color=BLUE, ms=8)
+                axes.plot(*(100 * cell["accuracy"] for cell in choice), "D", mfc="none", color=INK, ms=8)
             for of in learning.itertuples():
-                axes.plot(100 * of.none["accuracy"], 100 * of.pgd["accuracy"], "o", color=VERMILLION, ms=4)
-                axes.annotate(f"{of.weight:g}", (100 * of.none["accuracy"], 100 * of.pgd["accuracy"]), xytext=(3, 4),
-                              textcoords="offset points", fontsize=7, color=VERMILLION)
+                axes.plot(100 * of.none["accuracy"], 100 * of.pgd["accuracy"], "o", color=WEIGHTS.get(of.weight, INK), ms=5)
 
         said = ", ".join(f"w = {of.weight:g}: σ = {of.sigma:g}, clean {100 * of.none['accuracy']:.1f} %, PGD {100 * of.pgd['accuracy']:.1f} %"
                          for of in learning.itertuples())
@@ -88,10 +89,16 @@ def curves(folder=RESULTS):
     used = pd.DataFrame(used)
     tiers = " and ".join(sorted(set(used["tier"])))
     wide = 50 * (used["high"] - used["low"]).max()
-    caption = (f"{title}. Tier {tiers}, n = {used['n'].min():,} test images. Along a curve σ grows. Dots: σ learnt, w beside"
-               f" them; diamond: the σ of the grid that held-out images choose. Each interval over images is at"
-               f" most ± {wide:.1f} points, and neighbours share their images and random numbers.{warning(used['tier'])}")
-    return Figure(panels, LEGEND, caption, Table(pd.DataFrame(lines), "Accuracy in percent (95 % interval)", 1))
+    caption = (f"{title}. Tier {tiers}, n = {used['n'].min():,} test images. Along a line σ grows over the grid that held-out"
+               f" images choose from. Each interval over images is at most ± {wide:.1f} points, and neighbours share their images"
+               f" and random numbers.{warning(used['tier'])}")
+    legend = {"σ swept over a grid": ("currentColor", "-"), "σ of the grid that held-out images choose": ("currentColor", "D")}
+    legend |= {f"σ learnt, {name}": (colour, "o") for name, (colour, _) in _weights(found).items()}
+    return Figure(panels, legend, caption, Table(pd.DataFrame(lines), "Accuracy in percent (95 % interval)", 1))
+
+
+def _weights(found):
+    return {f"w = {weight:g}": (colour, "-") for weight, colour in WEIGHTS.items() if weight in set(found["weight"])}
 
 
 def descents(folder=RESULTS):
@@ -114,8 +121,7 @@ def descents(folder=RESULTS):
                           **{f"step {k}": f"{one.sigmas[k - 1]:.3f}" for k in (1, 5, 10, 20, 30) if k <= len(one.sigmas)}})
     caption = (f"{title}: {record['steps']} steps from σ = {record['start']:g}, each on {record['batch']} of the 1,000 training images that"
                f" no network has seen. Tier cpu: a small model of the experiment, not a reproduction.")
-    legend = {f"w = {weight:g}": (colour, "-") for weight, colour in WEIGHTS.items() if weight in set(found["weight"])}
-    return Figure(panels, legend, caption, Table(pd.DataFrame(lines), "σ along the descent", 2, PLACE))
+    return Figure(panels, _weights(found), caption, Table(pd.DataFrame(lines), "σ along the descent", 2, PLACE))
 
 
 def comparison(folder=RESULTS):

@@ -17,15 +17,22 @@ from siam.report import NOT_YET
 
 # Text and axes take the page's own colour, dark or light: INK stands for it while matplotlib draws.
 INK = "#010203"
-STYLE = {"svg.fonttype": "none", "font.size": 10, "axes.spines.top": False, "axes.spines.right": False,
+STYLE = {"svg.fonttype": "none", "font.size": 10, "axes.titlesize": 10, "axes.spines.top": False, "axes.spines.right": False,
          "axes.grid": True, "grid.alpha": 0.15, "lines.linewidth": 1.6, "lines.markersize": 3.5,
          **dict.fromkeys(["text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color",
                           "grid.color"], INK)}
 BLUE, GREEN, PINK, VERMILLION = "#0072B2", "#009E73", "#CC79A7", "#D55E00"
 COLOURS = (BLUE, GREEN, PINK, VERMILLION)  # Okabe and Ito's, told apart with every kind of colour vision
-# From vermillion to blue: ordered for every kind of colour vision, legible on white and on black.
-DRAWS = LinearSegmentedColormap.from_list("draws", ["#D55E00", "#8A7F8D", "#0072B2"])
+GREY = "#808080"
+# A network has one colour, a strength of the input noise has one and a number of votes has one, on every page.
+NETWORKS = {"CPNI-W": BLUE, "EPGD-converged": GREEN, "EPGD-diverged": PINK, "Gauss": VERMILLION, "plain, normal training": GREY}
+NOISE = LinearSegmentedColormap.from_list("noise", [GREEN, BLUE, VERMILLION], N=257)  # σ from 0 over 0.24 to 0.48
+# From violet over blue and green to ochre. All of it is seen on white and on black, so it is hardly lighter at one end than at
+# the other; its steps are of hue, and along the axis that colour-blind readers keep.
+DRAWS = LinearSegmentedColormap.from_list("draws", ["#7b36fc", "#7b7dd9", "#00708a", "#6c9f6c", "#b7750b"])
 HEAT = "cividis"  # even steps for every kind of colour vision
+INCHES, ALONE = 2.5, 4  # the width of a panel, and of one that is the only one; a page shows an inch as 5 to 7 rem, so that
+# the text in all figures has about one size
 
 
 class Table:
@@ -43,7 +50,7 @@ class Table:
         return f"{self.caption}\n{self._text().to_string(index=False)}"
 
     def _repr_html_(self):
-        head = "".join(f'<th scope="col">{escape(name)}</th>' for name in self.frame.columns[1:])
+        head = "".join(f'<th scope="col"{self._stays(j)}>{escape(name)}</th>' for j, name in enumerate(self.frame.columns[1:]))
         body = "\n".join(self._part(part, list(rows.iloc[:, 1:].itertuples(index=False, name=None)))
                          for part, rows in self.frame.groupby(self.frame.columns[0], sort=False))
         name = escape(self.caption.split(".")[0])
@@ -61,9 +68,22 @@ class Table:
         return self.frame.map(lambda value: " ".join(value) if isinstance(value, tuple) else value)
 
     def _part(self, part, rows):
-        title = f'<tr><th scope="rowgroup" colspan="{len(rows[0])}">{escape(part)}</th></tr>\n'
-        body = "\n".join(f"<tr>{self._row(rows, i)}</tr>" for i in range(len(rows)))
+        title = f'<tr><th scope="rowgroup" colspan="{len(rows[0])}"><span>{escape(part)}</span></th></tr>\n'
+        body = "\n".join(f"{self._names(rows, i)}<tr>{self._row(rows, i)}</tr>" for i in range(len(rows)))
         return f"<tbody>\n{title}{body}\n</tbody>"
+
+    def _stays(self, j):
+        """The class of a column: what stays in sight while a table scrolls is its first, on a phone the innermost name."""
+        kinds = ["first"] * (j == 0) + ["inner" if j == self.keys - 1 else "outer"] * (j < self.keys)
+        return f' class="{" ".join(kinds)}"' if kinds else ""
+
+    def _names(self, rows, i):
+        """On a phone, where only the innermost name stays beside its row, the others stand in a line of their own above."""
+        outer = rows[i][:self.keys - 1]
+        if not outer or i and rows[i - 1][:self.keys - 1] == outer:
+            return ""
+        told = ", ".join(f"{column}: {value}" for column, value in zip(self.frame.columns[1:], outer))
+        return f'<tr class="names"><th scope="rowgroup" colspan="{len(rows[i])}"><span>{escape(told)}</span></th></tr>\n'
 
     def _row(self, rows, i):
         parts = []
@@ -73,7 +93,7 @@ class Table:
                 if i and rows[i - 1][:j + 1] == start:
                     continue
                 span = next((k for k, row in enumerate(rows[i:]) if row[:j + 1] != start), len(rows) - i)
-                parts.append(f'<th scope="row" rowspan="{span}">{escape(value)}</th>')
+                parts.append(f'<th scope="row"{self._stays(j)} rowspan="{span}">{escape(value)}</th>')
             elif isinstance(value, tuple):
                 parts.append(f"<td>{links(value)}</td>")
             elif value == NOT_YET:
@@ -104,7 +124,7 @@ def _link(id):
 class Figure:
     """A figure for the page, and its caption and numbers for the console.
 
-    panels: SVG texts, one per panel so that they stack on a narrow screen; legend: {name: (colour, dashes)};
+    panels: SVG texts, one per panel so that they stack on a narrow screen; legend: {name: (colour, dashes, or "o" or "D")};
     numbers: the Table folded below, or None.
     """
 
@@ -120,8 +140,8 @@ class Figure:
         caption = f"<figcaption>{escape(self.caption)}</figcaption>"
         if not self.panels:
             return f'<figure class="panels missing">{caption}</figure>'
-        width = "15rem" if len(self.panels) % 2 == 0 else "13rem"  # on a wide page: two in a row, or three
-        grid = f"display:grid;grid-template-columns:repeat(auto-fit,minmax({width},1fr));gap:.5rem"
+        least, most = (15, 34) if len(self.panels) % 2 == 0 else (13, 51)  # on a wide page: two in a row, or three
+        grid = f"display:grid;grid-template-columns:repeat(auto-fit,minmax({least}rem,1fr));gap:.5rem;max-width:{most}rem"
         legend = " ".join(f'<span style="white-space:nowrap">{_key(*line)} {escape(name)}&emsp;</span>'
                           for name, line in self.legend.items())
         return (f'<figure class="panels"><div style="{grid}">{"".join(self.panels)}</div>'
@@ -134,21 +154,26 @@ def undrawn(title):
     return Figure([], {}, f"{title}: {NOT_YET}.", None)
 
 
-def _key(colour, dashes):
-    dash = {"-": "", "--": "6 3", ":": "1.5 2.5"}[dashes]
+def _key(colour, mark):
+    if mark == "o":
+        return f'<svg width="10" height="8" aria-hidden="true"><circle cx="5" cy="4" r="3.5" fill="{colour}"/></svg>'
+    if mark == "D":
+        return f'<svg width="12" height="12" aria-hidden="true"><path d="M6 1l5 5-5 5-5-5z" fill="none" stroke="{colour}"/></svg>'
+    dash = {"-": "", "--": "6 3", ":": "1.5 2.5"}[mark]
     return (f'<svg width="24" height="8" aria-hidden="true"><line x2="24" y1="4" y2="4" stroke="{colour}" '
             f'stroke-width="2.5" stroke-dasharray="{dash}"/></svg>')
 
 
-def panel(curves, look, x, xlabel, title, salt, marks):
+def panel(curves, look, x, xlabel, title, salt, marks, limits, inches):
     """One panel as SVG text, the same text every time.
 
     curves: {name: frame with the columns x, accuracy, std, low, high, sorted by x}; std: over runs, drawn as bars where
     there are several; look: {name: (colour, dashes)}; salt: keeps the ids of one panel apart from those of another on
-    the same page; marks: {x: colour} of dotted lines.
+    the same page; marks: {x: colour} of short ticks on the axis; limits: of the accuracies, in percent;
+    inches: its width.
     """
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": salt}):
-        canvas = Canvas(figsize=(2.8, 2.6), layout="constrained")
+        canvas = Canvas(figsize=(inches, INCHES), layout="constrained")
         axes = canvas.subplots()
         for name, curve in curves.items():
             colour, dashes = look[name]
@@ -159,38 +184,39 @@ def panel(curves, look, x, xlabel, title, salt, marks):
             if len(several):
                 axes.errorbar(several[x], 100 * several["accuracy"], 100 * several["std"], fmt="none", ecolor=colour, capsize=2)
         for mark, colour in marks.items():
-            axes.axvline(mark, color=colour, ls=":", lw=1.2)
-        axes.set(title=title, xlabel=xlabel, ylabel="accuracy, %")
+            axes.vlines(mark, 0, 0.08, transform=axes.get_xaxis_transform(), color=colour, lw=2.5)
+        axes.set(title=title, xlabel=xlabel, ylabel="accuracy, %", ylim=limits)
         svg = text_of(canvas)
     ends = ", ".join(f"{name}: {100 * curve['accuracy'].min():.1f} to {100 * curve['accuracy'].max():.1f} %"
                      for name, curve in curves.items())
-    dotted = f". Dotted lines at {', '.join(f'{mark:g}' for mark in marks)}" if marks else ""
-    return labelled(svg, f"{title}: accuracy against {xlabel}. {ends}{dotted}")
+    ticks = f". Short ticks at {', '.join(f'{mark:g}' for mark in marks)}" if marks else ""
+    return labelled(svg, f"{title}: accuracy against {xlabel}. {ends}{ticks}", inches)
 
 
-def drawing(draw, title, xlabel, ylabel, alt, salt):
+def drawing(draw, title, xlabel, ylabel, alt, salt, inches=INCHES):
     """One panel as SVG text, the same text every time; `draw` is called with its axes. alt: what it shows, in words.
 
     salt: keeps the ids of one panel apart from those of another on the same page.
     """
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": salt}):
-        canvas = Canvas(figsize=(2.8, 2.6), layout="constrained")
+        canvas = Canvas(figsize=(inches, INCHES), layout="constrained")
         axes = canvas.subplots()
         draw(axes)
         axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
         svg = text_of(canvas)
     svg = re.sub(r"(\d\.\d\d)\d+", r"\1", svg)  # a hundredth of a point is fine enough: a third of the text
-    return labelled(svg, f"{title}: {alt}")
+    return labelled(svg, f"{title}: {alt}", inches)
 
 
-def heatmap(frame, xlabel, ylabel, title, salt):
-    """A frame of percentages (NaN: not measured) as coloured cells with their numbers, rows from top to bottom: SVG text.
+def heatmap(frame, limits, xlabel, ylabel, title, salt):
+    """A frame of percentages (NaN: not measured) as coloured cells with their numbers, rows from top to bottom: HTML, an SVG that
+    scrolls where it has no room.
 
-    salt: as for `panel`.
+    limits: the percentages of the first and the last colour, which what lies beyond has as well; salt: as for `panel`.
     """
-    low, high = np.nanmin(frame.to_numpy()), np.nanmax(frame.to_numpy())
-    with matplotlib.rc_context({**STYLE, "svg.hashsalt": salt, "axes.grid": False, "font.size": 8}):
-        canvas = Canvas(figsize=(0.62 * len(frame.columns) + 1.6, 0.34 * len(frame) + 1.5), layout="constrained")
+    (low, high), inches = limits, 0.74 * len(frame.columns) + 2
+    with matplotlib.rc_context({**STYLE, "svg.hashsalt": salt, "axes.grid": False}):
+        canvas = Canvas(figsize=(inches, 0.4 * len(frame) + 1.8), layout="constrained")
         axes = canvas.subplots()
         # One quadrilateral a cell: what stays sharp at any size, as a picture inside the SVG would not.
         axes.pcolormesh(frame.to_numpy(), cmap=HEAT, vmin=low, vmax=high, edgecolors="none")
@@ -207,7 +233,8 @@ def heatmap(frame, xlabel, ylabel, title, salt):
         axes.spines[:].set_visible(False)
         svg = text_of(canvas)
     rows = "; ".join(f"{name}: {row.min():.0f} to {row.max():.0f} %" for name, row in frame.iterrows())
-    return labelled(svg, f"{title}. {ylabel}: {rows}", "42rem")
+    svg = labelled(svg, f"{title}. {ylabel}: {rows}", inches).replace('style="', f'style="min-width:{5 * inches:g}rem;', 1)
+    return f'<div class="table-scroll" tabindex="0" role="region" aria-label="{escape(title, quote=True)}">{svg}</div>'
 
 
 def text_of(canvas):
@@ -219,15 +246,20 @@ def text_of(canvas):
     return re.sub("<metadata>.*?</metadata>", "", re.sub('<g id="[^"]*"', "<g", svg), flags=re.DOTALL)
 
 
-def labelled(svg, alt, width="26rem"):
-    """SVG text with what it shows in words, for readers who do not see it; at most `width` wide."""
-    size = f"width:100%;max-width:{width};height:auto"
+def labelled(svg, alt, inches=INCHES):
+    """SVG text, so many inches wide, with what it shows in words, for readers who do not see it."""
+    size = f"width:100%;max-width:{7 * inches:g}rem;height:auto"
     return svg.replace("<svg", f'<svg role="img" aria-label="{escape(alt, quote=True)}" style="{size}"', 1)
 
 
-def fading(names):
-    """Colours for an ordered list of curves, first to last."""
-    return {name: (to_hex(DRAWS(i / max(len(names) - 1, 1))), "-") for i, name in enumerate(names)}
+def of_draws(M):
+    """The colour of a number of votes: a step for each doubling, up to 256."""
+    return to_hex(DRAWS(np.log2(M) / 8))
+
+
+def of_sigma(sigma):
+    """The colour of a strength of the input noise, in normalised units."""
+    return to_hex(NOISE(sigma / 0.48))
 
 
 def shown(triple, digits=2, factor=1):

@@ -1,0 +1,152 @@
+"""What Figures 1 to 4 show, in sentences that are read from the records: a Markdown list for each. No torch.
+
+Figures 1 to 3: of the networks that are drawn; Figure 4: of the first of `report.suites` that has what it shows. A difference
+cannot be told from zero where its 95 % interval contains it.
+"""
+
+from itertools import product
+
+from siam.claims import rules
+from siam.pages.figures import strengths
+from siam.paired import less, mean_of
+from siam.paths import RESULTS
+from siam.report import ATTACKS, BASES, NOT_YET, cells, select
+
+WHERE = {attack: f"under {name}" if attack != "none" else "without an attack" for attack, name in ATTACKS.items()}
+
+
+def figure1(folder=RESULTS):
+    """Where the optimum over σ lies for each attack and M, and what votes add."""
+    drawn, lines = rules.read(folder)[0], []
+    for attack, where in WHERE.items():
+        Ms = sorted(rules.draws_of(drawn, "CPNI-W", attack))
+        lines.append(_highest(where, {f"M = {M}": rules.optimum_of(drawn, "CPNI-W", attack, M=M) for M in Ms}))
+    return _list(lines + _votes(drawn, "CPNI-W", WHERE))
+
+
+def figure2(folder=RESULTS):
+    """What prediction smoothing has more or less than the paper's other two rules, averaged over σ."""
+    drawn = rules.read(folder)[0]
+    return _list(_ahead(drawn, rule) for rule in ("soft", "weighted"))
+
+
+def figure3(folder=RESULTS):
+    """The optima of the base models under both attacks, and what votes add to the two that are drawn."""
+    drawn, attacks, lines = rules.read(folder)[0], ("pgd", "epgd"), []
+    for attack in attacks:
+        optima = {label: rules.optimum_of(drawn, label, attack, M=8) for label in BASES if rules.draws_of(drawn, label, attack)}
+        lines.append(_highest(f"with 8 votes {WHERE[attack]}", optima))
+    return _list(lines + _votes(drawn, "Gauss", attacks) + _votes(drawn, "EPGD-diverged", attacks))
+
+
+def figure4(folder=RESULTS):
+    """What the most input noise that is drawn changes at each ε."""
+    return _list(_first(_noise(measured) for measured in rules.read(folder)))
+
+
+def effort(folder=RESULTS, M=64):
+    """What is worth more to an attacker, averaging gradients within a step or going on for more steps."""
+    return _list(_first(_averaging(measured, M) for measured in rules.read(folder)))
+
+
+def _list(lines):
+    lines = [line for line in lines if line]
+    return "\n".join(f"- {line[0].upper()}{line[1:]}" for line in lines) or f"{NOT_YET.capitalize()}."
+
+
+def _first(lines):
+    return [line for line in lines if line][:1]
+
+
+def _and(words):
+    *most, last = words
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def _about(used):
+    """What cells or Differences were measured on."""
+    used = list(used)
+    tiers, sizes = sorted({one.tier for one in used}), sorted({one.n for one in used})
+    return f"(tier {_and(tiers)}, n = {_and([f'{n:,}' for n in sizes])})"
+
+
+def _known(differences):
+    return {name: one for name, one in differences.items() if one is not None}
+
+
+def _unsure(one):
+    return one.low <= 0 <= one.high
+
+
+def told(differences):
+    """{what: Difference} in words: each, or the ends of many, and which cannot be told from zero."""
+    unsure, many = [name for name, one in differences.items() if _unsure(one)], len(differences) > 4
+    ends = [find(differences, key=lambda name: differences[name].points) for find in (min, max)] if many else differences
+    said = (" to " if many else ", ").join(f"{differences[name]} ({name})" for name in ends)
+    if len(unsure) == len(differences):
+        return f"{said}; {'none' if len(unsure) > 1 else 'it'} can{'' if len(unsure) > 1 else 'not'} be told from zero"
+    return said + (f"; {_and(unsure)} cannot be told from zero" if unsure else "")
+
+
+def _highest(where, optima):
+    """Where {what: Optimum or None} lie, if there are any."""
+    places, found = {}, _known(optima)
+    if not found:
+        return f"too few σ are measured to tell where accuracy {where} is highest." if optima else None
+    for name, of in found.items():
+        beyond = " or more" if max(of.near) == max(cell["sigma"] for cell in of.cells) else ""  # the grid ends before it falls
+        place = f"σ = {of.best['sigma']:g} (surely between {of.low:g} and {of.high:g}{beyond})"
+        places.setdefault(place, []).append(name)
+    said = "; ".join(f"at {place} for {_and(names)}" for place, names in places.items())
+    left = [name for name in optima if name not in found]
+    few = f" Too few σ are measured to tell it for {_and(left)}." if left else ""
+    return f"accuracy {where} is highest {said} {_about(of.best for of in found.values())}.{few}"
+
+
+def _votes(drawn, label, attacks):
+    """What 8 votes add to one, and to 8 the most that there are at several σ: a line each."""
+    Ms = {M for M in rules.draws_of(drawn, label, "pgd") if len(rules.sigmas_of(drawn, label, "pgd", M)) > 1}
+    lines, most = [], max(Ms, default=8)
+    for more, fewer in ((8, 1), (most, 8)) if most > 8 else ((8, 1),):
+        found = _known({ATTACKS[attack]: rules.over_sigmas(drawn, label, attack, ("prediction", more), ("prediction", fewer))
+                        for attack in attacks})
+        if found:
+            lines.append(f"{label}: M = {more} instead of {fewer} adds, in points averaged over σ, {told(found)}"
+                         f" {_about(found.values())}.")
+    return lines
+
+
+def _ahead(drawn, rule):
+    each = _known({(attack, label): rules.over_sigmas(drawn, label, attack, ("prediction", 8), (rule, 8))
+                   for attack, label in product(ATTACKS, BASES)})
+    if not each:
+        return None
+    means = {name: mean_of(one for (of, _), one in each.items() if of == attack) for attack, name in ATTACKS.items()}
+    every = [one.among(len(each)) for one in each.values()]  # what some of many do: intervals that all of them keep
+    above, below = sum(one.low > 0 for one in every), sum(one.high < 0 for one in every)
+    return (f"prediction less {rule}, in points averaged over σ and the base models: {told(_known(means))}. Of {len(every)}"
+            f" pairs of base model and attack prediction is above {rule} in {above} and below it in {below}; in"
+            f" {len(every) - above - below} it cannot be told {_about(every)}.")
+
+
+def _noise(measured):
+    ours = cells(strengths(measured.frame))
+    sigmas, found = sorted(set(ours["sigma"])), {}
+    for epsilon, of in ours.groupby("epsilon"):
+        at = [select(of, sigma=sigma) for sigma in (sigmas[-1], sigmas[0])]
+        found[f"ε = {epsilon:g}"] = less(*(cell.iloc[0] for cell in at)) if len(sigmas) > 1 and all(map(len, at)) else None
+    found = _known(found)
+    return (f"input noise of σ = {sigmas[-1]:g} instead of σ = {sigmas[0]:g} adds, in points, {told(found)}"
+            f" {_about(found.values())}.") if found else None
+
+
+def _averaging(measured, M):
+    found = {}
+    for label, steps, samples, sigma, draws in sorted(measured.others, key=lambda key: (key[3], key[2])):
+        if (label, steps, draws) == ("CPNI-W", 7, M) and samples > 1:
+            pair = [rules.pick_other(measured, label, *of, sigma, M) for of in ((7, samples), (7 * samples, 1))]
+            found[f"{7 * samples} gradients, σ = {sigma:g}"] = less(*pair)
+    found = _known(found)
+    steps, averages = (sum(sure(one) for one in found.values()) for sure in (lambda one: one.low > 0, lambda one: one.high < 0))
+    return (f"of {len(found)} comparisons at the same number of gradients, more steps win {steps} and averaging wins {averages};"
+            f" EPGD leaves more than PGD by, in points, {told(found)} {_about(found.values())}.") if found else None
