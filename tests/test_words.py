@@ -12,6 +12,7 @@ from test_findings import trained
 from test_paired import keep
 from test_report import evaluate, train
 
+
 def plain(text):
     """Text whose spaces are all alike."""
     return text.replace("\u00a0", " ")
