@@ -231,7 +231,7 @@ def differences(prototype, key, ladder, device):
 
     Raises ValueError where that is too far: such rungs do not do the same work.
     """
-    found = {}
+    found, first = {}, None
     for name, (model, rung) in ladder.items():
         sigma, model.input_noise.fixed = model.input_noise.fixed, 0.0
         for _ in range(5 if device.type == "cuda" else 1):  # the fourth call captures the graph
@@ -241,7 +241,7 @@ def differences(prototype, key, ladder, device):
             result = rung().detach().double().cpu()
         model.load_state_dict(prototype.state_dict())
         model.input_noise.fixed = sigma
-        first = first if found else result
+        first = result if first is None else first
         found[name] = float((result - first).norm() / first.norm())
         if not found[name] <= TOLERANCE[key]:
             raise ValueError(f"{key}: the rung {name!r} is {found[name]:.1%} away from plain eager code")

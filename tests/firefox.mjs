@@ -74,8 +74,10 @@ async function main() {
 
   await open(address);
   const result = { browser: await run("navigator.userAgent"), opened: await settled() };
-  await run(`[...document.querySelectorAll("[type=radio]")].find(({ value }) => value === "true").click()`);
-  result.attacked = await settled("attacked=1");
+  for (const [name, value] of [["original", 0], ["attacked", 1]]) {
+    await run(`[...document.querySelectorAll("[type=radio]")].find(({ value }) => value === "${Boolean(value)}").click()`);
+    result[name] = await settled(`attacked=${value}`);
+  }
   await run(`(() => {
     const slider = document.querySelector("[aria-label=M]");
     slider.value = 3;

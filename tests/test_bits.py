@@ -23,7 +23,8 @@ def test_rows_that_are_alike_take_little():
 
 
 @pytest.mark.parametrize("text", [
-    "", "?", "AAAA", bits.pack(np.ones((2, 9)))[:-4], bits.pack(np.ones((3, 9))), bits.pack(np.ones((2, 17))), bits.pack(np.ones((2, 10))), 7,
+    "", "?", "AAAA", bits.pack(np.ones((2, 9)))[:-4], bits.pack(np.ones((3, 9))), bits.pack(np.ones((2, 17))),
+    bits.pack(np.ones((2, 10))), 7,
 ], ids=["empty", "no base64", "no zlib", "cut", "more rows", "more bytes", "more images", "no text"])
 def test_what_does_not_fit_is_refused_in_one_line(text):
     with pytest.raises(ValueError, match="^right is not the bits of 2 rows of 9 images$"):

@@ -103,7 +103,8 @@ def test_the_votes_are_as_accurate_as_the_books_evaluations(record):
     for evaluation in map(runs.read, sorted((paths.RESULTS / "evaluation").glob("*.json"))):
         run = evaluation["run"]
         cell = run["checkpoint"], run["attack"], run["sigma"]
-        usual = run["split"] == "test" and run["draws"] == 64 and run["source"] is None and run["epsilon"] in (0, 8) and run["steps"] in (0, 7)
+        usual = run["split"] == "test" and run["draws"] == 64 and run["source"] is None
+        usual = usual and run["epsilon"] in (0, 8) and run["steps"] in (0, 7)
         if cell in counts and usual:
             (row,) = [row for row in evaluation["result"] if row["rule"] == "prediction" and row["M"] == 64]
             right = (counts[cell][0].argmax(1) == labels).mean()

@@ -266,5 +266,6 @@ def test_steps_can_be_carried_out_in_one_process(monkeypatch, capsys):
 
 
 def test_the_campaign_needs_nothing_that_renders():
-    code = "import sys; sys.modules |= dict.fromkeys(['papermill', 'nbformat', 'nbclient']); from siam import campaign; campaign.main(['status'])"
+    code = ("import sys; sys.modules |= dict.fromkeys(['papermill', 'nbformat', 'nbclient']);"
+            " from siam import campaign; campaign.main(['status'])")
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -102,7 +102,9 @@ def test_some_of_many_holds_in_part_and_what_is_missing_is_named(tmp_path):
     assert f"{style.NOT_YET}: PNI-W (" in decide("randomness_helps", tmp_path).evidence
 
 
-@pytest.mark.parametrize("points, verdict", [(13.0, rules.HOLDS), (8.0, rules.PART), (5.0, rules.PART), (1.0, rules.FAILS), (-4.5, rules.FAILS)])
+@pytest.mark.parametrize("points, verdict", [
+    (13.0, rules.HOLDS), (8.0, rules.PART), (5.0, rules.PART), (1.0, rules.FAILS), (-4.5, rules.FAILS),
+])
 def test_a_size_is_reached_by_what_is_sure_and_not_by_a_wide_interval(points, verdict):
     one = paired.Difference(points, 1.02, inf, "cpu", 1000, 1, ("0" * 16,))
     assert rules.rises(one, at_least=10) == verdict and (points != 8.0 or one.high < 10.05)

@@ -118,7 +118,10 @@ def drag(page, slider, share):
     box = slider.bounding_box()
     low, high, value = (float(slider.evaluate(f"input => input.{key}")) for key in ("min", "max", "value"))
     thumb = 16
-    x = lambda part: box["x"] + thumb / 2 + part * (box["width"] - thumb)
+
+    def x(part):
+        return box["x"] + thumb / 2 + part * (box["width"] - thumb)
+
     y = box["y"] + box["height"] / 2
     page.mouse.move(x((value - low) / (high - low)), y)
     page.mouse.down()

@@ -125,7 +125,8 @@ def shape_of(record, pictures):
         assert all(pictures[f"{arm}/{variant}"].shape == (len(record["shown"]), 32, 32, 3) for arm in arms if arm != "short")
     for row in record["rows"]:
         assert row["n"] == record["n"] and -1 <= row["cosine"]["low"] <= row["cosine"]["high"] <= 1
-        assert row["attack"] == "gradient" or row["length"]["high"] <= 1.001 * (gradients.SHORT if row["arm"] == "short" else gradients.EPSILON)
+        radius = gradients.SHORT if row["arm"] == "short" else gradients.EPSILON
+        assert row["attack"] == "gradient" or row["length"]["high"] <= 1.001 * radius
     assert all(picture.dtype == np.uint8 for picture in pictures.values())
     assert all(of["class"] != of["target"] for of in record["shown"])
 

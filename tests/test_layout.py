@@ -20,6 +20,12 @@ def imported(part):
     return set(json.loads(subprocess.run([sys.executable, "-c", code, f"siam.{part}"], capture_output=True, text=True, check=True).stdout))
 
 
+def test_names_and_lines():
+    """Unused and unknown names, and lines that are too long: pyproject.toml says which rules."""
+    said = subprocess.run([sys.executable, "-m", "ruff", "check", ROOT], capture_output=True, text=True)
+    assert said.returncode == 0, said.stdout
+
+
 def test_what_draws_needs_no_torch():
     for part in PAGES:
         assert "torch" not in imported(part), part

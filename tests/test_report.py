@@ -767,6 +767,6 @@ def test_words_compare_noise_at_each_epsilon_and_attacks_of_as_many_gradients(fo
         " by, in points, +10.0 ± ")
 
 
-@pytest.mark.parametrize("said", [words_of_figures.figure1, words_of_figures.figure2, words_of_figures.figure3, words_of_figures.figure4, words_of_figures.effort])
+@pytest.mark.parametrize("said", [getattr(words_of_figures, name) for name in ("figure1", "figure2", "figure3", "figure4", "effort")])
 def test_words_of_nothing_say_so(tmp_path, said):
     assert said(tmp_path) == "Not yet measured."

@@ -114,7 +114,8 @@ def test_checkpoints_are_named_after_what_they_are():
                     tiny("epgd", start="0" * 16, rank=5), tiny(rank=0))
     }
     assert names == {
-        "cpni-w-r-2-smoke-0", "cpni-w-r-0-smoke-0", "cpni-w-smoke-0", "cpni-w-r-2-plain-smoke-0", "plain-smoke-0", "plain-adversarial-smoke-0",
+        "cpni-w-r-2-smoke-0", "cpni-w-r-0-smoke-0", "cpni-w-smoke-0", "cpni-w-r-2-plain-smoke-0",
+        "plain-smoke-0", "plain-adversarial-smoke-0",
         "cpni-w-a-a-r-2-smoke-0", "cpni-w-r-2-smoke-1", "epgd-converged-of-cpni-w-r-2-smoke-0", "epgd-converged-smoke-0",
     }
 
@@ -347,7 +348,8 @@ def test_softened_noise_has_its_standard_deviation_scaled_and_no_common_shift():
         (dict(tier="huge"), "tier 'huge' has no schedule; there are paper, fast, long, cpu, smoke"),
         (dict(tier="paper", changes={"epochs": 3}), "takes no change, not epochs"),
         (dict(tier="fast", changes={"weight": 0.0}), "takes no change, not weight"),
-        (dict(tier="cpu", changes={"split": "sample-train"}), "split 'sample-train' is not allowed: the shipped sample is for the tier smoke"),
+        (dict(tier="cpu", changes={"split": "sample-train"}),
+         "split 'sample-train' is not allowed: the shipped sample is for the tier smoke"),
         (dict(changes={"images": 300}), "images = 300 is not allowed: of the split sample-train give at most 250"),
         (dict(changes={"images": None}), "images = None is not allowed"),
         (dict(changes={"images": "all"}), "images = 'all' is not allowed: give a whole number"),
@@ -398,6 +400,7 @@ def test_a_network_is_no_better_than_what_it_started_from(tmp_path):
 def test_a_name_that_is_taken_is_noticed_before_any_work(tmp_path):
     asked = training.requested("plain", "plain", "smoke", 5, None, 0.0, [0, 1], {}, checkpoints=tmp_path)
     training.ready(asked, tmp_path, tmp_path)
-    models.save(models.classifier("plain"), tmp_path / "plain-smoke-1.safetensors", variant="plain", rank=0, sigma=0.0, label="plain", tier="smoke")
+    about = dict(variant="plain", rank=0, sigma=0.0, label="plain", tier="smoke")
+    models.save(models.classifier("plain"), tmp_path / "plain-smoke-1.safetensors", **about)
     with pytest.raises(FileExistsError, match="plain-smoke-1.safetensors was made by another run"):
         training.ready(asked, tmp_path, tmp_path)

@@ -83,7 +83,7 @@ def test_ranks_selection_units_and_rounding_have_their_sentence(tmp_path):
 def test_the_first_page_counts_verdicts_and_says_how_far_they_reach():
     rows = pd.DataFrame({"verdict": ["holds", "holds in part", "holds in part", NOT_YET], "tier": ["long", "cpu", "cpu", ""]})
     (said,) = words._verdicts(rows)
-    assert said.startswith("Of 4 claims of the paper: 1 holds, 2 hold in part, 1 not yet measured. The best tier")
+    assert said.startswith("Of 4 claims of the paper: 1 holds, 2 hold in part, 1 is not yet measured. The best tier")
     assert "is `long`: none rests yet on `fast` or `paper`" in said
     (said,) = words._verdicts(rows.assign(tier="fast"))
     assert said.endswith("The best tier behind a verdict is `fast`.")

@@ -207,7 +207,7 @@ def script(steps, minutes):
 
 
 def carry_out(step):
-    """Make the records of a step that are not there yet in this process: without papermill, and what several steps load once is loaded once.
+    """Make the records of a step that are not there yet in this process: without papermill, and what steps share is loaded once.
 
     Raises ValueError or FileNotFoundError, one line, as the notebook would before it begins.
     """

@@ -198,10 +198,10 @@ def _printed(table):
 class Explorer(anywidget.AnyWidget):
     """The explorer of a frame of evaluations (see `payload` for its columns).
 
-    The view is in the traits: base_model (a label of the frame or of the paper), rule, attacks (a list of
-    keys), draws (M), sigma (normalised units), or, along that axis, epsilon (1/255; else the one budget shown), source (its name; "" for the best
-    there is). Read them, or set them to move the figure; `shown()` gives the numbers in view. Raises ValueError, in one
-    line, for a bad value.
+    The view is in the traits: base_model (a label of the frame or of the paper), rule, attacks (a list of keys), draws (M),
+    sigma (normalised units), or, along that axis, epsilon (1/255; else the one budget shown), source (its name; "" for the
+    best there is). Read them, or set them to move the figure; `shown()` gives the numbers in view. Raises ValueError, in
+    one line, for a bad value.
     """
 
     _esm = Path(__file__).with_name("explorer.js")

@@ -147,7 +147,8 @@ class EvaluationRun(_Run):
     """One evaluation of one checkpoint, as asked: attack, then smooth, then count.
 
     checkpoint, digest: name and content digest of the network. attack: one of ATTACKS.
-    epsilon, step_size: in 1/255 of the pixel range; a step is ε/4, the paper's, unless given. steps: gradient steps. samples: noise draws per step.
+    epsilon, step_size: in 1/255 of the pixel range; a step is ε/4, the paper's, unless given. steps: gradient steps.
+    samples: noise draws per step.
     sigma: input noise in normalised units, in the attack and in the vote. draws: largest M, a power of two.
     split: one of SPLITS. images: how many of it. batch_size: images that share one draw of the layers' noise.
     seed: fixes every draw. precision: one of PRECISIONS. source, source_sigma: digest of the network on which a

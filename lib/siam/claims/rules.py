@@ -51,7 +51,8 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Measured:
-    """Records as the claims read them, of networks trained at one tier. at: cells of test images by their Place; others: those of other attacks than the paper's by (label, steps, samples, σ, M), prediction smoothing."""
+    """Records as the claims read them, of networks trained at one tier. at: cells of test images by their Place; others: those of
+    other attacks than the paper's by (label, steps, samples, σ, M), prediction smoothing."""
 
     folder: Path
     at: dict

@@ -36,9 +36,9 @@ def linear_model(measured, number):
     quiet, noisy = (losses.mean() for losses in (hinge.quiet(margins, e), hinge.noisy(margins, e, t)))
     more = noisy / quiet - 1
     verdict = HOLDS if abs(more) < ALIKE else FAILS
-    return Verdict(verdict, f"Expected hinge loss under attack {quiet:.4f} without noise, {noisy:.4f} with it: {100 * more:+.2f} %; the same is "
-                   f"less than {100 * ALIKE:g} % (tier {record['tier']}, n = {said['n']:,}). Noise does not lower it.", record["tier"],
-                   (svm.PLACE,))
+    text = (f"Expected hinge loss under attack {quiet:.4f} without noise, {noisy:.4f} with it: {100 * more:+.2f} %; the same is less than"
+            f" {100 * ALIKE:g} % (tier {record['tier']}, n = {said['n']:,}). Noise does not lower it.")
+    return Verdict(verdict, text, record["tier"], (svm.PLACE,))
 
 
 def effect_accumulates(measured, number):

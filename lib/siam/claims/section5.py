@@ -122,8 +122,9 @@ def advantage_one_std(measured, number):
         return HOLDS if 0 < difference.low and difference.high <= 2 * least else OPEN
 
     places = [(label, attack, sigma) for label, attack in product(BASES, ATTACKED) for sigma in sigmas_of(measured, label, attack, 8)]
-    return spread({f"{label}, {ATTACKS[attack]}, σ = {sigma:g}": [pick(measured, label, attack, 8, sigma, rule) for rule in ("prediction", "soft")]
-                    for label, attack, sigma in places}, about, "the steps table3-… have five at tiers fast and paper")
+    return spread({f"{label}, {ATTACKS[attack]}, σ = {sigma:g}": [pick(measured, label, attack, 8, sigma, rule)
+                                                                  for rule in ("prediction", "soft")]
+                   for label, attack, sigma in places}, about, "the steps table3-… have five at tiers fast and paper")
 
 
 def advantage_persists(measured, number):
@@ -176,16 +177,18 @@ def certified_radius(measured, number):
 
     def side(median):
         least, most = number / COMPARABLE, number * COMPARABLE
-        return "above" if median.low > most else "below" if median.high < least else "near" if least < median.low and median.high < most else ""
+        near = least < median.low and median.high < most
+        return "above" if median.low > most else "below" if median.high < least else "near" if near else ""
 
     each, said = [], []
     for label, medians in boundary.median_radius(record).items():
         # The radius of an image that is certified, or of any image, 0 where none is: which is meant is not said, so both count.
         sides = set(map(side, medians))
         each.append(HOLDS if sides == {"near"} else FAILS if sides in ({"above"}, {"below"}) else OPEN)
-        said.append(f"{label}: " + " and ".join(f"{median.value:.2f} ({median.low:.2f} to {median.high:.2f}, {median.n:,} images)" for median in medians))
+        said.append(f"{label}: " + " and ".join(f"{median} of {median.n:,}" for median in medians))
     return decided(together(each), f"Median R / σ of images certified as what they are, and of all, {'; '.join(said)}; at M = "
-                   f"{record['draws']['certified']} no more than {boundary.largest(record):.2f} can be", boundary.fewer_changes(record).values())
+                   f"{record['draws']['certified']} no more than {boundary.largest(record):.2f} can be",
+                   boundary.fewer_changes(record).values())
 
 
 def gauss_optimum(measured, number):
@@ -206,8 +209,8 @@ def gauss_no_better(measured, number):
     def decide(one):
         return FAILS if one.high < 0 else HOLDS if one.low > -SAME else OPEN
 
-    return judge({ATTACKS[attack]: less(pick_chosen(measured, "CPNI-W", attack), pick_chosen(measured, "Gauss", attack)) for attack in ATTACKS},
-                  TABLE3, decide)
+    pairs = {attack: [pick_chosen(measured, label, attack) for label in ("CPNI-W", "Gauss")] for attack in ATTACKS}
+    return judge({ATTACKS[attack]: less(*pair) for attack, pair in pairs.items()}, TABLE3, decide)
 
 
 def votes_without_noise(measured, number):

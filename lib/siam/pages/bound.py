@@ -202,7 +202,8 @@ def sides(folder=RESULTS):
             axes.set(xticks=[cell[2] for cell in cells], ylim=(0, 160))
 
         title = f"{NETWORKS[checkpoint]}, {ATTACKS[attack]}"
-        alt = "mean losses against σ, first to last: " + "; ".join(f"{name} {100 * sides[cells[0]][name][0]:.0f} to {100 * sides[cells[-1]][name][0]:.0f} %" for name in LOOK)
+        ends = {name: [100 * sides[cells[end]][name][0] for end in (0, -1)] for name in LOOK}
+        alt = "mean losses against σ, first to last: " + "; ".join(f"{name} {a:.0f} to {b:.0f} %" for name, (a, b) in ends.items())
         panels.append(drawing(draw, title, "σ (normalised units)", "mean loss, %", alt, f"bound sides {checkpoint} {attack}"))
         for cell in cells:
             change = over_batches(found[cell]["base"] - found[cell]["wrong"], about)

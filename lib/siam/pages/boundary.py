@@ -120,10 +120,10 @@ def maps(folder=RESULTS, label="CPNI-W"):
              for rows, own in zip(one["slices"], one["labels"])]
     columns = {("image", ""): pictures} | {(name, "" if name != "vote" else f"M = {record['draws']['slices']}"): np.stack(of)
                                            for name, of in zip(LOOK, zip(*drawn))}
-    caption = (f"{title}: {label}, σ = {one['sigma']:g}, the first {len(drawn)} test images, not picked. A map's centre is the image; to the"
-               f" right, as far as the small cross, what PGD-7 of ε = {record['epsilon']:g}/255 adds to it, and up to {reach:g} times that;"
-               f" upwards a random direction of the same length. Blue: the image's own class; each other colour: another class, by how"
-               f" much of the row it takes. Each pass is one draw all over a map. Tier {one['tier']}.")
+    caption = (f"{title}: {label}, σ = {one['sigma']:g}, the first {len(drawn)} test images, not picked. A map's centre is the image; to"
+               f" the right, as far as the small cross, what PGD-7 of ε = {record['epsilon']:g}/255 adds to it, and up to {reach:g} times"
+               f" that; upwards a random direction of the same length. Blue: the image's own class; each other colour: another class, by"
+               f" how much of the row it takes. Each pass is one draw all over a map. Tier {one['tier']}.")
     return Grid(caption, [CLASSES[label] for label in one["labels"]], columns, width=7)
 
 
@@ -175,7 +175,8 @@ def lines(folder=RESULTS):
                f" every pixel. {_about(record)}")
     legend = {f"vote of {record['draws']['lines']}" if name == "vote" else name: ("currentColor" if colour == INK else colour, dashes)
               for name, (colour, dashes) in LOOK.items()}
-    return Figure(panels, legend, caption, Table(pd.DataFrame(rows), "Changes of class along lines (± half a 95 % interval over batches)", 2, PLACE))
+    name = "Changes of class along lines (± half a 95 % interval over batches)"
+    return Figure(panels, legend, caption, Table(pd.DataFrame(rows), name, 2, PLACE))
 
 
 def competing(folder=RESULTS):
@@ -195,14 +196,17 @@ def competing(folder=RESULTS):
 
         higher = 100 * np.mean(np.array(one["competing"]["after"]) > np.array(one["competing"]["before"]))
         said = f"mean {before.mean():.3f} before, {after.mean():.3f} after"
-        panels.append(drawing(draw, one["label"], "probability of the runner-up", "images with at most that, %", said, f"competing {one['label']}"))
-        rows.append({"Rows": "images on which the vote is right before and after", "Network": f"{one['label']}, σ = {one['sigma']:g}", "Images": f"{len(before):,}",
-                     "mean before": f"{before.mean():.3f}", "mean after": f"{after.mean():.3f}", "rise, points": str(rises.get(one["label"], "too few images")),
+        axis, salt = "images with at most that, %", f"competing {one['label']}"
+        panels.append(drawing(draw, one["label"], "probability of the runner-up", axis, said, salt))
+        rows.append({"Rows": "images on which the vote is right before and after", "Network": f"{one['label']}, σ = {one['sigma']:g}",
+                     "Images": f"{len(before):,}", "mean before": f"{before.mean():.3f}", "mean after": f"{after.mean():.3f}",
+                     "rise, points": str(rises.get(one["label"], "too few images")),
                      "images where it rises, %": f"{higher:.1f}"})
-    caption = (f"{title}: mean softmax of the strongest wrong class over M = {record['draws']['competing']} passes, images on which the vote is"
-               f" right before and after PGD-7; how many of them have at most so much. {_about(record)}")
+    caption = (f"{title}: mean softmax of the strongest wrong class over M = {record['draws']['competing']} passes, images on which the"
+               f" vote is right before and after PGD-7; how many of them have at most so much. {_about(record)}")
     legend = {"before the attack": ("currentColor", ":"), "after it": (VERMILLION, "-")}
-    return Figure(panels, legend, caption, Table(pd.DataFrame(rows), "The strongest wrong class (rise ± half a 95 % interval over batches)", 1, PLACE))
+    name = "The strongest wrong class (rise ± half a 95 % interval over batches)"
+    return Figure(panels, legend, caption, Table(pd.DataFrame(rows), name, 1, PLACE))
 
 
 def certified(folder=RESULTS):
@@ -226,11 +230,12 @@ def certified(folder=RESULTS):
     for one in record["networks"]:
         ratios, (median, of_all) = np.array(one["certified"]), medians.get(one["label"], (None, None))
         rows.append({"Rows": "L2 radius R", "Network": f"{one['label']}, σ = {one['sigma']:g}",
-                     **{f"certified right at {name}, %": f"{100 * np.mean(ratios > r):.1f}" for name, r in (("R > 0", 0), ("σ/2", 0.5), ("σ", 1))},
+                     **{f"certified right at {name}, %": f"{100 * np.mean(ratios > r):.1f}"
+                        for name, r in (("R > 0", 0), ("σ/2", 0.5), ("σ", 1))},
                      "median R / σ": NOT_YET if median is None else f"{median}", "of": "" if median is None else f"{median.n:,} images",
                      "median R, pixels": "" if median is None else f"{median.value * one['sigma'] * min(STD):.3f}",
                      "median R / σ of all": NOT_YET if of_all is None else f"{of_all}"})
-    caption = (f"{title}: how many images are certified as what they are, at {100 * (1 - record['alpha']):g} % each, against the radius in units of σ."
-               f" M = {record['draws']['certified']}, of which {record['draws']['chosen']} choose the class. {_about(record)}")
+    caption = (f"{title}: how many images are certified as what they are, at {100 * (1 - record['alpha']):g} % each, against the radius in"
+               f" units of σ. M = {record['draws']['certified']}, of which {record['draws']['chosen']} choose the class. {_about(record)}")
     panel = drawing(draw, "All networks", "radius R / σ", "certified and right, %", said, "certified", ALONE)
     return Figure([panel], look, caption, Table(pd.DataFrame(rows), "Certified radii (95 % interval)", 1, PLACE))

@@ -52,7 +52,8 @@ def _draw(number, title, folder, panels, hue, look, x="sigma", xlabel="σ (norma
     left += f" Left out, as too little of this is measured at their tier yet: {', '.join(better)}." if better else ""
     one_M = everything["M"].nunique() == 1
     alike = everything.groupby(["part", "sigma"])["seeds"].nunique().max() == 1
-    nested = "" if one_M else f" Points along M are nested: they share their forward passes{'' if alike else ', where they are of the same runs'}."
+    where = "" if alike else ", where they are of the same runs"
+    nested = "" if one_M else f" Points along M are nested: they share their forward passes{where}."
     spread = everything[everything["std"].notna()]
     batches = " or ".join(f"{size:,}" for size in sorted(set(spread["batch_size"])))
     several = f" Bars: standard deviation over runs, in batches of {batches} images, which share their draws." if batches else ""
@@ -168,10 +169,11 @@ def effort(folder=RESULTS, M=64):
     frame = next((of for of in each if len(of[["steps", "samples"]].drop_duplicates()) > 2), each[0])
     if frame.empty:
         return Figure([], {}, f"{title}: {NOT_YET}.", None)
-    found = [cell.assign(steps=steps, samples=samples) for (steps, samples), of in frame.groupby(["steps", "samples"]) for cell in [cells(of)]]
+    found = [cells(of).assign(steps=steps, samples=samples) for (steps, samples), of in frame.groupby(["steps", "samples"])]
     found = pd.concat(found, ignore_index=True)
     found["gradients"] = found["steps"] * found["samples"]
-    found["curve"] = found["attack"].map({"pgd": "PGD, steps grow", "epgd": "EPGD, 7 steps, samples grow"}) + found["sigma"].map(", σ = {:g}".format)
+    grows = {"pgd": "PGD, steps grow", "epgd": "EPGD, 7 steps, samples grow"}
+    found["curve"] = found["attack"].map(grows) + found["sigma"].map(", σ = {:g}".format)
     look = {curve: (of_sigma(sigma), "-" if attack == "pgd" else "--") for (curve, attack, sigma), _ in
             sorted(found.groupby(["curve", "attack", "sigma"]), key=lambda of: (of[0][1] == "epgd", of[0][2]))}
 
@@ -184,7 +186,7 @@ def effort(folder=RESULTS, M=64):
         axes.minorticks_off()
         axes.set_xticks([1, 4, 16, 64, 256], [1, 4, 16, 64, 256])
 
-    ends = "; ".join(f"{curve}: {100 * of['accuracy'].max():.1f} to {100 * of['accuracy'].min():.1f} %" for curve, of in found.groupby("curve"))
+    ends = "; ".join(f"{curve}: {100 * of.max():.1f} to {100 * of.min():.1f} %" for curve, of in found.groupby("curve")["accuracy"])
     drawn = drawing(draw, "PGD and EPGD", "gradients taken for an image", "accuracy, %", ends, "effort", ALONE)
     lines = [{"Panel": one.curve, "Steps": f"{one.steps}", "Samples": f"{one.samples}", "Gradients": f"{one.gradients}",
               "Accuracy": interval(one._asdict()), "Records": one.ids} for one in found.sort_values(["curve", "gradients"]).itertuples()]
@@ -234,7 +236,8 @@ def transfers(folder=RESULTS, sigma=0.02, M=8):
     made = (f" Colours run from {compared.min():.0f} to {compared.max():.0f} %, the range of attacks between the networks that"
             f" were trained on attacked images; what lies beyond has the colour of that end.{made}")
     drawn = heatmap(values, (compared.min(), compared.max()), "shown to", "made on", "Accuracy, %", "transfers")
-    table = Table(numbers[["Panel", "Made on", *columns, "Records"]], "Accuracy in percent (95 % interval), by the network shown the attack", 1)
+    name = "Accuracy in percent (95 % interval), by the network shown the attack"
+    table = Table(numbers[["Panel", "Made on", *columns, "Records"]], name, 1)
     return Figure([drawn], {}, title + made, table)
 
 

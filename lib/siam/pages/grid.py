@@ -66,4 +66,6 @@ def _img(pixels, alt, width):
     Image.fromarray(pixels).save(file, "PNG", optimize=True)
     data = base64.b64encode(file.getvalue()).decode()
     style = f"image-rendering:pixelated;width:{width}rem;max-width:none;height:auto;display:block"
-    return f'<img src="data:image/png;base64,{data}" width="{pixels.shape[1]}" height="{pixels.shape[0]}" alt="{escape(alt, quote=True)}" style="{style}">'
+    height, across, _ = pixels.shape
+    return (f'<img src="data:image/png;base64,{data}" width="{across}" height="{height}" alt="{escape(alt, quote=True)}"'
+            f' style="{style}">')

@@ -74,7 +74,8 @@ def curves(folder=RESULTS):
             for of in learning.itertuples():
                 axes.plot(100 * of.none["accuracy"], 100 * of.pgd["accuracy"], "o", color=WEIGHTS.get(of.weight, INK), ms=5)
 
-        said = ", ".join(f"w = {of.weight:g}: σ = {of.sigma:g}, clean {100 * of.none['accuracy']:.1f} %, PGD {100 * of.pgd['accuracy']:.1f} %"
+        said = ", ".join(f"w = {of.weight:g}: σ = {of.sigma:g}, clean {100 * of.none['accuracy']:.1f} %,"
+                         f" PGD {100 * of.pgd['accuracy']:.1f} %"
                          for of in learning.itertuples())
         panels.append(drawing(draw, label, "clean accuracy, %", "accuracy under PGD, %", f"learnt σ: {said}", f"trade-off {label}"))
         for at in pairs.index:
@@ -115,7 +116,8 @@ def descents(folder=RESULTS):
             axes.set(ylim=(0, None))
 
         said = ", ".join(f"w = {one.weight:g}: to {one.sigma:g}" for one in of.itertuples())
-        panels.append(drawing(draw, f"{label}, M = {M}", "step", "σ (normalised units)", f"from {record['start']:g}; {said}", f"learnt {label} {M}"))
+        alt, salt = f"from {record['start']:g}; {said}", f"learnt {label} {M}"
+        panels.append(drawing(draw, f"{label}, M = {M}", "step", "σ (normalised units)", alt, salt))
         for one in of.itertuples():
             lines.append({"Network": label, "M": f"{M}", "w": f"{one.weight:g}", "σ, the mean of the last steps": f"{one.sigma:g}",
                           **{f"step {k}": f"{one.sigmas[k - 1]:.3f}" for k in (1, 5, 10, 20, 30) if k <= len(one.sigmas)}})
@@ -144,5 +146,6 @@ def comparison(folder=RESULTS):
         ))))
     used = pd.DataFrame(used)
     caption = ("σ learnt and σ of the grid, prediction smoothing: accuracy in percent (95 % interval). Difference: learnt less grid, in"
-               f" points ± half a 95 % interval. Tier {' and '.join(sorted(set(used['tier'])))}, n = {used['n'].min():,}.{warning(used['tier'])}")
+               f" points ± half a 95 % interval. Tier {' and '.join(sorted(set(used['tier'])))}, n = {used['n'].min():,}."
+               f"{warning(used['tier'])}")
     return Table(pd.DataFrame(lines), caption, 3)

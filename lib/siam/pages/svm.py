@@ -8,7 +8,7 @@ import pandas as pd
 from siam import runs
 from siam.files import read_other
 from siam.hinge import PIXEL_SIGMA, brute, hinge, noisy, one_budget, printed, quiet, seen
-from siam.pages.style import BLUE, GREEN, INK, PINK, VERMILLION, Figure, Table, drawing, shown, undrawn
+from siam.pages.style import BLUE, GREEN, INK, PINK, VERMILLION, Figure, Table, drawing, of_sigma, shown, undrawn
 from siam.paths import RESULTS
 from siam.report import NOT_YET
 from siam.runs import mean_interval
@@ -165,7 +165,7 @@ def _by_network(record):
     settings = record["directions"]["settings"]
     found = [(name, {f"σ = {row['sigma']:g}": row for row in settings if row["checkpoint"] == checkpoint})
              for checkpoint, name in NETWORKS.items()]
-    colours = {"σ = 0": (GREEN, "-"), "σ = 0.24": (BLUE, "-"), "σ = 0.48": (VERMILLION, "-")}
+    colours = {f"σ = {sigma:g}": (of_sigma(sigma), "-") for sigma in sorted({row["sigma"] for row in settings})}
     return [(name, rows) for name, rows in found if rows], colours
 
 

@@ -43,7 +43,9 @@ def _verdicts(rows):
 
 def _plural(verdict, count):
     said = {"holds": "hold", "holds in part": "hold in part", "does not hold": "do not hold"}
-    return verdict if verdict not in said or count == 1 else said[verdict]
+    if verdict not in said:
+        return f"{'is' if count == 1 else 'are'} {verdict}"
+    return verdict if count == 1 else said[verdict]
 
 
 def _smoothing(ours, M, sigma):
