@@ -95,6 +95,6 @@ def test_the_first_page_says_what_epgd_takes_back(tmp_path):
         evaluate(tmp_path, "CPNI-W", attack, once, draws=1)
         evaluate(tmp_path, "CPNI-W", attack, voted - 6, sigma=0.24, draws=64)
     adds, taken = plain(words.headlines(tmp_path)).splitlines()[1:]
-    assert "add +4.0 ±" in adds and "+5.0 ±" in adds and "tier cpu, n = 1,000" in adds
+    assert "add +4.00 ±" in adds and "+5.0 ±" in adds and "tier cpu, n = 1,000" in adds
     assert "from 45.0 % to 36.0 %" in taken and taken.endswith("about 80 % of the gain under PGD is gone.")
     assert words.headlines(tmp_path / "evaluation").splitlines()[1:] == [f"- What votes and noise add: {NOT_YET}."]

@@ -62,7 +62,7 @@ class Difference:
 
     def __str__(self):
         # A second digit where one would not say on which side of zero the interval ends.
-        digits = 2 if round(abs(self.points), 1) == round(self.half, 1) else 1
+        digits = 2 if round(abs(self.points), 1) == round(self.half, 1) > 0 else 1
         return f"{signed(self.points, digits)} ± {self.half:.{digits}f}"
 
 
