@@ -695,8 +695,8 @@ def test_a_strength_of_noise_and_a_number_of_votes_have_one_colour(folder):
 def test_a_row_keeps_its_names_while_its_table_scrolls(folder):
     text = tables.table(3, folder)._repr_html_()
     assert text.count('<th scope="col" class="first outer">') == 1 == text.count('<th scope="col" class="inner">')
-    (line, *_) = re.findall('<tr class="names"><th scope="rowgroup" colspan="13"><span>(.*?)</span>', text)
-    assert line == "Base model: CPNI-W, Rule: prediction, M: 512"
+    line, *_ = re.findall('<tr class="names"><th scope="rowgroup" colspan="13"><span>(.*?)</span>', text)
+    assert line == "Base model: CPNI-W, Rule: prediction, M: 512, σ: 0"
     alone = style.Table(pd.DataFrame([["all", "CPNI-W", "50.0"]], columns=["Rows", "Network", "PGD"]), "One name.", 1)._repr_html_()
     assert '<th scope="row" class="first inner"' in alone and "names" not in alone
 

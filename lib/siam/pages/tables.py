@@ -72,7 +72,7 @@ def table(number, folder=RESULTS):
     caption = f"Table {number}: {title}. Measured: {sum(asked)} of the {len(asked)} cells that are ours."
     if any(row["part"] == NEAREST for row, _ in rows):
         caption += " Where the paper's cell is not measured, the nearest one we have follows in a part of its own."
-    return Table(pd.DataFrame(lines), caption + _explain(pd.DataFrame(used)), len(names))
+    return Table(pd.DataFrame(lines), caption + _explain(pd.DataFrame(used)), len(names) + 1)
 
 
 def filled(number, folder=RESULTS):
@@ -116,7 +116,7 @@ def contrasts(number, folder=RESULTS):
         for difference, at in ours or [(None, "")]:
             told, text = (sources([]), NOT_YET) if difference is None else (sources([difference]), str(difference))
             lines.append({**name, "Ours": text, "Tier": told["Tier"], "at": at, **told})
-    return Table(pd.DataFrame(lines), f"What changes between rows of Table {number}, in points{of_differences(used)}", 2)
+    return Table(pd.DataFrame(lines), f"What changes between rows of Table {number}, in points{of_differences(used)}", 1)
 
 
 def compared(number, folder=RESULTS):
