@@ -86,3 +86,8 @@ def say_nothing_is_measured(pages, record):
     """Whether every function of `pages` says so of a `record` that is not there, in its Table, Figure or text."""
     shown = [page(record) for page in pages]
     return all("not yet measured" in (text if isinstance(text, str) else repr(text)).lower() for text in shown)
+
+
+def plain(text):
+    """Text whose spaces are all alike."""
+    return text.replace("\u00a0", " ")

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
 
-from siam import bits, paths, report, runs
-from siam.pages import figures, style, tables, ties, words_of_figures, words_of_tables
+from siam import paths, report, runs
+from siam.pages import figures, style, tables, ties, words_of_tables
 
 DIGITS = {"CPNI-W": "a", "PNI-W": "b", "Gauss": "c", "EPGD-diverged": "d", "plain": "e"}
 
@@ -699,74 +699,3 @@ def test_a_row_keeps_its_names_while_its_table_scrolls(folder):
     assert line == "Base model: CPNI-W, Rule: prediction, M: 512, σ: 0"
     alone = style.Table(pd.DataFrame([["all", "CPNI-W", "50.0"]], columns=["Rows", "Network", "PGD"]), "One name.", 1)._repr_html_()
     assert '<th scope="row" class="first inner"' in alone and "names" not in alone
-
-
-def sweep(folder, label, levels, attack="pgd", moved=None):
-    """Cells of 1,000 images, told image by image. levels: {σ: how many are right}; moved: {(rule, M): how many more}."""
-    images = np.arange(1000) * 7 % 1000  # each batch has its share
-    for sigma, level in levels.items():
-        run = runs.EvaluationRun(f"{label.lower()}-0", digest(label, 0), attack, sigma=sigma, draws=8, images=1000,
-                                 batch_size=100)
-        right = {key: images < level + more for key, more in (moved or {("prediction", 1): 0, ("prediction", 8): 0}).items()}
-        result = [runs.row(rule, M, int(of.sum()), 1000) for (rule, M), of in right.items()]
-        runs.write(runs.record(run, tier="cpu", n=1000, result=result, right=bits.pack(list(right.values()))), folder)
-
-
-def test_words_say_where_the_optimum_lies_and_what_votes_add(tmp_path):
-    train(tmp_path, "CPNI-W")
-    sweep(tmp_path, "CPNI-W", {0: 400, 0.12: 500, 0.24: 600, 0.36: 500}, moved={("prediction", 1): 0, ("prediction", 8): 50})
-    said = words_of_figures.figure1(tmp_path)
-    assert said.splitlines()[0] == ("- Accuracy under PGD is highest at σ = 0.24 (surely between 0.12 and 0.36) for M = 1 and"
-                                    " M = 8 (tier cpu, n = 1,000).")
-    assert "- CPNI-W: M = 8 instead of 1 adds, in points averaged over σ, +5.0 ± " in said and "zero" not in said
-    sweep(tmp_path, "CPNI-W", {0.48: 700})
-    said = words_of_figures.figure1(tmp_path)
-    assert "highest at σ = 0.48 (surely between 0.36 and 0.48 or more) for M = 1 and M = 8" in said
-
-
-def test_words_say_what_cannot_be_told(tmp_path):
-    train(tmp_path, "CPNI-W")
-    sweep(tmp_path, "CPNI-W", {0: 400, 0.24: 420}, moved={("prediction", 1): 0, ("prediction", 8): 0})
-    said = words_of_figures.figure1(tmp_path)
-    assert "Too few σ are measured to tell where accuracy under PGD is highest." in said
-    assert "+0.0 ± 0.0 (PGD); it cannot be told from zero (tier cpu, n = 1,000)." in said
-
-
-def test_words_say_which_rule_is_ahead(tmp_path):
-    train(tmp_path, "CPNI-W")
-    moved = {("prediction", 8): 0, ("soft", 8): 30, ("weighted", 8): 0}
-    sweep(tmp_path, "CPNI-W", {0: 400, 0.24: 420}, moved=moved)
-    soft, weighted = words_of_figures.figure2(tmp_path).splitlines()
-    assert soft.startswith("- Prediction less soft, in points averaged over σ and the base models: −3.0 ± ")
-    assert "is above soft in 0 and below it in 1; in 0 it cannot be told" in soft
-    assert "it cannot be told from zero" in weighted
-    assert "above weighted in 0 and below it in 0; in 1 it cannot be told" in weighted
-
-
-def test_words_name_the_optima_of_the_base_models(tmp_path):
-    for label, method, best in (("CPNI-W", "adversarial", 0.12), ("Gauss", "gauss", 0.24)):
-        train(tmp_path, label, method=method)
-        sweep(tmp_path, label, {sigma: 600 if sigma == best else 400 for sigma in (0, 0.12, 0.24, 0.36)})
-    line = words_of_figures.figure3(tmp_path).splitlines()[0]
-    assert line == ("- Accuracy with 8 votes under PGD is highest at σ = 0.12 (surely between 0 and 0.24) for CPNI-W; at σ = 0.24"
-                    " (surely between 0.12 and 0.36) for Gauss (tier cpu, n = 1,000).")
-
-
-def test_words_compare_noise_at_each_epsilon_and_attacks_of_as_many_gradients(folder):
-    for sigma, correct in ((0.0, 500), (0.24, 700)):
-        evaluate(folder, "CPNI-W", "pgd", correct, epsilon=4.0, step_size=1.0, sigma=sigma)
-    said = words_of_figures.figure4(folder)
-    assert said.startswith("- Input noise of σ = 0.24 instead of σ = 0 adds, in points, +20.0 ± ") and "(ε = 4), +3.0 ± " in said
-    assert "; ε = 8 cannot be told from zero" in said
-    for steps, samples, correct in ((7, 8, 500), (56, 1, 400)):
-        attack = "pgd" if samples == 1 else "epgd"
-        run = runs.EvaluationRun("cpni-w-0", digest("CPNI-W", 0), attack, steps=steps, samples=samples, draws=64)
-        runs.write(runs.record(run, tier="cpu", n=1000, result=[runs.row("prediction", 64, correct, 1000)]), folder)
-    assert words_of_figures.effort(folder).startswith(
-        "- Of 1 comparisons at the same number of gradients, more steps win 1 and averaging wins 0; EPGD leaves more than PGD"
-        " by, in points, +10.0 ± ")
-
-
-@pytest.mark.parametrize("said", [getattr(words_of_figures, name) for name in ("figure1", "figure2", "figure3", "figure4", "effort")])
-def test_words_of_nothing_say_so(tmp_path, said):
-    assert said(tmp_path) == "Not yet measured."

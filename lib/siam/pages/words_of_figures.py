@@ -8,9 +8,10 @@ from itertools import product
 
 from siam.claims import rules
 from siam.pages.figures import strengths
+from siam.pages.words_of_tables import listed
 from siam.paired import less, mean_of
 from siam.paths import RESULTS
-from siam.report import ATTACKS, BASES, NOT_YET, cells, select
+from siam.report import ATTACKS, BASES, cells, select
 
 WHERE = {attack: f"under {name}" if attack != "none" else "without an attack" for attack, name in ATTACKS.items()}
 
@@ -50,8 +51,7 @@ def effort(folder=RESULTS, M=64):
 
 
 def _list(lines):
-    lines = [line for line in lines if line]
-    return "\n".join(f"- {line[0].upper()}{line[1:]}" for line in lines) or f"{NOT_YET.capitalize()}."
+    return listed(f"{line[0].upper()}{line[1:]}" for line in lines if line)
 
 
 def _first(lines):

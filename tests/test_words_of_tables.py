@@ -5,17 +5,13 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import plain
 
 from siam.pages import words_of_tables as words
 from siam.report import NOT_YET
 from test_findings import trained
 from test_paired import keep
 from test_report import evaluate, train
-
-
-def plain(text):
-    """Text whose spaces are all alike."""
-    return text.replace("\u00a0", " ")
 
 
 FUNCTIONS = (words.training, words.ranks, words.selection, words.units, words.rounding, words.two_votes)
