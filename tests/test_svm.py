@@ -212,6 +212,20 @@ def test_figures_are_described_and_take_the_pages_colours(record):
         assert html.count('role="img" aria-label="') == len(figure.panels) and style.INK not in html and re.search("Tier (cpu|smoke)", html)
 
 
+def test_the_pages_numbers_are_the_formulas(record):
+    part = record["svm"]
+    margins, e = np.array(part["margins"]), part["epsilon"] * part["l1"]
+    rows = page.averages().frame
+    assert list(rows["s"]) == ["0.00", *(f"{s:.2f}" for s in dict.fromkeys(row["sigma"] for row in part["monte_carlo"]))]
+    assert rows["eq. (13)"][0].startswith(f"{hinge.quiet(margins, e).mean():.3f}") and rows["added by the noise"][0] == "0.0000"
+    assert f"for the {(margins <= 1).sum():,} test images" in page.in_words() and f"e = ε‖w‖₁ = {e:.2f}" in page.in_words()
+    toy = page.toy(draws=2000).frame
+    for corner, closed in zip(toy["corner by corner"].str.split(" ± "), toy["closed form"]):
+        assert abs(float(corner[0]) - float(closed)) <= 3 * float(corner[1]) + 0.002
+    gains = page.losses().frame
+    assert len(gains) == len(record["directions"]["settings"]) and (gains["of v's, %"].astype(int) <= 100).all()
+
+
 def test_a_foreign_file_is_not_overwritten(tmp_path, monkeypatch):
     monkeypatch.setattr(svm, "measure_svm", lambda: pytest.fail("it was measured"))
     path = tmp_path / "x.json"

@@ -71,7 +71,8 @@ def read(folder=RESULTS):
 def _measured(folder, frame, everything):
     held = frame["split"] == "heldout"
     ours = cells(frame[~held & (frame["n"] >= LEAST) & frame["epsilon"].isin([0, 8])])
-    at = {Place(*cell[["label", "method", "rule", "attack"]], round(cell["sigma"], 6), cell["M"]): cell for _, cell in ours.iterrows()}
+    at = {Place(cell["label"], cell["method"], cell["rule"], cell["attack"], round(cell["sigma"], 6), cell["M"]): cell
+          for _, cell in ours.iterrows()}
     longer = everything[everything["digest"].isin(frame["digest"]) & everything["source"].isna() & (everything["n"] >= LEAST)
                         & (everything["rule"] == "prediction") & np.isclose(4 * everything["step_size"], 8)
                         & (everything["epsilon"] == 8) & (everything["split"] == "test")]
@@ -110,7 +111,8 @@ def draws_of(measured, label, attack, sigma=None, rule="prediction"):
 
 
 def sigmas_of(measured, label, attack, M, rule="prediction"):
-    return sorted(at.sigma for at in measured.at if at == Place(label, METHODS.get(label, "adversarial"), rule, attack, at.sigma, M))
+    wanted = label, METHODS.get(label, "adversarial"), rule, attack, M
+    return sorted(at.sigma for at in measured.at if (at.label, at.method, at.rule, at.attack, at.M) == wanted)
 
 
 def pick_chosen(measured, label, attack, M=None):
