@@ -217,7 +217,7 @@ def test_the_batches_are_the_sample(record):
     counts, labels, about = record
     frame = page.losses(*page.shares(counts[("cpni-w-cpu-0", "pgd", 0.24)].sum(0, dtype=int), labels))
     gain = (frame["base"] - frame["wrong"]).to_numpy()
-    mean, low, high = page.over_batches(gain, about)
+    mean, low, high = page.interval_of(gain, about)
     batches = gain.reshape(-1, about["batch_size"]).mean(1)
     assert [mean, low, high] == pytest.approx(runs.mean_interval(batches)) and low < 0 < runs.mean_interval(gain)[1]
     assert "in 8 of 12 cells" in page.in_words() and f"over {len(batches)} batches" in page.sides().caption

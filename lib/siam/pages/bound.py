@@ -76,7 +76,7 @@ def broken(frame):
     return {name: int((frame[a] > frame[b] + 1e-9).sum()) for name, (a, b, _) in CLAIMS.items()}
 
 
-def over_batches(values, about):
+def interval_of(values, about):
     """[mean, low, high] of a value per image. Images of a batch share their draws, so the batches are the sample."""
     found = by_image(np.asarray(values, float), about["batch_size"])
     return [found.points, found.low, found.high]
@@ -177,7 +177,7 @@ def ordered(folder=RESULTS, sigma=0.24, checkpoint="cpni-w-cpu-0"):
 
 def _sides(found, about):
     """{cell: {curve: [mean, low, high]}}."""
-    return {cell: {name: over_batches(frame.assign(twice=2 * frame["base"])[column], about) for name, column in COLUMNS.items()}
+    return {cell: {name: interval_of(frame.assign(twice=2 * frame["base"])[column], about) for name, column in COLUMNS.items()}
             for cell, frame in found.items()}
 
 
@@ -206,7 +206,7 @@ def sides(folder=RESULTS):
         alt = "mean losses against σ, first to last: " + "; ".join(f"{name} {a:.0f} to {b:.0f} %" for name, (a, b) in ends.items())
         panels.append(drawing(draw, title, "σ (normalised units)", "mean loss, %", alt, f"bound sides {checkpoint} {attack}"))
         for cell in cells:
-            change = over_batches(found[cell]["base"] - found[cell]["wrong"], about)
+            change = interval_of(found[cell]["base"] - found[cell]["wrong"], about)
             texts = {name: shown(sides[cell][name], 1, 100) for name in LOOK}
             rows.append({"Rows": title, "σ": f"{cell[2]:g}", **texts, "base − wrong": shown(change, 1, 100)})
     caption = f"Both sides of the bound: mean losses over images. Bands: {sampled(about)}. {measured(about)}"
@@ -249,7 +249,7 @@ def halves(folder=RESULTS):
         low, high = runs.clopper_pearson(bad, n)
         rows.append({"Rows": f"{NETWORKS[cell[0]]}, {ATTACKS[cell[1]]}", "σ": f"{cell[2]:g}", "wrong": f"{int(wrong.sum()):,}",
                      "of these p > 1/2": f"{bad:,} ({100 * low:.1f}–{100 * high:.1f} % of n)", "surely": f"{sure:,}",
-                     "2 (1 − p) − wrong, %": shown(over_batches(2 * (1 - p) - wrong, about), 1, 100)})
+                     "2 (1 − p) − wrong, %": shown(interval_of(2 * (1 - p) - wrong, about), 1, 100)})
     caption = (f"Votes against independent shares: {M} passes vote, {M} others estimate p. Surely: the exact 95\u00a0% interval"
                f" of p lies above 1/2. Last column: {sampled(about)}. {measured(about)}")
     return Table(pd.DataFrame(rows), caption, 1, PLACE)
@@ -263,7 +263,7 @@ def in_words(folder=RESULTS):
     total, everything = sum(map(len, found.values())), pd.concat(found.values())
     failures, n_wrong = broken(everything), int(everything["wrong"].sum())
     equal = int((abs(everything["wrong"] - everything["surrogate"]) < 1e-9).sum())
-    gained = {cell: over_batches(frame["base"] - frame["wrong"], about) for cell, frame in found.items()}
+    gained = {cell: interval_of(frame["base"] - frame["wrong"], about) for cell, frame in found.items()}
     better = sum(low > 0 for _, low, _ in gained.values())
     worse = sum(high < 0 for *_, high in gained.values())
     unsure = "; ".join(_title(cell) for cell, (_, low, high) in gained.items() if low <= 0 <= high)

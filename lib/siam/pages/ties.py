@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from siam.pages.bound import ATTACKS, NETWORKS, PLACE, measured, over_batches, read, sampled
+from siam.pages.bound import ATTACKS, NETWORKS, PLACE, measured, interval_of, read, sampled
 from siam.pages.style import Table, shown
 from siam.paths import RESULTS
 from siam.report import NOT_YET, signed
@@ -35,7 +35,7 @@ def _ties(folder):
         for M in VOTES:
             votes = redrawn(halves.sum(0, dtype=int), M)
             several, cost = (of.reshape(REDRAWN, -1).mean(0) for of in tied(votes, np.tile(labels, REDRAWN)))
-            found[cell][M] = [several.mean(), *over_batches(cost, about)]
+            found[cell][M] = [several.mean(), *interval_of(cost, about)]
     return found, about
 
 
