@@ -36,11 +36,13 @@ book: render  ## install, re-render the pages from the records, build the book
 	@$(MAKE) html
 	@echo "open $(CURDIR)/$(INDEX)"
 
+# A process a core, each with one thread: more would wait for each other at every layer of a network.
+test: export OMP_NUM_THREADS = 1
 test: env-dev html  ## install everything, run every test and notebook, print the coverage
 	$(COVERAGE) erase
-	$(COVERAGE) run -m pytest tests
+	$(COVERAGE) run -m pytest -n auto --dist loadfile tests
 	$(COVERAGE) combine -q
-	$(RUN) -m pytest --nbval --nbval-current-env $(PAGES)
+	$(RUN) -m pytest -n auto --dist loadfile --nbval --nbval-current-env $(PAGES)
 	$(SMOKE) $(RUN) -m pytest --nbval-lax --nbval-current-env $(COMPUTE)
 	$(COVERAGE) report
 

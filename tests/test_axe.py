@@ -44,6 +44,7 @@ def test_mends():
     assert mended('<div class="citation" role="doc-biblioentry">') == '<div class="citation" role="listitem">'
     assert mended('<th scope="col" style="x"></th><th>y</th>') == '<td style="x"></td><th>y</th>'
     assert mended('<summary aria-label="Toggle hidden content">') == "<summary>"
+    assert mended('<a href="table3.ipynb">table 3</a>') == '<a href="table3.html">table 3</a>'
     assert mended("<p>text</p>") == "<p>text</p>"
 
 

@@ -9,6 +9,7 @@ import pytest
 from siam import bits, claims, paired, report, runs
 from siam.claims import rules
 from siam.pages import style
+from siam.paths import ROOT
 from test_report import DIGITS, digest, evaluate, train
 
 ALL = claims.listed()
@@ -287,6 +288,7 @@ def test_transfers_are_compared_with_the_attack_on_the_network_itself(tmp_path):
         train(tmp_path, label)
     for source, correct in (("CPNI-W", 300), ("PNI-W", 500)):
         evaluate(tmp_path, "CPNI-W", "pgd", correct, sigma=0.02, source=digest(source, 0), source_sigma=0)
+    evaluate(tmp_path, "CPNI-W", "pgd", 250, sigma=0.02)
     found = decide("various_sources", tmp_path)
     assert found.verdict == rules.HOLDS and found.evidence.startswith("PNI-W to CPNI-W: +20.0") and len(found.ids) == 2
 
@@ -342,6 +344,8 @@ def test_the_page_shows_every_verdict_as_text(committed):
     assert sum(counts) == len(ALL)
     assert list(map(int, claims.count(committed).frame["Claims"])) == counts
     assert "The paper's claims" in repr(table)
+    linked = set(re.findall(r'<a href="([a-z0-9]+)\.ipynb">', html))
+    assert len(linked) == ALL["page"].nunique() and all((ROOT / "notebooks" / f"{page}.ipynb").is_file() for page in linked)
 
 
 def test_held_out_images_choose_among_what_test_images_have(tmp_path):

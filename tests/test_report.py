@@ -239,7 +239,7 @@ def test_the_map_of_transfers_has_a_row_a_source_and_a_column_a_target(folder):
     assert figures.transfers(folder).numbers.frame.equals(figure.numbers.frame)
     assert "Colours run from 30 to 40 %" in figure.caption  # of 30 to 69
     frame = figure.numbers.frame.set_index("Made on")
-    assert list(frame.index) == ["CPNI-W", "CPNI-W, seed 1", "plain normal", "no attack"]
+    assert list(frame.index) == ["CPNI-W", "CPNI-W, seed 1", "plain, normal training", "no attack"]
     assert [text.split()[0] for text in frame["CPNI-W"]] == ["30.3", "40.3", "65.3", "69.3"]
     assert list(frame.columns) == ["Panel", "CPNI-W", "Records"] and all(len(ids) == 1 for ids in frame["Records"])
     assert figure.panels[0].count(">30<") == 1 and "made on: CPNI-W: 30 to 30 %" in figure.panels[0]

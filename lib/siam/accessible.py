@@ -1,5 +1,5 @@
-"""A Sphinx extension that mends, in the written pages, what the theme and docutils tell screen readers wrongly, and
-leaves out what they load for nothing.
+"""A Sphinx extension that mends, in the written pages, what the theme and docutils tell screen readers wrongly and links that
+hold in JupyterLab alone, and leaves out what they load for nothing.
 
 axe-core names the faults, and tests/test_axe.py checks that none is left. Each mend says what it replaces; one that no
 longer finds anything can go.
@@ -20,6 +20,8 @@ MENDS = (
     (r' role="doc-biblioentry"', ' role="listitem"'),
     # The icons come as a font too, in the theme's style sheet: the script that draws them again is 1.5 MB.
     (r'<script src="[^"]*/fontawesome\.js[^"]*"></script>\n?', ""),
+    # A notebook's output names the pages beside it as JupyterLab opens them.
+    (r'(<a href="[a-z0-9]+)\.ipynb"', r'\1.html"'),
     # Heading cells without a heading.
     (r'<th( class="[^"]*")?( scope="col")?( style="[^"]*")?></th>', r"<td\1\3></td>"),
 )

@@ -120,13 +120,20 @@ def cells(frame):
     networks = frame.groupby(CELL)["digest"].transform("nunique")
     frame = frame.assign(shared=frame.groupby([*CELL, "seed"])["digest"].transform("nunique") == networks)
     frame = frame[frame["shared"] | ~frame.groupby(CELL)["shared"].transform("any")].sort_values("seeds", kind="stable")
-    found = frame.groupby(CELL).agg(
+    groups = frame.groupby(CELL)
+    found = groups.agg(
         tier=("tier", "first"), n=("n", "first"), precision=("precision", "first"), batch_size=("batch_size", "first"),
-        accuracy=("accuracy", "mean"), std=("accuracy", "std"),
-        runs=("id", "size"), low=("low", "mean"), high=("high", "mean"),
-        ids=("id", lambda ids: tuple(sorted(ids))), luck=("luck", "first"), seeds=("seeds", tuple),
-        accuracies=("accuracy", tuple), right=("right", tuple), networks=("digest", tuple),
+        accuracy=("accuracy", "mean"), std=("accuracy", "std"), runs=("id", "size"), low=("low", "mean"), high=("high", "mean"),
+        luck=("luck", "first"),
     ).reset_index()
+    frame, ends = frame.iloc[groups.ngroup().argsort(kind="stable")], found["runs"].cumsum()  # cell by cell
+
+    def each(column):
+        values = frame[column].tolist()
+        return [tuple(values[end - size : end]) for size, end in zip(found["runs"], ends)]
+
+    found = found.assign(ids=[tuple(sorted(ids)) for ids in each("id")], seeds=each("seeds"), accuracies=each("accuracy"),
+                         right=each("right"), networks=each("digest"))
     return found.assign(luck=[one if isinstance(one, tuple) else None for one in found["luck"]])
 
 

@@ -20,6 +20,7 @@ from siam.report import ATTACKS, NOT_YET, evaluations, luck, warning
 
 SECTIONS = {"a": "The abstract", "1": "Section 1: Introduction", "3": "Section 3: Randomized smoothing",
             "4": "Section 4: Training a smoothed classifier", "5": "Section 5: Experiments", "6": "Section 6: Conclusions"}
+PAGES = {"decision boundaries": "boundary", "noise strength": "learnt", "the SVM argument": "svm"}  # others are named as they are called
 # By name, the functions that decide: (Measured, the number the paper gives or NaN) -> Verdict
 CLAIMS = {name: function for section in (section1, section3, section4, section5, section6)
           for name, function in vars(section).items()
@@ -91,7 +92,8 @@ class _Claims(Table):
     def _line(self, claim, section, verdict, compared, found, page, ids):
         kind = max((word for word in VERDICTS if verdict.startswith(word)), key=len)
         found = re.sub(" (=|±|%) ?", lambda sign: sign[0].replace(" ", "\u00a0"), found)  # what is read in one breath stays on a line
+        notebook = PAGES.get(page, page.replace(" ", ""))
         where = "abstract" if section == "abstract" else f"section {section}"
         return (f'<th scope="row"><q>{escape(claim)}</q> <span class="aside">{where}</span></th>'
                 f'<td class="verdict" data-verdict="{kind}">{escape(verdict)}</td><td><p>{escape(found)}</p>'
-                f'<p class="aside">Compared: {escape(compared)}. Page: {escape(page)}.</p>{links(ids)}</td>')
+                f'<p class="aside">Compared: {escape(compared)}. Page: <a href="{notebook}.ipynb">{escape(page)}</a>.</p>{links(ids)}</td>')

@@ -52,11 +52,13 @@ class Place(NamedTuple):
 @dataclass(frozen=True)
 class Measured:
     """Records as the claims read them, of networks trained at one tier. at: cells of test images by their Place; others: those of
-    other attacks than the paper's by (label, steps, samples, σ, M), prediction smoothing."""
+    other attacks than the paper's by (label, steps, samples, σ, M), prediction smoothing; transfers: those of PGD made on one
+    network and shown to another by their digests (source, target), prediction smoothing, M = 8."""
 
     folder: Path
     at: dict
     others: dict
+    transfers: dict
     heldout: pd.DataFrame
     frame: pd.DataFrame = field(repr=False)
 
@@ -78,8 +80,16 @@ def _measured(folder, frame, everything):
                         & (everything["epsilon"] == 8) & (everything["split"] == "test")]
     others = {(cell["label"], steps, samples, round(cell["sigma"], 6), cell["M"]): cell
               for (steps, samples), of in longer.groupby(["steps", "samples"]) for _, cell in cells(of).iterrows()}
-    heldout, frame = cells(frame[held]), as_in_paper(everything)
-    return Measured(Path(folder), at, others, heldout, frame[frame["split"] == "test"])
+    heldout, tested = cells(frame[held]), everything[everything["split"] == "test"]
+    return Measured(Path(folder), at, others, _transfers(tested), heldout, as_in_paper(tested))
+
+
+def _transfers(tested):
+    """`Measured.transfers`."""
+    shown = select(tested, attack="transferred pgd", rule="prediction", M=8, steps=7, epsilon=8, seed=0)
+    shown = shown[shown["n"] >= LEAST]
+    pairs = cells(shown.assign(label=shown["source"] + " " + shown["digest"]))  # each a network of its own
+    return {tuple(cell["label"].split()): cell for _, cell in pairs.iterrows()}
 
 
 class Optimum(NamedTuple):

@@ -1,19 +1,19 @@
 """Claims of section 6, the conclusions: what decides each. All take (Measured, the number the paper gives or NaN)."""
 
 from siam.claims.common import ATTACKED, TABLE3, Range, best_of_others
-from siam.claims.rules import LEAST, judge, level, pick_chosen, rises, votes_add
+from siam.claims.rules import judge, level, pick_chosen, rises, votes_add
 from siam.pages import figures
 from siam.paired import less
-from siam.report import BASES, cells, evaluations, select, trainings
+from siam.report import BASES, trainings
 
 
 def various_sources(measured, number):
-    names = figures.network_names(trainings(measured.folder))
-    frame = select(evaluations(measured.folder), attack="transferred pgd", rule="prediction", M=8, steps=7, epsilon=8, split="test", seed=0)
-    frame = frame[(frame["n"] >= LEAST) & frame["label"].isin(BASES) & frame["source"].isin(names)]
-    at = {key: cells(of).iloc[0] for key, of in frame.groupby(["digest", "source"])}
-    found = {f"{names[source]} to {names[digest]}": less(cell, at[digest, digest])
-             for (digest, source), cell in at.items() if source != digest and (digest, digest) in at}
+    known = trainings(measured.folder)
+    names, bases = figures.network_names(known), set(known[known["label"].isin(BASES)]["digest"])
+    at = measured.transfers
+    found = {f"{names[source]} to {names[shown]}": less(cell, at[shown, shown])
+             for (source, shown), cell in at.items()
+             if source in names and shown in bases and source != shown and (shown, shown) in at}
     return judge(found, "the steps transfer-… of the campaign")
 
 

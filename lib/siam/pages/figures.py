@@ -246,9 +246,7 @@ def network_names(trained):
     names = {}
     for one in trained.drop_duplicates("digest").itertuples():
         same = select(trained, label=one.label, method=one.method)
-        name = one.label
-        if name == "plain":
-            name = f"plain {'adversarial' if one.method == 'adversarial' else 'normal'}"
+        name = tables.PLAIN.get(one.method, one.label) if one.label == "plain" else one.label
         names[one.digest] = name if one.seed == same["seed"].min() else f"{name}, seed {one.seed}"
     return names
 

@@ -214,23 +214,20 @@ def heatmap(frame, limits, xlabel, ylabel, title, salt):
 
     limits: the percentages of the first and the last colour, which what lies beyond has as well; salt: as for `panel`.
     """
-    (low, high), inches = limits, 0.74 * len(frame.columns) + 2
+    import seaborn  # here, as it takes half a second that only the page with a map should wait
+
+    (low, high), inches = limits, 0.74 * len(frame.columns) + 2.6
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": salt, "axes.grid": False}):
         canvas = Canvas(figsize=(inches, 0.4 * len(frame) + 1.8), layout="constrained")
         axes = canvas.subplots()
-        # One quadrilateral a cell: what stays sharp at any size, as a picture inside the SVG would not.
-        axes.pcolormesh(frame.to_numpy(), cmap=HEAT, vmin=low, vmax=high, edgecolors="none")
-        for (i, j), value in np.ndenumerate(frame.to_numpy()):
-            dark = (value - low) / max(high - low, 1e-9) < 0.47
-            text = "–" if np.isnan(value) else f"{value:.0f}"
-            axes.text(j + 0.5, i + 0.5, text, ha="center", va="center", color=INK if text == "–" else "#ffffff" if dark else "#000000")
+        seaborn.heatmap(frame, vmin=low, vmax=high, cmap=HEAT, annot=True, fmt=".0f", cbar=False, ax=axes)
+        for text in axes.texts:  # black or white, whichever contrasts more
+            text.set_color("#ffffff" if (float(text.get_text()) - low) / max(high - low, 1e-9) < 0.47 else "#000000")
         axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
         axes.set_xticks(np.arange(len(frame.columns)) + 0.5, frame.columns, rotation=40, ha="left", rotation_mode="anchor")
         axes.set_yticks(np.arange(len(frame)) + 0.5, frame.index)
         axes.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
         axes.xaxis.set_label_position("top")
-        axes.invert_yaxis()
-        axes.spines[:].set_visible(False)
         svg = text_of(canvas)
     rows = "; ".join(f"{name}: {row.min():.0f} to {row.max():.0f} %" for name, row in frame.iterrows())
     svg = labelled(svg, f"{title}. {ylabel}: {rows}", inches).replace('style="', f'style="min-width:{5 * inches:g}rem;', 1)
