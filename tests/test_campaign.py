@@ -106,10 +106,20 @@ def test_what_comes_next_keeps_to_order_needs_and_minutes(written):
     assert chosen({"train-it", "look-0"}, 1) == ["look-0.5"]
 
 
+def test_a_step_whose_network_is_gone_is_left_out_and_named(written, tmp_path):
+    train, zero, half = written()
+    assert campaign.possible([train, zero, half], {"look-0"}, tmp_path) == ([train, half], [])
+    assert campaign.possible([zero], set(), tmp_path) == ([], [zero])  # nobody trains it
+    assert campaign.possible([train, zero, half], {"train-it"}, tmp_path) == ([], [zero, half])
+    assert campaign.in_words([zero]).endswith("data/checkpoints: look-0 needs plain-adversarial-smoke-0")
+    (tmp_path / "plain-adversarial-smoke-0.safetensors").touch()
+    assert campaign.possible([train, zero, half], {"train-it"}, tmp_path) == ([zero, half], [])
+
+
 def test_the_next_script_of_the_campaign_can_be_carried_out(real):
     steps, done = real
     wanted = campaign.select(steps, ["fast", "paper"])
-    chosen = campaign.following(wanted, done, 25)
+    chosen = campaign.following(campaign.possible(wanted, done)[0], done, 25)
     assert sum(step.minutes for step in chosen) <= 25 and not {step.name for step in chosen} & done
     assert chosen == sorted(chosen, key=steps.index)
     ready = set(done)
@@ -183,6 +193,9 @@ def test_commands(real, capsys):
     assert capsys.readouterr().out == campaign.status(*real) + "\n"
     campaign.main(["script", "--tier", "paper", "--minutes", "8"])
     assert "-p tier paper" in capsys.readouterr().out
+    campaign.main(["script", "--tier", "cpu"])
+    said = capsys.readouterr()
+    assert "left out" in said.err and "evaluate-cpni-a-a-cpu-0 needs cpni-a-a-cpu-0" in said.err and "cpni-a-a-cpu-0" not in said.out
     with pytest.raises(SystemExit, match="error: tier 'slow' is not one of"):
         campaign.main(["script", "--tier", "cpu,slow"])
 
@@ -220,6 +233,12 @@ def test_snakemake_carries_out_what_is_not_finished(snakemake, tmp_path):
     gone.unlink()  # the executed notebook stays, and must not count
     again = snakemake("-n", *mini)
     assert "rule train-it" in again.stdout and "rule look" not in again.stdout, again.stdout
+    for path in (tmp_path / "data/results/evaluation").iterdir():
+        path.unlink()
+    for path in (tmp_path / "data/checkpoints").iterdir():
+        path.unlink()
+    again = snakemake("-n", *mini)
+    assert "rule look" in again.stdout, again.stdout  # the network is trained again before
 
 
 def test_snakemake_plans_the_campaign_and_keeps_gpu_tiers_off_a_cpu(snakemake, monkeypatch):

@@ -30,7 +30,8 @@ GROUPS = ("a", "b", "c", "d", "e", "f", "g", "h")
 class Step:
     """One command. `entry`: its name as the file has it, {words} and all. `parameters`: those it gives the notebook.
 
-    minutes: of the tier's device, estimated where not `measured`. writes: names of checkpoints. needs: names of steps.
+    minutes: of the tier's device, estimated where not `measured`. uses, writes: names of checkpoints. needs: names of the steps
+    that write what it uses.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Step:
     parameters: dict
     minutes: float
     measured: bool
+    uses: tuple
     writes: tuple
     needs: tuple
 
@@ -108,13 +110,13 @@ def _step(said, entry, tiers, writers):
     for name in parameters:
         _one_of(f"parameter of {notebook}.ipynb", name, default)
     given = default | parameters
-    used = [name for name in (given.get("start"), given.get("checkpoint"), *given.get("sources", ())) if name is not None]
-    for name in used:
+    uses = tuple(name for name in (given.get("start"), given.get("checkpoint"), *given.get("sources", ())) if name is not None)
+    for name in uses:
         _one_of("checkpoint", name, writers)
-    needs = tuple(dict.fromkeys(writers[name] for name in used if writers[name]))
+    needs = tuple(dict.fromkeys(writers[name] for name in uses if writers[name]))
     writes = _written(**given) if notebook == "train" else ()
     return Step(said["name"], entry, said["group"], said["tier"], notebook, parameters, said[known],
-                known == "measured", writes, needs)
+                known == "measured", uses, writes, needs)
 
 
 def _only(said, keys):
@@ -166,6 +168,26 @@ def select(steps, tiers=(), device=None):
     if not tiers and device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     return [step for step in steps if (not tiers or step.tier in tiers) and device in (None, step.device)]
+
+
+def possible(steps, done, checkpoints=CHECKPOINTS):
+    """Of `steps` those not in `done`: (those whose networks are in `checkpoints` or written by a step before them, the others).
+
+    A finished training is not repeated, and its network need not be here: few of them ship.
+    """
+    here, able, unable = {path.stem for path in Path(checkpoints).glob("*.safetensors")}, [], []
+    for step in steps:
+        if step.name not in done:
+            there = here.issuperset(step.uses)
+            (able if there else unable).append(step)
+            here.update(step.writes if there else ())
+    return able, unable
+
+
+def in_words(unable):
+    """What is said of steps that are left out, one line, or "" without any."""
+    lacking = "; ".join(f"{step.name} needs {' and '.join(step.uses)}" for step in unable)
+    return f"left out, as not all the networks are in data/checkpoints: {lacking}" if unable else ""
 
 
 def following(steps, done, minutes):
@@ -243,8 +265,8 @@ def main(arguments=None):
     commands.add_parser("status", help="print the table of what is done, what is left, and what it costs")
     commands.add_parser("readme", help="write that table into workflow/README.md")
     about = "print a bash script of the next unfinished steps that fit into the minutes, most valuable first"
-    making = commands.add_parser("script", help=about, description=f"{about.capitalize()}. Each has what it needs, or comes "
-                                 "after it. Without --tier and --device: the tiers of this machine's best device.")
+    making = commands.add_parser("script", help=about, description=f"{about.capitalize()}. Each has the networks that it needs, or "
+                                 "comes after their training. Without --tier and --device: the tiers of this machine's best device.")
     making.add_argument("--minutes", type=float, default=25, help="GPU-minutes, or those of one CPU thread (default: %(default)g)")
     making.add_argument("--tier", action="append", default=[], help="only this tier, or these: fast,paper; may be repeated")
     making.add_argument("--device", choices=("cpu", "cuda"), help="only the tiers of this device")
@@ -267,7 +289,9 @@ def main(arguments=None):
             if not 0 < chosen.minutes < math.inf:
                 raise ValueError(f"minutes = {chosen.minutes:g} is not allowed: give a number above 0")
             wanted = select(steps, [tier for said in chosen.tier for tier in said.split(",")], chosen.device)
-            print(script(following(wanted, done, chosen.minutes), chosen.minutes), end="")
+            able, unable = possible(wanted, done)
+            print(script(following(able, done, chosen.minutes), chosen.minutes), end="")
+            print(in_words(unable), end="\n" if unable else "", file=sys.stderr)
         elif chosen.command == "readme":
             from siam.book import between  # needs what renders notebooks, which a machine that only computes may lack
 
