@@ -284,6 +284,21 @@ def test_steps_can_be_carried_out_in_one_process(monkeypatch, capsys):
         campaign.main(["run", "sample-cpni-w-cpu-0", "train-CPNI-W-cpu0"])
 
 
+def test_a_failing_step_does_not_stop_those_after_it_in_one_process(monkeypatch, capsys):
+    def train(run, device):
+        raise RuntimeError("out of memory")
+
+    made = []
+    monkeypatch.setattr(campaign.training, "train", train)
+    monkeypatch.setattr(campaign.evaluation, "evaluate", lambda run, device: made.append(run.attack))
+    monkeypatch.setattr(campaign.training, "ready", lambda asked: None)
+    monkeypatch.setattr(runs, "finished", lambda run, *folder: False)
+    with pytest.raises(SystemExit, match="error: 1 of 2 steps failed: train-CPNI-W-cpu-0$"):
+        campaign.main(["run", "train-CPNI-W-cpu-0", "sample-cpni-w-cpu-0"])
+    assert made == ["none", "pgd"]
+    assert "failed: train-CPNI-W-cpu-0: RuntimeError: out of memory" in capsys.readouterr().err
+
+
 def test_the_campaign_needs_nothing_that_renders():
     code = ("import sys; sys.modules |= dict.fromkeys(['papermill', 'nbformat', 'nbclient']);"
             " from siam import campaign; campaign.main(['status'])")

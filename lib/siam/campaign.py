@@ -243,6 +243,16 @@ def carry_out(step):
             (module.train if step.notebook == "train" else module.evaluate)(run, given["device"])
 
 
+def tried(step):
+    """Whether `carry_out` went well; if not, why is printed, so that the steps after it have their turn."""
+    try:
+        carry_out(step)
+    except Exception as error:  # of any kind: a GPU's memory that is full is a RuntimeError
+        print(f"failed: {step.name}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        return False
+    return True
+
+
 def status(steps, done):
     """A Markdown table, one line for each entry of the file: how much of it is in `done`, and what the rest costs."""
     lines = ["| group | tier | step | done | minutes each | minutes left |", "|---|---|---|---|---|---|"]
@@ -270,7 +280,8 @@ def main(arguments=None):
     making.add_argument("--minutes", type=float, default=25, help="GPU-minutes, or those of one CPU thread (default: %(default)g)")
     making.add_argument("--tier", action="append", default=[], help="only this tier, or these: fast,paper; may be repeated")
     making.add_argument("--device", choices=("cpu", "cuda"), help="only the tiers of this device")
-    about = "carry out steps in this process, without papermill: for a machine that has torch and no Jupyter"
+    about = ("carry out steps in this process, without papermill, for a machine that has torch and no Jupyter;"
+             " one that fails stops no other")
     carrying = commands.add_parser("run", help=about, description=f"{about[0].upper()}{about[1:]}.")
     carrying.add_argument("names", nargs="+", metavar="STEP", help="its name, as `script` prints it")
     chosen = parser.parse_args(arguments)
@@ -281,8 +292,9 @@ def main(arguments=None):
             if unknown := [name for name in chosen.names if name not in named]:
                 near = ", ".join(get_close_matches(unknown[0], named, n=3, cutoff=0))
                 raise ValueError(f"no step {unknown[0]!r} in campaign.yaml; the nearest are {near}")
-            for name in chosen.names:
-                carry_out(named[name])
+            failed = [name for name in chosen.names if not tried(named[name])]
+            if failed:
+                sys.exit(f"error: {len(failed)} of {len(chosen.names)} steps failed: {', '.join(failed)}")
             return
         done = {step.name for step in steps if finished(step)}
         if chosen.command == "script":

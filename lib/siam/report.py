@@ -7,6 +7,7 @@ pages; σ is in normalised units, ε in 1/255 of the pixel range.
 """
 
 import json
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,12 @@ def evaluations(folder=RESULTS):
     The attack of those is "transferred pgd", "transferred pgd_s" (PGD on a source with input noise), ….
     Raises ValueError for a file in folder/evaluation or folder/training that is no record.
     """
+    files = [path for kind in ("evaluation", "training") for path in sorted((Path(folder) / kind).glob("*.json"))]
+    return _evaluations(Path(folder), tuple((path, path.stat().st_mtime_ns) for path in files)).copy()
+
+
+@lru_cache(maxsize=1)  # a page asks ten times, and reading takes a second for some 700 records
+def _evaluations(folder, state):
     about = ["id", "tier", "n", "device", "commit"]
     counts = ["rule", "M", "correct", "accuracy", "low", "high", "right"]
     rows = [{**record["run"], **{key: record.get(key) for key in about}, **line, "right": right}

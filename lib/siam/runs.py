@@ -19,7 +19,8 @@ from numbers import Integral, Real
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import beta, t
+from scipy.special import betaincinv
+from scipy.stats import t
 
 from siam import bits
 from siam.files import read_json, writing
@@ -189,7 +190,7 @@ class EvaluationRun(_Run):
         if self.attack == "none":
             epsilon, step_size, steps, samples = 0.0, 0.0, 0, 0
         else:
-            _require(epsilon <= 255, "epsilon", self.epsilon, "give at most 255 (units of 1/255)")
+            _require(epsilon == 0 or 0.5 <= epsilon <= 255, "epsilon", self.epsilon, "its unit is 1/255: give 8 for 8/255, at most 255")
             _require(steps >= 1, "steps", self.steps, "give a whole number, 1 or more")
             _require(samples >= 1, "samples", self.samples, "give a whole number, 1 or more")
             if self.attack == "fgsm":  # one step as long as the budget
@@ -286,7 +287,7 @@ def _check(record, where):
     def refuse(why):
         raise ValueError(f"{where}: not a record: {why}")
 
-    if not isinstance(record, dict) or record.get("kind") not in _KINDS:
+    if not isinstance(record, dict) or record.get("kind") not in list(_KINDS):  # a list, as what is no text may have no hash
         refuse("its kind must be one of " + ", ".join(_KINDS))
     kind, asked = record["kind"], record.get("run")
     names = {f.name for f in fields(_KINDS[kind])}
@@ -306,11 +307,15 @@ def _check(record, where):
     if kind == "evaluation":
         if run.split.startswith("sample") and record["tier"] != "smoke":
             refuse(f"the shipped sample is of tier smoke, it says {record['tier']!r}")
-        if not isinstance(record["result"], list):
+        if record["n"] != run.images:
+            refuse(f"it was asked for {run.images} images, its n is {record['n']!r}")
+        if not isinstance(record["result"], list) or not record["result"]:
             refuse("its result must be a list of rows")
         for line in record["result"]:
-            if not _consistent(line, record["n"], run.draws):
-                refuse(f"row {line} does not fit n = {record['n']}, draws = {run.draws}, rules {RULES}")
+            if not _consistent(line, run):
+                refuse(f"row {line} does not fit n = {run.images}, draws = {run.draws}, rules {RULES}")
+        if len({(line["rule"], line["M"]) for line in record["result"]}) < len(record["result"]):
+            refuse("its result has a rule and M twice")
         try:
             right = right_of(record)
         except ValueError as error:
@@ -325,11 +330,14 @@ def right_of(record):
     return bits.unpack(record["right"], len(record["result"]), record["n"]) if "right" in record else None
 
 
-def _consistent(line, n, draws):
+def _consistent(line, run):
+    """Whether a row of an evaluation's result may be of `run`, its accuracy and interval those of its count."""
     try:
-        ok = line["rule"] in RULES and 1 <= line["M"] <= draws and 0 <= line["correct"] <= n
-        return ok and abs(line["accuracy"] - line["correct"] / n) < 1e-6 and line["low"] - 1e-6 <= line["accuracy"] <= line["high"] + 1e-6
-    except (KeyError, TypeError, ZeroDivisionError):
+        M, correct, said = line["M"], line["correct"], [line[name] for name in ("accuracy", "low", "high")]
+        ok = line["rule"] in RULES and 1 <= M <= run.draws and M & (M - 1) == 0 and 0 <= correct <= run.images
+        found = correct / run.images, *clopper_pearson(correct, run.images)
+        return ok and all(abs(one - other) < 1e-6 for one, other in zip(said, found))
+    except (KeyError, TypeError, ValueError):
         return False
 
 
@@ -340,8 +348,8 @@ def clopper_pearson(correct, n, level=0.95):
     _require(correct <= n, "correct", correct, f"give at most n = {n}")
     _require(0 < level < 1, "level", level, "give a number between 0 and 1")
     tail = (1 - level) / 2
-    low = beta.ppf(tail, correct, n - correct + 1) if correct > 0 else 0.0
-    high = beta.ppf(1 - tail, correct + 1, n - correct) if correct < n else 1.0
+    low = betaincinv(correct, n - correct + 1, tail) if correct > 0 else 0.0  # a quantile of the beta distribution
+    high = betaincinv(correct + 1, n - correct, 1 - tail) if correct < n else 1.0
     return float(low), float(high)
 
 
