@@ -11,13 +11,16 @@ from siam.paths import ROOT
 PAGES = ("pages", "claims", "explorer", "live", "paired", "report")
 
 
-def imported(part):
-    """What is imported with `siam.<part>`, with all its modules where it is a package."""
-    code = ("import importlib, json, pkgutil, sys; part = importlib.import_module(sys.argv[1])\n"
-            "for module in pkgutil.iter_modules(getattr(part, '__path__', [])):\n"
-            "    if module.name not in ('__main__', 'build', 'choose'): importlib.import_module(f'{sys.argv[1]}.{module.name}')\n"
+def imported(*parts):
+    """What is imported with each `siam.<part>`, with all its modules where it is a package."""
+    code = ("import importlib, json, pkgutil, sys\n"
+            "for name in sys.argv[1:]:\n"
+            "    part = importlib.import_module(name)\n"
+            "    for module in pkgutil.iter_modules(getattr(part, '__path__', [])):\n"
+            "        if module.name not in ('__main__', 'build', 'choose'): importlib.import_module(f'{name}.{module.name}')\n"
             "print(json.dumps(sorted(sys.modules)))")
-    return set(json.loads(subprocess.run([sys.executable, "-c", code, f"siam.{part}"], capture_output=True, text=True, check=True).stdout))
+    command = [sys.executable, "-c", code, *(f"siam.{part}" for part in parts)]
+    return set(json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
 
 
 def test_names_and_lines():
@@ -27,8 +30,8 @@ def test_names_and_lines():
 
 
 def test_what_draws_needs_no_torch():
-    for part in PAGES:
-        assert "torch" not in imported(part), part
+    found = imported(*PAGES)
+    assert "torch" not in found and {f"siam.{part}" for part in PAGES} <= found
 
 
 def test_what_computes_draws_nothing():
