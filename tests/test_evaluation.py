@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from siam import evaluation, models, runs, smoothing
+from siam import devices, evaluation, models, runs, smoothing
 from siam.data import images, pixels
 from siam.folding import Folded
 from siam.paths import CHECKPOINTS, RESULTS
@@ -62,7 +62,7 @@ def test_cut_off_between_batches_it_ends_in_the_same_record(checkpoints, tmp_pat
 
 
 @pytest.mark.parametrize("spoil, why", [
-    (lambda text: text[: len(text) // 2], "not valid JSON"),
+    (lambda text: text[: len(text) // 2], r"not the beginning of this evaluation \(.*\): remove it to begin again"),
     (lambda text: "[]", "not the beginning of this evaluation"),
     (lambda text: re.sub('"right": "[^"]*"', '"right": "AAAA"', text), "not the beginning of this evaluation"),
     (lambda text: text.replace('"device": "cpu', '"device": "cuda'), "begun on cuda, not on cpu: go on there, or remove it"),
@@ -97,7 +97,32 @@ def test_a_run_begun_with_other_code_says_so(checkpoints, tmp_path, monkeypatch)
     found["provenance"]["commit"] = "0123456789ab"
     path.write_text(json.dumps(found))
     monkeypatch.undo()
-    assert run_it(run, checkpoints, tmp_path)["begun"]["commit"] == "0123456789ab"
+    (first,) = run_it(run, checkpoints, tmp_path)["begun"]
+    assert first == found["provenance"]
+
+
+def test_a_run_keeps_where_each_of_its_parts_was_made_and_the_date_makes_no_part(tmp_path):
+    one, two, three = ({"device": f"cpu: {n} threads", "commit": "a", "date": "2026-01-01"} for n in (1, 2, 3))
+    assert devices.going_on("x", one, later := one | {"date": "2026-01-02"}) == later
+    both = devices.going_on("x", one, two)
+    assert both == two | {"begun": [one]} and devices.going_on("x", both, two) == both
+    assert devices.going_on("x", both, three) == three | {"begun": [one, two]}
+    assert devices.going_on("x", both, one) == one | {"begun": [two]}  # back again: the part in the middle is not forgotten
+    with pytest.raises(ValueError, match="x: begun on cpu, not on cuda: go on there, or remove it to begin again"):
+        devices.going_on("x", both, {"device": "cuda: a card", "commit": "a", "date": "2026-01-01"})
+
+
+def test_a_rule_that_records_do_not_know_is_refused_before_any_work(checkpoints, tmp_path, monkeypatch):
+    (run,) = asked(checkpoints)
+    monkeypatch.setattr(evaluation, "evaluate_batch", lambda *args: pytest.fail("it began"))
+    message = "rule '{}' is in only one of siam.smoothing.RULES and siam.runs.RULES"
+    with monkeypatch.context() as patch:
+        patch.setitem(smoothing.RULES, "borda", smoothing.rank_weighted([2, 1]))
+        with pytest.raises(ValueError, match=message.format("borda")):
+            run_it(run, checkpoints, tmp_path)
+    monkeypatch.setattr(runs, "RULES", (*runs.RULES, "mine"))
+    with pytest.raises(ValueError, match=message.format("mine")):
+        run_it(run, checkpoints, tmp_path)
 
 
 def test_rows_are_what_the_passes_say(checkpoints, tmp_path):

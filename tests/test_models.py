@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -129,13 +130,60 @@ def test_what_is_no_checkpoint_is_refused_by_name(tmp_path):
     save_file({"a": torch.zeros(1)}, tmp_path / "x.safetensors", {**{key: str(value) for key, value in said.items()}, "tier": "mine"})
     with pytest.raises(ValueError, match="x.safetensors says its tier is 'mine', which is not one of smoke, cpu"):
         models.about(tmp_path / "x.safetensors")
-    broken = models.classifier("plain")
-    broken.network.linear.bias.data[3] = float("nan")
-    models.save(broken, tmp_path / "x.safetensors", tier="smoke", **said)
-    with pytest.raises(ValueError, match="x.safetensors is damaged: network.linear.bias holds numbers that are not finite"):
-        models.load(tmp_path / "x.safetensors")
     with pytest.raises(FileNotFoundError, match="0123456789abcdef"):
         models.find("0123456789abcdef", tmp_path)
+
+
+# What is spoilt in a sound CPNI-W of rank 2, in its weights or in what is said of it, and what is said then.
+SPOILT = [
+    (lambda weights: weights["network.linear.bias"].fill_(torch.nan), {}, "network.linear.bias holds numbers that are not finite"),
+    (lambda weights: weights.pop("network.norm.bias"), {}, r"network.norm.bias must be \[16\] and is absent"),
+    (lambda weights: None, dict(rank=5), r"network.conv.weight_noise.F must be \[16, 3, 3, 3, 5\] and is \[16, 3, 3, 3, 2\]"),
+    (lambda weights: None, dict(variant="PNI-W"), r"network.conv.weight_noise.alpha must be \[16, 3, 3, 3\] and is absent"),
+    (lambda weights: None, dict(variant="plain"), r"network.\S+_noise.\w must be absent and is \[\d+, "),
+]
+
+
+@pytest.mark.parametrize("spoil, change, why", SPOILT)
+def test_what_does_not_fit_is_neither_saved_nor_loaded(tmp_path, spoil, change, why):
+    weights = models.classifier("CPNI-W", rank=2).state_dict()
+    spoil(weights)
+    said = dict(variant="CPNI-W", rank=2, sigma=0.0, label="x", tier="smoke") | change
+    there, new = tmp_path / "x.safetensors", tmp_path / "new.safetensors"
+    save_file(weights, there, {key: str(value) for key, value in said.items()})
+    of = rf" \({said['variant']} of rank {said['rank']}\): "
+    with pytest.raises(ValueError, match="^x.safetensors" + of + why):
+        models.load(there)
+    with pytest.raises(ValueError, match="^new.safetensors" + of + why):
+        models.save(SimpleNamespace(state_dict=lambda: weights), new, **said)
+    assert not new.exists()
+
+
+@pytest.mark.parametrize("change, why", [
+    (dict(sigma=-1.0), "σ = -1.0 is not allowed: give a finite number, 0 or more"),
+    (dict(sigma=float("nan")), "σ = nan is not allowed"),
+    (dict(rank=-1), "rank = -1 is not allowed: give a whole number, 0 or more"),
+    (dict(rank="2"), "rank = '2' is not allowed"),
+])
+def test_what_no_network_has_is_not_saved(tmp_path, change, why):
+    said = dict(variant="CPNI-W", rank=2, sigma=0.0, label="x", tier="smoke")
+    with pytest.raises(ValueError, match=why):
+        models.save(models.classifier("CPNI-W", rank=2), tmp_path / "x.safetensors", **said | change)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("sigma", [-1.0, float("nan"), float("inf")])
+def test_a_checkpoint_is_loaded_with_no_sigma_that_is_none(tmp_path, sigma):
+    path = tmp_path / "x.safetensors"
+    models.save(models.classifier("plain"), path, variant="plain", rank=0, sigma=0.0, label="x", tier="smoke")
+    with pytest.raises(ValueError, match=f"σ = {sigma} is not allowed"):
+        models.load(path, sigma)
+
+
+def test_saving_draws_nothing(tmp_path):
+    model, before = models.classifier("plain"), torch.random.get_rng_state()
+    models.save(model, tmp_path / "x.safetensors", variant="plain", rank=0, sigma=0.0, label="x", tier="smoke")
+    assert torch.equal(torch.random.get_rng_state(), before)
 
 
 def test_unknown_variant_is_named():

@@ -126,8 +126,10 @@ def test_learnt_input_noise_stays_positive_and_gets_a_gradient():
 @pytest.mark.parametrize(
     "make, named",
     [
-        (lambda: GaussianInput(-1.0), "-1.0"),
-        (lambda: GaussianInput(0.0, learnt=True), "0.0"),
+        (lambda: GaussianInput(-1.0), "σ = -1.0 is not allowed: give a finite number, 0 or more"),
+        (lambda: GaussianInput(float("nan")), "σ = nan is not allowed: give a finite number, 0 or more"),
+        (lambda: GaussianInput(float("inf")), "σ = inf"),
+        (lambda: GaussianInput(0.0, learnt=True), "σ = 0.0 is not allowed: give a finite number, above 0 to be learnt"),
         (lambda: ColouredNoise(SHAPE, -1), "rank -1"),
         (lambda: WhiteNoise(SHAPE, "row"), "'row'"),
     ],

@@ -62,8 +62,9 @@ def test_a_tally_goes_on_where_it_stopped_and_two_tallies_add(first, more, seed)
     whole = tally(Noisy(), x, first + more, (seed,))
     part = tally(Noisy(), x, first, (seed,))
     resumed = tally(Noisy(), x, first + more, (seed,), start=part)
+    assert resumed.draws == whole.draws
     for a, b in zip(whole.sums, resumed.sums):
-        assert torch.equal(a[-1], b[-1])
+        assert torch.equal(a, b)
     other = tally(Noisy(), x, more, (seed, "other"))
     both = part + other
     assert both.draws == part.draws + tuple(first + m for m in other.draws)
@@ -110,6 +111,12 @@ def test_a_bad_number_of_passes_is_named():
         tally(Noisy(), torch.zeros(1, 2), 4, (0,), start=done)
     with pytest.raises(ValueError, match="M = 3 was not kept; there are 1, 2, 4"):
         done.at(3)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_logits_that_are_not_finite_are_no_votes(bad):
+    with pytest.raises(ValueError, match="the logits of Noisy are not finite"):
+        tally(Noisy(), torch.tensor([[0.0, bad]]), 2, (0,))
 
 
 def test_a_prior_on_negative_scores_is_refused():

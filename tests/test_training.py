@@ -11,6 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from siam import devices, models, runs, training
 from siam.data import images
@@ -87,14 +89,52 @@ def test_killed_and_resumed_is_bit_equal_to_never_stopped(done, tmp_path, fatal)
     assert killed.returncode == -signal.SIGKILL and not list(tmp_path.glob("*.safetensors"))
     subprocess.run([*command, "-1"], env=os.environ | threads(), check=True)
     resumed = runs.read(runs.record_path(tiny(), tmp_path))
-    assert same(weights(tmp_path, resumed), weights(folder, record))
+    assert "begun" not in resumed and same(weights(tmp_path, resumed), weights(folder, record))
     plain = [{k: v for k, v in epoch.items() if k != "seconds"} for epoch in resumed["history"]]
     assert plain == [{k: v for k, v in epoch.items() if k != "seconds"} for epoch in record["history"]]
 
 
-def threads():
+def threads(more=0):
     """The number of threads decides the order of sums, and with it the last bit."""
-    return {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    return {"OMP_NUM_THREADS": str(torch.get_num_threads() + more)}
+
+
+def test_a_training_that_went_on_with_more_threads_says_with_how_many_it_was_begun(tmp_path):
+    command = [sys.executable, "-c", KILLED, json.dumps(asdict(tiny(epochs=1))), str(tmp_path)]
+    killed = subprocess.run([*command, "3"], env=os.environ | threads())
+    assert killed.returncode == -signal.SIGKILL
+    subprocess.run([*command, "-1"], env=os.environ | threads(more=1), check=True)
+    record = runs.read(runs.record_path(tiny(epochs=1), tmp_path))
+    (first,) = record["begun"]
+    assert set(first) == {"device", "versions", "commit", "date"}
+    n = torch.get_num_threads()
+    assert first["device"].startswith(f"cpu: {n} threads") and record["device"].startswith(f"cpu: {n + 1} threads")
+
+
+def test_a_training_is_not_finished_on_another_kind_of_device(tmp_path):
+    path = tmp_path / ".partial" / f"{tiny().id}.safetensors"
+    state_at(path, runs.provenance("cuda: a card"), rank=2).save()
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=f"{path}: begun on cuda, not on cpu: go on there, or remove it to begin again"):
+        training.train(tiny(), checkpoints=tmp_path, results=tmp_path, progress=False)
+    assert path.read_bytes() == before
+
+
+def test_a_training_that_diverges_ends_in_one_line_and_leaves_only_what_was_sound(tmp_path):
+    """The first step has the learning rate 0: a state is saved, and stays from before the numbers were lost."""
+    run = tiny(lr=1e9, epochs=1, batch_size=10)
+    for _ in range(2):  # the second time from that state
+        with pytest.raises(ValueError, match="in epoch 1, at lr = .*, its loss or weights are no longer finite: give a lower lr") as caught:
+            training.train(run, checkpoints=tmp_path, results=tmp_path, save_after=0, progress=False)
+        assert "\n" not in str(caught.value) and run.id in str(caught.value)
+        (left,) = (path for path in tmp_path.rglob("*") if path.is_file())
+        assert left.parent.name == ".partial" and all(value.isfinite().all() for value in load_file(left).values())
+
+
+def test_an_epoch_that_diverges_between_two_saves_is_noticed_at_its_end(tmp_path):
+    with pytest.raises(ValueError, match="in epoch 1, at lr = .*, its loss or weights are no longer finite"):
+        training.train(tiny(lr=1e9, batch_size=10), checkpoints=tmp_path, results=tmp_path, save_after=1e9, progress=False)
+    assert not list(tmp_path.iterdir())
 
 
 def test_another_runs_checkpoint_is_never_overwritten(done):
@@ -130,19 +170,35 @@ def test_a_foreign_state_is_refused_by_name_and_kept(tmp_path):
     state = tmp_path / ".partial" / f"{tiny().id}.safetensors"
     state.parent.mkdir()
     state.write_bytes(b"somebody else's")
-    with pytest.raises(ValueError, match=f"{tiny().id}.safetensors is no training state"):
+    with pytest.raises(ValueError, match=f"{state}: no training state, or one of an older version: remove it to begin again"):
         training.train(tiny(), checkpoints=tmp_path, results=tmp_path, progress=False)
     assert state.read_bytes() == b"somebody else's"
 
 
+def state_at(path, provenance=None, variant="CPNI-W", rank=5):
+    model = models.classifier(variant, rank)
+    optimiser = training.sgd(training.schedule("cpu", "adversarial"), model)
+    return training.State(model, optimiser, path, provenance or runs.provenance(devices.describe("cpu")))
+
+
 def test_a_state_whose_epoch_does_not_fit_its_history_is_refused(tmp_path):
-    model = models.classifier("PNI-W")
-    state = training.State(model, training.sgd(training.schedule("cpu", "adversarial"), model), tmp_path / "x.safetensors")
+    state = state_at(tmp_path / "x.safetensors")
     state.save()
     state.restore()
     state.position |= dict(epoch=1)
     state.save()
-    with pytest.raises(ValueError, match="x.safetensors is no training state"):
+    with pytest.raises(ValueError, match="x.safetensors: no training state"):
+        state.restore()
+
+
+def test_a_state_that_does_not_say_where_it_was_begun_is_refused(tmp_path):
+    state = state_at(tmp_path / "x.safetensors")
+    state.save()
+    with safe_open(state.path, "pt") as file:
+        said = file.metadata()
+    assert said.pop("provenance")
+    save_file(load_file(state.path), state.path, said)
+    with pytest.raises(ValueError, match="x.safetensors: no training state, or one of an older version"):
         state.restore()
 
 
@@ -357,7 +413,7 @@ def test_softened_noise_has_its_standard_deviation_scaled_and_no_common_shift():
         (dict(changes={"lr": -1}), "lr = -1 is not allowed"),
         (dict(changes={"momentum": 0}), "momentum = 0 is not allowed: give a number above 0 and below 1"),
         (dict(changes={"milestones": 5}), "milestones = 5 is not allowed: give a list of epochs"),
-        (dict(changes={"epsilon": 300}), "epsilon = 300 is not allowed: give at most 255"),
+        (dict(changes={"epsilon": 300}), "epsilon = 300 is not allowed: its unit is 1/255: give 8 for 8/255, at most 255"),
         (dict(changes="epochs=3"), "changes = 'epochs=3' is not allowed: give fields of the schedule"),
         (dict(device="meta"), "device 'meta' is not to be had here"),
         (dict(changes={"epoch": 3}), "schedule field 'epoch' is not one of epochs"),
@@ -370,6 +426,11 @@ def test_softened_noise_has_its_standard_deviation_scaled_and_no_common_shift():
         (dict(changes={"steps": 1.5}), "steps = 1.5"),
         (dict(changes={"epsilon": -8.0}), "epsilon = -8.0 is not allowed: give a finite number, 0 or more"),
         (dict(changes={"weight": 2.0}), "weight = 2.0 is not allowed: give a number from 0 to 1"),
+        (dict(changes={"weight": 0}), "weight = 0 is not allowed with method 'adversarial': give a number above 0 and at most 1"),
+        (dict(method="epgd", changes={"weight": 0.0}), "weight = 0.0 is not allowed with method 'epgd'"),
+        (dict(method="plain", changes={"weight": 1.0}), "weight = 1.0 is not allowed with method 'plain': give 0"),
+        (dict(changes={"epsilon": 8 / 255}), "epsilon = 0.0313.* is not allowed: its unit is 1/255: give 8 for 8/255, at most 255"),
+        (dict(changes={"step_size": 2 / 255}), "step_size = 0.0078.* is not allowed: its unit is 1/255: give 2 for 2/255, at most 255"),
         (dict(seeds=0), "seeds = 0 is not allowed: give a list"),
         (dict(seeds=[]), "seeds = \\[\\] is not allowed"),
         (dict(device="abacus"), "device 'abacus' is not to be had here; there is: cpu"),

@@ -1,5 +1,6 @@
 """Evaluation: a run -> attack, M noisy passes, every rule at every M -> its record. Cut off, it goes on where it was."""
 
+import json
 from functools import lru_cache
 from itertools import product
 from pathlib import Path
@@ -11,8 +12,7 @@ from tqdm import tqdm
 from siam import bits, models, runs
 from siam.attacks import error_of, pgd
 from siam.data import images, pixels
-from siam.devices import autocast, available, clock, describe
-from siam.files import read_json
+from siam.devices import autocast, available, clock, describe, going_on
 from siam.folding import Folded
 from siam.paths import CHECKPOINTS, RESULTS
 from siam.seeding import seeded
@@ -111,32 +111,34 @@ def evaluate_batch(model, source, x, y, run, batch):
 def begun(path, rows, sizes, provenance):
     """What was written at `path` before a run was cut off: {"provenance", "batches"}; none yet where there is no file.
 
-    sizes: images of each batch. Raises ValueError, one line that names the file, for what is no beginning of the run, or
-    one on another kind of device.
+    sizes: images of each batch. provenance: of what comes now; the one returned is that of both (`devices.going_on`).
+    Raises ValueError, one line that names the file, for what is no beginning of the run, or one on another kind of device.
     """
     if not path.exists():
         return dict(provenance=provenance, batches=[])
-    found = read_json(path)
     try:
+        found = json.loads(path.read_text(encoding="utf-8"))
         if len(found["batches"]) > len(sizes):
             raise ValueError(f"it has {len(found['batches'])} batches of {len(sizes)}")
         for batch, size in zip(found["batches"], sizes):
             bits.unpack(batch["right"], rows, size)
             sum(batch["seconds"][name] for name in ("attack", "smoothing"))
-        device, here = (about["device"].split(":")[0] for about in (found["provenance"], provenance))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        if not isinstance(found["provenance"]["device"], str):
+            raise ValueError("it does not say on what device")
+    except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: not the beginning of this evaluation ({error}): remove it to begin again") from None
-    if device != here:
-        raise ValueError(f"{path}: begun on {device}, not on {here}: go on there, or remove it to begin again")
-    return found
+    return found | {"provenance": going_on(path, found["provenance"], provenance)}
 
 
 def evaluate(run, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, progress=True):
     """Carry out a `runs.EvaluationRun` and return its record, which is written to `results`.
 
     A finished run is refused (FileExistsError); one that was cut off goes on after its last finished batch and gives
-    what it would have given. Raises ValueError if the checkpoint is not the one the run names.
+    what it would have given, on the same kind of machine with as many threads; its record says where that was another.
+    Raises ValueError if the checkpoint is not the one the run names, and for a voting rule that records do not know.
     """
+    if unlike := sorted(set(RULES) ^ set(runs.RULES)):
+        raise ValueError(f"rule {unlike[0]!r} is in only one of siam.smoothing.RULES and siam.runs.RULES: it must be in both")
     if runs.finished(run, results):
         raise FileExistsError(f"evaluation {run.id} is finished: {runs.record_path(run, results)}")
     path, provenance = Path(checkpoints) / f"{run.checkpoint}.safetensors", runs.provenance(describe(device))
@@ -160,9 +162,7 @@ def evaluate(run, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, progre
     right = np.hstack([bits.unpack(batch["right"], len(rows), len(part)) for batch, part in zip(done, y)])
     result = [runs.row(rule, M, correct, run.images) for (rule, M), correct in zip(rows, right.sum(1))]
     seconds = {name: round(sum(batch["seconds"][name] for batch in done), 1) for name in ("attack", "smoothing")}
-    # What a cut-off run was begun with, where that was something else.
-    other = {"begun": found["provenance"]} if {**found["provenance"], "date": 0} != {**provenance, "date": 0} else {}
-    record = runs.record(run, tier=tier, n=run.images, result=result, right=bits.pack(right), seconds=seconds, **provenance, **other)
+    record = runs.record(run, tier=tier, n=run.images, result=result, right=bits.pack(right), seconds=seconds, **found["provenance"])
     runs.write(record, results)
     partial.unlink(missing_ok=True)
     return record

@@ -18,7 +18,7 @@ from torch.nn.functional import relu
 from siam.cifar10 import CLASSES, MEAN, STD
 from siam.files import writing
 from siam.noise import ColouredNoise, GaussianInput, NoisyConv2d, NoisyLinear, WhiteNoise
-from siam.runs import TIERS, digest
+from siam.runs import TIERS, digest, whole
 
 
 class BasicBlock(nn.Module):
@@ -99,7 +99,8 @@ def classifier(variant, rank=5, sigma=0.0, learnt_sigma=False):
     """A freshly initialised classifier of one of `variants`, with input noise σ in normalised units.
 
     As in the authors' code the first convolution carries weight noise in every noisy variant, coloured in the
-    CPNI ones, and the last layer carries white noise element by element.
+    CPNI ones, and the last layer carries white noise element by element. Raises ValueError, one line, for another variant,
+    and for a σ or a rank that no noise has.
     """
     kinds = variants(rank)
     if variant not in kinds:
@@ -111,16 +112,31 @@ def classifier(variant, rank=5, sigma=0.0, learnt_sigma=False):
     return Classifier(ResNet20(stem, conv, linear), GaussianInput(sigma, learnt_sigma))
 
 
+def refuse_unfit(weights, model, name):
+    """Raise ValueError, one line that begins with `name`, unless `weights` (a state dict) are finite and shaped as those of `model`."""
+    found, wanted = ({key: list(value.shape) for key, value in of.items()} for of in (weights, model.state_dict()))
+    for key in wanted | found:
+        if found.get(key) != wanted.get(key):
+            raise ValueError(f"{name}: {key} must be {wanted.get(key, 'absent')} and is {found.get(key, 'absent')}")
+    if unsound := [key for key, value in weights.items() if not value.isfinite().all()]:
+        raise ValueError(f"{name}: {unsound[0]} holds numbers that are not finite")
+
+
 def save(model, path, *, variant, rank, sigma, label, tier, **more):
     """Write a classifier's weights and what is needed to rebuild it as safetensors.
 
     label: its name in tables and figures. tier: how it was trained, one of `runs.TIERS`. more: what else it shall say of
-    itself. Equal weights and words give equal bytes, and with them an equal digest.
+    itself. Equal weights and words give equal bytes, and with them an equal digest. Raises ValueError, one line, for what
+    `load` would refuse.
     """
     if tier not in TIERS:
         raise ValueError(f"tier {tier!r} is not one of {', '.join(TIERS)}")
-    path, said = Path(path), dict(variant=variant, rank=rank, sigma=sigma, label=label, tier=tier) | more
+    path, rank = Path(path), whole("rank", rank, 0)
+    said = dict(variant=variant, rank=rank, sigma=sigma, label=label, tier=tier) | more
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    with torch.device("meta"):  # only shapes: nothing is drawn
+        described = classifier(variant, rank, sigma, "input_noise.log_sigma" in tensors)
+    refuse_unfit(tensors, described, f"{path.name} ({variant} of rank {rank})")
     content = serialised(tensors, {key: str(value) for key, value in said.items()})
     # The library writes `said` in an order that differs from process to process. The header's length, eight bytes,
     # comes first; the header is JSON, padded with spaces.
@@ -157,7 +173,7 @@ def about(path):
 def load(path, sigma=None, device="cpu"):
     """The classifier saved at `path`, in evaluation mode; `sigma` (normalised units) replaces the stored one.
 
-    Raises as `about` does, and ValueError if the weights do not fit the network.
+    Raises as `about` does, and ValueError, one line, for a σ that is none and for weights that do not fit the network.
     """
     said = about(path)
     weights = load_file(path, device=str(device))
@@ -166,12 +182,8 @@ def load(path, sigma=None, device="cpu"):
         weights.pop("input_noise.log_sigma", None)
     start = float(said["sigma"]) if sigma is None else sigma
     model = classifier(said["variant"], int(said["rank"]), start, learnt)
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise ValueError(f"{Path(path).name} does not fit {said['variant']}: {str(error).splitlines()[0]}") from None
-    if unsound := [name for name, value in weights.items() if not value.isfinite().all()]:
-        raise ValueError(f"{Path(path).name} is damaged: {unsound[0]} holds numbers that are not finite")
+    refuse_unfit(weights, model, f"{Path(path).name} ({said['variant']} of rank {said['rank']})")
+    model.load_state_dict(weights)
     return model.to(device).eval()
 
 

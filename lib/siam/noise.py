@@ -122,8 +122,8 @@ class GaussianInput(nn.Module):
 
     def __init__(self, sigma=0.0, learnt=False):
         super().__init__()
-        if sigma < 0 or (learnt and sigma == 0):
-            raise ValueError(f"σ = {sigma} is not allowed: {'> 0 to be learnt' if learnt else '>= 0'} is")
+        if not 0 <= sigma < math.inf or (learnt and sigma == 0):
+            raise ValueError(f"σ = {sigma} is not allowed: give a finite number, {'above 0 to be learnt' if learnt else '0 or more'}")
         if learnt:
             self.log_sigma = nn.Parameter(torch.tensor(math.log(sigma)))
         else:

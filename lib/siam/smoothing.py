@@ -63,26 +63,27 @@ def tally(model, x, M, seed, start=None):
     """The tally of M passes of `model` over pixels x [N, 3, H, W], kept at 1, 2, 4, … M. seed: a tuple of numbers and words.
 
     Pass i draws its noise from (*seed, i) alone, so `start`, the tally of the first passes with the same seed,
-    is continued to exactly what M passes in one go give.
+    is continued to exactly what M passes in one go give. Raises ValueError, one line, for M that adds no pass, and for logits
+    that are not finite, which every rule would turn into some class.
     """
     first = start.M if start else 0
     if M <= first:
         raise ValueError(f"M = {M} is not allowed: {first} passes are there already, allowed is > {first}")
-    kept = []
-    ranks = softmax = logits = 0
+    kept, (ranks, softmax, logits) = [], (0, 0, 0)
     if start:
-        ranks, softmax, logits = start.ranks[-1], start.softmax[-1], start.logits[-1]
+        # Its last number of passes need not be one of M's.
+        kept = [at for at in zip(start.draws, *start.sums) if at[0] in powers_of_two(M)]
+        ranks, softmax, logits = (sums[-1] for sums in start.sums)
     for i in range(first, M):
         with seeded(*seed, "pass", i):
             out = model(x).double()
         ranks, softmax, logits = ranks + ranking(out), softmax + out.softmax(-1), logits + out
         if i + 1 in powers_of_two(M):
             kept.append((i + 1, ranks, softmax, logits))
+    if not logits.isfinite().all():
+        raise ValueError(f"the logits of {type(model).__name__} are not finite: nothing can be voted on")
     draws, *sums = zip(*kept)
-    done = Tally(draws, *map(torch.stack, sums))
-    if start is None:
-        return done
-    return Tally(start.draws + done.draws, *(torch.cat(pair) for pair in zip(start.sums, done.sums)))
+    return Tally(draws, *map(torch.stack, sums))
 
 
 # ------------------------------------------------------------------------------------------- voting rules

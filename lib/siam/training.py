@@ -2,7 +2,8 @@
 
 What differs is data, not code: the noise a classifier carries, and the attack of the schedule. Every draw follows from
 (seed, epoch, step), so the state to resume from is weights, momentum and position, and a killed run that is started again
-ends in the same weights.
+ends in the same weights, on the same kind of machine with as many threads: their number decides the order of sums. Where it
+was another, the record says so.
 """
 
 import copy
@@ -23,7 +24,7 @@ from siam import models, runs
 from siam.attacks import error_of, pgd
 from siam.cifar10 import HELDOUT
 from siam.data import crop_and_flip, images, pixels
-from siam.devices import autocast, available, describe
+from siam.devices import autocast, available, describe, going_on
 from siam.files import writing
 from siam.folding import Folded
 from siam.graphs import captured
@@ -93,8 +94,10 @@ class Schedule:
             raise ValueError(f"momentum = {self.momentum!r} is not allowed: give a number above 0 and below 1")
         if self.weight > 1:
             raise ValueError(f"weight = {self.weight!r} is not allowed: give a number from 0 to 1")
-        if self.epsilon > 255:
-            raise ValueError(f"epsilon = {self.epsilon!r} is not allowed: give at most 255 (units of 1/255)")
+        for name, least, usual in (("epsilon", 0.5, 8), ("step_size", 0.1, 2)):  # 8/255 and 2/255 are less
+            value = getattr(self, name)
+            if value != 0 and not least <= value <= 255:
+                raise ValueError(f"{name} = {value!r} is not allowed: its unit is 1/255: give {usual} for {usual}/255, at most 255")
 
 
 def schedule(tier, method, /, **changes):
@@ -104,6 +107,7 @@ def schedule(tier, method, /, **changes):
     and learns a hundred times slower than the weights: the authors' coloured noise starts about as strong as the
     weights, and trials with it got little beyond guessing. Off a GPU an image is trained on clean or attacked, not both, which
     halves the work; at the cpu tier adversarial examples are single steps of 1.25 ε from a random start (Wong et al., 2020).
+    Raises ValueError, one line, for a value that is not allowed, and for a weight of the adversarial loss that is not the method's.
     """
     few_epochs = dict(mix="either", steps=1, step_size=10.0, shape="triangle", milestones=(), lr=0.05, noise_start=0.3,
                       noise_lr=0.01, precision="bf16")
@@ -132,7 +136,11 @@ def schedule(tier, method, /, **changes):
     for name in changes:
         if name not in allowed:
             raise ValueError(f"schedule field {name!r} is not one of {', '.join(allowed)}")
-    return Schedule(**(fields | changes))
+    plan = Schedule(**(fields | changes))
+    if (plan.weight == 0) != (method == "plain"):
+        allowed = "give 0, as plain training attacks nothing" if method == "plain" else "give a number above 0 and at most 1"
+        raise ValueError(f"weight = {plan.weight!r} is not allowed with method {method!r}: {allowed}")
+    return plan
 
 
 def requested(variant, method, tier, rank, start, sigma, seeds, changes, device="cpu", checkpoints=CHECKPOINTS):
@@ -232,10 +240,13 @@ SUMS = ("loss", "seen", "clean", "clean seen", "adversarial", "adversarial seen"
 
 
 class State:
-    """Everything a training needs to go on: weights, momentum, position, running sums, history, best and worst epoch."""
+    """Everything a training needs to go on: weights, momentum, position, running sums, history, best and worst epoch.
 
-    def __init__(self, model, optimiser, path):
-        self.model, self.optimiser, self.path = model, optimiser, Path(path)
+    provenance: where and with what it is made (`runs.provenance`); after `restore`, that of its parts (`devices.going_on`).
+    """
+
+    def __init__(self, model, optimiser, path, provenance):
+        self.model, self.optimiser, self.path, self.provenance = model, optimiser, Path(path), provenance
         self.position = dict(epoch=0, step=0, seconds=0.0, history=[])
         self.sums = torch.zeros(len(SUMS), dtype=torch.float64, device=next(model.parameters()).device)
         self.kept = {}  # "best" and "worst": weights of the epochs chosen by clean held-out accuracy
@@ -257,10 +268,21 @@ class State:
             self.position[name] = len(history)
             self.kept[name] = copy.deepcopy(self.model.state_dict())
 
+    def refuse_infinite(self):
+        """Raise ValueError, one line, where the loss or a weight is not finite any more. Waits for the device."""
+        if not torch.stack([value.isfinite().all() for value in (self.sums, *self.model.state_dict().values())]).all():
+            epoch, lr = self.position["epoch"] + 1, float(self.optimiser.param_groups[0]["lr"])
+            raise ValueError(f"training {self.path.stem}: in epoch {epoch}, at lr = {lr:.3g}, its loss or weights are no longer "
+                             "finite: give a lower lr")
+
     def save(self, after=0.0):
-        """Write all of it, unless the last time was less than `after` seconds ago."""
+        """Write all of it, unless the last time was less than `after` seconds ago.
+
+        What is not finite is refused, not written: the file stays one from which the training can go on.
+        """
         if time.perf_counter() - self.saved < after:
             return
+        self.refuse_infinite()
         tensors = {f"model/{name}": value for name, value in self.model.state_dict().items()}
         for name, weights in self.kept.items():
             tensors |= {f"{name}/{key}": value for key, value in weights.items()}
@@ -268,11 +290,15 @@ class State:
             tensors[f"momentum/{name}"] = self.optimiser.state[parameter]["momentum_buffer"]
         tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
         with writing(self.path) as part:
-            save_file(tensors, part, {"position": json.dumps(self.position | {"sums": self.sums.tolist()})})
+            save_file(tensors, part, {"position": json.dumps(self.position | {"sums": self.sums.tolist()}),
+                                      "provenance": json.dumps(self.provenance)})
         self.saved = time.perf_counter()
 
     def restore(self):
-        """Go back to what was saved last; without a file, stay at the start."""
+        """Go back to what was saved last; without a file, stay at the start.
+
+        Raises ValueError, one line that names the file, for what is no such state, or one from another kind of device.
+        """
         if not self.path.exists():
             return
         device = next(self.model.parameters()).device
@@ -282,7 +308,7 @@ class State:
                 for name in file.keys():
                     group, key = name.split("/", 1)
                     groups.setdefault(group, {})[key] = file.get_tensor(name)
-                self.position = json.loads(file.metadata()["position"])
+                self.position, found = (json.loads(file.metadata()[name]) for name in ("position", "provenance"))
             if len(self.position["history"]) != self.position["epoch"] or not self.position["step"] >= 0:
                 raise ValueError("its history does not fit its position")
             self.sums.copy_(torch.tensor(self.position.pop("sums"), dtype=torch.float64))
@@ -291,7 +317,8 @@ class State:
             for name, parameter in self.model.named_parameters():
                 self.optimiser.state[parameter]["momentum_buffer"].copy_(momentum[name])
         except Exception as error:
-            raise ValueError(f"{self.path.name} is no training state of this package; delete it to start again") from error
+            raise ValueError(f"{self.path}: no training state, or one of an older version: remove it to begin again") from error
+        self.provenance = going_on(self.path, found, self.provenance)
         self.kept = groups
 
 
@@ -369,13 +396,15 @@ def train(run, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, save_afte
     """Carry out a `runs.TrainingRun`: writes its checkpoints and its record, and returns the record.
 
     A finished run is refused (FileExistsError), and one whose checkpoint's name is taken. A cut-off one goes on from its
-    last saved step, at most `save_after` seconds and a step back, to bit-equal weights on the same CPU.
+    last saved step, at most `save_after` seconds and a step back, to bit-equal weights on the same CPU with as many threads;
+    where an earlier part was made with something else, the record's `begun` says so. Raises ValueError, one line, where
+    that was another kind of device, and where the loss or a weight is no longer finite: then nothing is left but the last
+    saved step before.
     """
     if runs.finished(run, results):
         raise FileExistsError(f"training {run.id} is finished: {runs.record_path(run, results)}")
     refuse_to_overwrite(run, checkpoints)
-    plan, provenance = Schedule(**run.schedule), runs.provenance(describe(device))
-    checkpoints = Path(checkpoints)
+    plan, checkpoints = Schedule(**run.schedule), Path(checkpoints)
     with seeded(run.seed, "initial"):
         model = models.classifier(run.variant, run.rank, run.sigma)
     if run.start is not None:
@@ -386,7 +415,7 @@ def train(run, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, save_afte
     model.to(device)
     (x_all, y_all), heldout = images(plan.split, plan.images, device), heldout_images(plan, device)
     optimiser = sgd(plan, model)
-    state = State(model, optimiser, checkpoints / ".partial" / f"{run.id}.safetensors")
+    state = State(model, optimiser, checkpoints / ".partial" / f"{run.id}.safetensors", runs.provenance(describe(device)))
     state.restore()
     at, steps = state.position, math.ceil(len(y_all) / plan.batch_size)
     update, folded = update_of(plan, model, optimiser, x_all, y_all, state.sums), Folded(model)
@@ -411,6 +440,7 @@ def train(run, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, save_afte
                     shown = now
                     bar.set_postfix(epoch=epoch + 1, **{k: f"{v:.3f}" for k, v in state.means().items()}, refresh=False)
                 state.save(save_after)
+            state.refuse_infinite()
             counts, means = heldout_counts(folded, plan, heldout, run.seed, epoch), state.means()
             at["seconds"] += time.perf_counter() - began
             at["history"].append(dict(epoch=epoch + 1, lr=round(learning_rate(plan, epoch), 6), **means,
@@ -433,7 +463,7 @@ def train(run, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, save_afte
                           heldout=at["history"][epoch - 1]["heldout"]))
     seconds = round(sum(epoch["seconds"] for epoch in at["history"]), 1)
     record = runs.record(run, tier=plan.tier, checkpoints=saved, history=at["history"], seconds=seconds,
-                         **provenance)
+                         **state.provenance)
     runs.write(record, results)
     state.path.unlink(missing_ok=True)
     return record
