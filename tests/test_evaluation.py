@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -278,3 +280,9 @@ def test_a_beginning_with_more_batches_than_the_run_is_refused(tmp_path):
     runs.write_json(path, dict(provenance={"device": None}, batches=[]))
     with pytest.raises(ValueError, match="x.json: not the beginning of this evaluation"):
         evaluation.begun(path, 1, [10], provenance)
+
+
+def test_whoever_evaluates_computes_as_trainings_do():
+    code = ("from siam import evaluation; import torch; cudnn = torch.backends.cudnn;"
+            " assert (cudnn.allow_tf32, cudnn.deterministic) == (False, True)")
+    subprocess.run([sys.executable, "-c", code], check=True)

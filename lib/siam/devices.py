@@ -5,6 +5,10 @@ import warnings
 
 import torch
 
+# On a GPU fp32 shall mean fp32 and not TF32, and a run that was cut off end in the numbers that it would have had. Here, as
+# training and evaluation both need this module: one run must not have two arithmetics.
+torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic = False, True
+
 
 def available(device):
     """Raise ValueError, one line, if torch cannot use `device` here."""

@@ -1,6 +1,7 @@
 """Evaluation: a run -> attack, M noisy passes, every rule at every M -> its record. Cut off, it goes on where it was."""
 
 import json
+from dataclasses import replace
 from functools import lru_cache
 from itertools import product
 from pathlib import Path
@@ -154,6 +155,8 @@ def evaluate(run, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, progre
     partial = Path(results) / ".partial" / f"{run.id}.json"
     found = begun(partial, len(rows), [len(part) for part in y], provenance)
     done = found["batches"]
+    if y[0].is_cuda and len(done) < len(x):  # one pass for nothing: the time a GPU takes to start up is that of no batch
+        votes_on(model, source, pixels(x[len(done)]), y[len(done)], replace(run, draws=1), 0)
     title = f"{run.checkpoint} {run.attack} σ={run.sigma:g}"
     for batch in tqdm(range(len(done), len(x)), initial=len(done), total=len(x), desc=title, mininterval=5, disable=not progress):
         right, seconds = evaluate_batch(model, source, pixels(x[batch]), y[batch], run, batch)
@@ -161,7 +164,7 @@ def evaluate(run, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, progre
         runs.write_json(partial, found)
     right = np.hstack([bits.unpack(batch["right"], len(rows), len(part)) for batch, part in zip(done, y)])
     result = [runs.row(rule, M, correct, run.images) for (rule, M), correct in zip(rows, right.sum(1))]
-    seconds = {name: round(sum(batch["seconds"][name] for batch in done), 1) for name in ("attack", "smoothing")}
+    seconds = {name: round(sum(batch["seconds"][name] for batch in done), 4) for name in ("attack", "smoothing")}
     record = runs.record(run, tier=tier, n=run.images, result=result, right=bits.pack(right), seconds=seconds, **found["provenance"])
     runs.write(record, results)
     partial.unlink(missing_ok=True)

@@ -253,7 +253,7 @@ def write(record, folder=RESULTS):
 def write_json(path, obj):
     """Write `obj` as JSON (sorted keys, indent 1): a crash leaves the old file or the new one, never a half.
 
-    Numbers that are not finite (a diverged loss) become null, as JSON has no word for them. Returns the path.
+    Numbers that are not finite become null, as JSON has no word for them. Returns the path.
     """
     path = Path(path)
     text = json.dumps(_finite(obj), sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n"

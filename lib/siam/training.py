@@ -32,10 +32,6 @@ from siam.noise import soften
 from siam.paths import CHECKPOINTS, RESULTS
 from siam.seeding import seed, seeded
 
-
-# On a GPU fp32 shall mean fp32 and not TF32, and a run that was cut off end in the numbers that it would have had.
-torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic = False, True
-
 SHAPES = ("steps", "triangle")
 MIXES = ("both", "either")
 SAMPLE_TRAINING = 250  # images of sample-train that may be trained on; the other 50 are held out
