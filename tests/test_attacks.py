@@ -133,7 +133,7 @@ def test_images_that_are_no_pixels_are_refused(attack, x, message):
 def test_what_a_graph_captures_is_not_read(monkeypatch):
     """Reading a value while CUDA captures would end the capture."""
     class Captured:
-        dtype, is_cuda = torch.float32, True
+        dtype, is_cuda, is_meta = torch.float32, True, False
 
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
     attacks._in_pixels(Captured(), epsilon=EPS)

@@ -38,9 +38,8 @@ def _in_pixels(x, **sizes):
             raise ValueError(f"{name} = {size} is not allowed: pixels are in [0, 1], eight grey levels are 8/255")
     if x.dtype != torch.float32:
         raise ValueError(f"x of {x.dtype} is not allowed: give pixels in [0, 1] as torch.float32")
-    # Reading a value waits for a GPU, and a graph that is being captured cannot: there its first calls have been checked.
-    if x.is_cuda and torch.cuda.is_current_stream_capturing():
-        return
+    if x.is_meta or (x.is_cuda and torch.cuda.is_current_stream_capturing()):
+        return  # there are no values yet; what a graph captures was called before as it is, and checked
     if not ((x >= 0) & (x <= 1)).all():
         raise ValueError(f"x from {float(x.min()):.8g} to {float(x.max()):.8g} is not allowed: give pixels in [0, 1], and put the "
                          "normalisation inside your network")
