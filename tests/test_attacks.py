@@ -107,6 +107,41 @@ def test_the_gradient_is_that_of_the_mean_over_draws():
     torch.testing.assert_close(found, leaf.grad, rtol=1e-3, atol=1e-4 * float(leaf.grad.abs().max()))
 
 
+def test_gradients_are_taken_where_the_caller_keeps_none():
+    x, w = setting(3)
+    with torch.no_grad():
+        found = attacks.pgd(linear(w), x, epsilon=EPS, step_size=EPS / 4, steps=8)
+    torch.testing.assert_close(found, (x + EPS * w.sign()).clamp(0, 1))
+    assert not found.requires_grad
+
+
+@pytest.mark.parametrize("x, message", [
+    (torch.tensor([-2.5, 0.5]), "x from -2.5 to 0.5 is not allowed: give pixels in .0, 1., and put the normalisation inside your network"),
+    (torch.tensor([0.0, 255.0]), "x from 0 to 255 is not allowed"),
+    (torch.tensor([0.5, float("nan")]), "x from nan to nan is not allowed"),
+    (torch.tensor([0, 255], dtype=torch.uint8), "x of torch.uint8 is not allowed: give pixels in .0, 1. as torch.float32"),
+    (torch.tensor([0.0, 0.5], dtype=torch.float64), "x of torch.float64 is not allowed"),
+])
+@pytest.mark.parametrize("attack", [attacks.fgsm, attacks.pgd, attacks.epgd])
+def test_images_that_are_no_pixels_are_refused(attack, x, message):
+    sizes = {} if attack is attacks.fgsm else dict(step_size=EPS / 4, steps=1)
+    with pytest.raises(ValueError, match=message) as error:
+        attack(lambda x: x.sum((1, 2, 3)), x.view(1, 1, 1, 2), epsilon=EPS, **sizes)
+    assert "\n" not in str(error.value)
+
+
+def test_what_a_graph_captures_is_not_read(monkeypatch):
+    """Reading a value while CUDA captures would end the capture."""
+    class Captured:
+        dtype, is_cuda, is_meta = torch.float32, True, False
+
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    attacks._in_pixels(Captured(), epsilon=EPS)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
+    with pytest.raises(TypeError):  # here it would be
+        attacks._in_pixels(Captured(), epsilon=EPS)
+
+
 @pytest.mark.parametrize("sizes, message", [
     (dict(epsilon=8, step_size=2 / 255, steps=7), "epsilon = 8 is not allowed: pixels are in"),
     (dict(epsilon=8 / 255, step_size=2, steps=7), "step_size = 2 is not allowed"),

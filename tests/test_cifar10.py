@@ -6,6 +6,8 @@ import json
 import os
 import pickle
 import re
+import runpy
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -334,9 +336,28 @@ def test_importing_needs_no_torch():
 
 
 def test_siam_data_moves_the_cache_but_not_the_sample(tmp_path):
+    (tmp_path / "cifar10").mkdir()
     program = "from siam import cifar10; print(cifar10.CACHE, len(cifar10.sample()['test_labels']))"
     assert run_python(program, SIAM_DATA=str(tmp_path)) == f"{tmp_path / 'cifar10'} 500\n"
     assert run_python(program, SIAM_DATA="") == f"{paths.ROOT / 'data' / 'cifar10'} 500\n"
+
+
+def test_images_that_are_beside_the_code_are_not_fetched_again(tmp_path, monkeypatch):
+    clone, other = tmp_path / "clone", tmp_path / "other"
+    module = clone / "lib" / "siam" / "paths.py"
+    module.parent.mkdir(parents=True)
+    shutil.copy(paths.__file__, module)
+    here, there = clone / "data" / "cifar10", other / "cifar10"
+
+    def cache(data):
+        monkeypatch.setenv("SIAM_DATA", str(data))
+        return runpy.run_path(str(module))["CACHE"]
+
+    assert cache("") == here and cache(other) == there  # nothing is fetched yet
+    here.mkdir(parents=True)
+    assert cache("") == here and cache(other) == here
+    there.mkdir(parents=True)
+    assert cache("") == here and cache(other) == there
 
 
 # ------------------------------------------------------------------------------------------ the real data set

@@ -131,8 +131,43 @@ def test_a_frame_of_the_readers_own_needs_few_columns():
     pd.testing.assert_frame_equal(mine.shown()[known], explorer().shown()[known])
 
 
+def own():
+    """Evaluations with a rule and an attack that the book does not know."""
+    lead = rows(attacks=("epgd",)).assign(attack="lead", id="e" * 16)
+    return pd.concat([rows(), rows().assign(rule="borda").drop_duplicates(["id", "M"]), lead])
+
+
+def test_rules_and_attacks_of_the_readers_own_go_by_their_names():
+    data = payload(own(), PRINTED)
+    assert data["rules"] == [*payload(rows())["rules"], {"key": "borda", "name": "borda"}]
+    assert [attack["key"] for attack in data["attacks"]] == ["none", "pgd", "epgd", "lead"]
+    assert (data["attacks"][-1]["name"], data["attacks"][-1]["kind"]) == ("lead", "other")
+    view = explorer(own(), rule="borda")
+    assert list(view.shown()["attack"].unique()) == ["none", "pgd", "epgd"] and "CPNI-W, borda" in repr(view)
+    view.rule, view.attacks = "soft", ["epgd", "lead"]
+    one, other = (of for _, of in view.shown().groupby("attack"))
+    assert list(one["correct"]) == list(other["correct"]) and set(other["id"]) == {"e" * 16}
+    assert view.picture() != explorer(own(), rule="soft", attacks=["epgd"]).picture()
+
+
+def test_it_opens_on_what_there_is():
+    alone = own()[lambda frame: (frame["attack"] == "lead") & (frame["rule"] == "soft")].assign(rule="borda")
+    view = Explorer(alone)
+    assert view.rule == "borda" and "lead" in view.attacks and set(view.shown()["attack"]) == {"lead"}
+    assert explorer().rule == "prediction" and explorer().attacks == list(ATTACKS)
+
+
+@pytest.mark.parametrize("view, message", [
+    (dict(rule="bordo"), "rule = 'bordo' is not allowed: give one of prediction, soft, soft-logits, weighted, second, borda"),
+    (dict(attacks=["led"]), "attacks = 'led' is not allowed: give one of none, pgd, epgd, lead"),
+])
+def test_a_mistyped_name_of_ones_own_is_refused_with_what_there_is(view, message):
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        Explorer(own(), **view)
+
+
 @pytest.mark.parametrize("change, said", [
-    ({"rule": "loudest"}, "rule = 'loudest'"), ({"attack": "cw"}, "attack = 'cw'"),
+    ({"rule": float("nan")}, "rule = nan"), ({"attack": ""}, "attack = ''"),
     ({"sigma": float("nan")}, "sigma = nan"), ({"sigma": -1.0}, "sigma = -1.0")])
 def test_a_bad_value_in_a_frame_is_named(change, said):
     with pytest.raises(ValueError, match=said) as error:
@@ -236,6 +271,19 @@ def test_transferred_attacks_are_left_to_table_4(tmp_path):
         result = [runs.row("prediction", M, 500, 1000) for M in (1, 2)]
         runs.write(runs.record(run, tier="cpu", n=1000, result=result), tmp_path)
     assert set(explore(tmp_path).shown()["id"]) == {white.id}
+
+
+def test_own_attacks_and_rules_are_shown_and_the_papers_in_its_setting_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "ATTACKS", (*runs.ATTACKS, "lead"))
+    monkeypatch.setattr(runs, "RULES", (*runs.RULES, "borda"))
+    asked = [runs.EvaluationRun("a", "0" * 16, draws=1, **fields) for fields in (
+        dict(attack="pgd"), dict(attack="pgd", steps=20), dict(attack="lead", steps=20, samples=3), dict(attack="fgsm"))]
+    for run in asked:
+        result = [runs.row(rule, 1, 500, 1000) for rule in ("prediction", "borda")]
+        runs.write(runs.record(run, tier="cpu", n=1000, result=result), tmp_path)
+    asked.pop(1)  # no attack of the paper's, nor one that it has not
+    view = explore(tmp_path, rule="borda")
+    assert set(zip(view.shown()["attack"], view.shown()["id"])) == {(run.attack, run.id) for run in asked}
 
 
 def budgets(sigma=0.24, epsilons=(2.0, 4.0, 8.0), **run):

@@ -15,7 +15,7 @@ import pytest
 from siam.explorer import Explorer
 from siam.paths import ROOT
 
-from test_explorer import PRINTED, SIGMAS, budgets, rows
+from test_explorer import PRINTED, SIGMAS, budgets, own, rows
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -60,6 +60,7 @@ def site(tmp_path_factory):
         "measured": Explorer(frame, PRINTED, sigma=0.1, draws=8),
         "printed": Explorer(frame, PRINTED, sigma=0.24, draws=64),
         "empty": Explorer(pd.DataFrame(), PRINTED),
+        "own": Explorer(own(), PRINTED, rule="borda"),
         "budget": Explorer(pd.concat([budgets(0.0), budgets(0.24, (2.0, 4.0, 8.0, 16.0))]), axis="epsilon", epsilon=4),
     }.items():
         (folder / f"{name}.html").write_text(embedded(widget), encoding="utf-8")
@@ -127,6 +128,16 @@ def drag(page, slider, share):
     page.mouse.down()
     page.mouse.move(x(share), y, steps=5)
     page.mouse.up()
+
+
+def test_a_rule_and_an_attack_of_ones_own_have_a_name_and_a_colour(visit):
+    page = visit("own")
+    rule = page.get_by_label("Voting rule")
+    assert rule.input_value() == "borda" and rule.locator("option").last.inner_text() == "Borda" and len(lines(page)) == 3
+    rule.select_option("soft")
+    assert len(lines(page)) == 4 and "lead" in readout(page)
+    strokes = [path.evaluate("path => getComputedStyle(path).stroke") for path in page.locator(".siam-lines path").all()]
+    assert len(set(strokes)) == 4 and strokes[-1] == "rgb(72, 86, 107)"  # --siam-quiet
 
 
 def test_the_loader_is_small():

@@ -112,9 +112,11 @@ def small(tmp_path_factory):
         patch.setattr(gradients, "DRAWS", (1, 2))
         patch.setattr(gradients, "SETTINGS", gradients.SETTINGS | {"draws": [1, 2]})
         means = torch.rand(10, 3, 32, 32)
-        record = gradients.measure(10, folder, means=means, progress=False)
+        asked = dict(path=folder / "gradients" / "cpu.json", n=10, results=folder, means=means, progress=False)
+        record = gradients.measure(**asked)
         patch.setattr(gradients, "job", lambda *_: pytest.fail("it was done"))
-        assert {**gradients.measure(10, folder, means=means, progress=False), "date": 0} == {**record, "date": 0}
+        again = gradients.measure(**asked | dict(path=folder / "again" / "x.json"))
+        assert {**again, "date": 0} == {**record, "date": 0} and (folder / "again" / "x.npz").exists()
     return folder
 
 
@@ -145,12 +147,13 @@ def test_committed_record():
 @pytest.mark.parametrize("n", [0, 7, -100])
 def test_numbers_of_images_that_are_refused(n, tmp_path):
     with pytest.raises(ValueError, match=f"images = {n}: give a multiple of 100"):
-        gradients.measure(n, tmp_path)
+        gradients.measure(tmp_path / "x.json", n)
 
 
-def test_command_says_what_is_wrong():
-    with pytest.raises(SystemExit, match="error: images = 7"):
-        gradients.main(["--images", "7"])
+def test_command_says_what_is_wrong(tmp_path):
+    (tmp_path / "x.json").write_text("{}")
+    with pytest.raises(SystemExit, match="error: .*x.json: not a record: its kind must be gradients"):
+        gradients.main(["--record", str(tmp_path / "x.json")])
 
 
 GRIDS = [page.attacked, page.perturbations, page.input_gradients]

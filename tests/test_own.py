@@ -1,26 +1,52 @@
-"""The page on using the package in one's own work says what works: its code is run as it stands, in its order."""
+"""The page on using the package in one's own work says what works: its code is run as it stands, in its order, and again."""
 
+import json
 import re
+import subprocess
+import sys
+from dataclasses import replace
 
 import pytest
 
-from siam import runs
+from siam import evaluation, report, runs, smoothing
+from siam.attacks import pgd
+from siam.explorer import explore
+from siam.pages import figures, tables
 from siam.paths import DATA, ROOT
+
+PAGE = (ROOT / "book" / "own.md").read_text(encoding="utf-8")
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
 
 
 @pytest.fixture(scope="module")
-def said(tmp_path_factory):
-    """The names that the page's code leaves."""
-    page = (ROOT / "book" / "own.md").read_text(encoding="utf-8")
-    blocks, names = re.findall(r"```python\n(.*?)```", page, re.DOTALL), {}
+def folder(tmp_path_factory):
+    """What stands for the root of the repository."""
+    folder = tmp_path_factory.mktemp("own")
+    for name, there in (("data", DATA), ("notebooks", ROOT / "notebooks")):
+        (folder / name).symlink_to(there)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def twice(folder):
+    """The names that the page's code leaves, run once and once more, and when its record was written."""
+    each = []
     with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.mktemp("own")
-        (folder / "data").symlink_to(DATA)
         patch.chdir(folder)
-        for block in blocks:
-            exec(compile(block, "book/own.md", "exec"), names)
-        names["written"] = runs.read(runs.record_path(names["run"], folder / "mine"))
-    return names
+        for _ in range(2):
+            names = {}
+            for block in blocks("python"):
+                exec(compile(block, "book/own.md", "exec"), names)
+            each.append(names | {"written": runs.record_path(names["run"], folder / "mine/results").stat().st_mtime_ns})
+    return each
+
+
+@pytest.fixture(scope="module")
+def said(twice):
+    return twice[0]
 
 
 def test_the_attack_stays_within_its_budget_and_raises_its_objective(said):
@@ -33,6 +59,7 @@ def test_passes_of_ones_own_network_differ_and_are_counted(said):
     assert votes.draws == (1, 2, 4, 8, 16) and (votes.ranks[-1].sum((1, 2)) == 16 * 10).all()
     assert (votes.ranks[-1, :, :, 0] > 0).sum(1).max() > 1  # two passes disagree somewhere
     assert said["winners"].shape == (5, 20)
+    assert [type(module).__name__ for module in said["mine"].modules() if module.training] == ["Dropout"]
 
 
 def test_the_explorer_shows_them(said):
@@ -41,11 +68,70 @@ def test_the_explorer_shows_them(said):
     assert (shown.M, shown.correct, shown.n) == (16, int(said["right"]["prediction"][-1]), 20)
 
 
-def test_the_record_is_written_and_says_what_it_is_of(said):
-    assert said["written"]["result"] == said["record"]["result"] and said["record"]["tier"] == "smoke"
-    assert said["record"]["run"]["checkpoint"] == "my-network"
+def test_the_record_is_written_once_and_read_again(twice, folder):
+    first, again = twice
+    assert first["record"] == again["record"] and first["written"] == again["written"]
+    assert first["record"]["tier"] == "smoke" and first["record"]["run"]["checkpoint"] == "my-network"
+    assert sorted(path.name for path in (folder / "mine").iterdir()) == ["checkpoints", "results"]
+
+
+def test_the_command_finds_what_python_wrote(said, folder):
+    (command,) = blocks("bash")
+    command = command.replace(".venv/bin/papermill", f"{sys.executable} -m papermill")
+    ran = subprocess.run(["bash", "-c", command], cwd=folder, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    printed = json.loads((folder / "mine" / "evaluate.ipynb").read_text())["cells"]
+    printed = "".join(line for cell in printed for output in cell.get("outputs", []) for line in output.get("text", []))
+    assert said["run"].id in printed and "finished already" in printed
+
+
+def test_what_git_ignores():
+    assert "/mine/" in (ROOT / ".gitignore").read_text().splitlines()
 
 
 def test_the_curve_is_of_committed_records(said):
     there = {path.stem for path in (DATA / "results" / "evaluation").glob("*.json")}
     assert len(said["curve"]) > 3 and set().union(*said["curve"]["ids"]) <= there
+
+
+@pytest.fixture(scope="module")
+def own(said, tmp_path_factory):
+    """Records of an attack and a voting rule added as the page says, of a network that the figures show."""
+    results, attacked = tmp_path_factory.mktemp("results"), evaluation.attacked
+    (results / "training").symlink_to(DATA / "results" / "training")
+
+    def made(run, model, x, y):
+        if run.attack != "lead":
+            return attacked(run, model, x, y)
+        return pgd(said["lead"], x, epsilon=run.epsilon / 255, step_size=run.step_size / 255, steps=run.steps, samples=run.samples)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(smoothing.RULES, "borda", said["borda"])
+        patch.setattr(runs, "RULES", (*runs.RULES, "borda"))
+        patch.setattr(runs, "ATTACKS", (*runs.ATTACKS, "lead"))
+        patch.setattr(evaluation, "attacked", made)
+        name = "cpni-w-cpu-0"
+        first = runs.EvaluationRun(name, evaluation.digest_of(name), sigma=0.24, draws=8, split="sample-test", images=20)
+        asked = [replace(first, attack=attack, samples=2) for attack in ("none", "pgd", "lead")]
+        asked += [replace(first, epsilon=4.0, step_size=1.0)]
+        for run in asked:
+            evaluation.evaluate(run, results=results, progress=False)
+        yield results, asked
+
+
+def test_own_records_are_in_the_explorer_and_in_a_frame(own):
+    results, (_, _, lead, _) = own
+    assert lead.samples == 2
+    shown = explore(results, rule="borda", attacks=["pgd", "lead"]).shown()
+    assert set(shown["attack"]) == {"pgd", "lead"} and set(shown["M"]) == {8} and set(shown[shown["attack"] == "lead"]["id"]) == {lead.id}
+    frame = report.select(report.with_own(report.evaluations(results)), label="CPNI-W", rule="borda", M=8, attack="lead", epsilon=8)
+    assert report.cells(frame)["ids"].tolist() == [(lead.id,)]
+
+
+def test_own_records_break_no_figure_and_are_in_none(own):
+    results, (none, strong, lead, weak) = own
+    shown = [draw(results) for draw in (figures.figure1, figures.figure2, figures.figure3, figures.figure4, figures.effort)]
+    shown += [tables.table(number, results) for number in tables.TABLES]
+    shown = [part._repr_html_() for part in shown]
+    assert all(run.id in shown[0] for run in (none, strong)) and all(run.id in shown[3] for run in (weak, strong))
+    assert not any(word in text for text in shown for word in ("borda", lead.id))

@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
 
-from siam import paths, report, runs
-from siam.pages import figures, style, tables, ties, words_of_tables
+from siam import claims, paths, report, runs
+from siam.claims.rules import read
+from siam.pages import figures, findings, style, tables, ties, words_of_tables
 
 DIGITS = {"CPNI-W": "a", "PNI-W": "b", "Gauss": "c", "EPGD-diverged": "d", "plain": "e"}
 
@@ -272,6 +273,44 @@ def test_weaker_attacks_do_not_stand_in_for_the_papers(folder):
     evaluate(folder, "PNI-W", "pgd", 900, epsilon=4.0, step_size=1.0)
     row = line(tables.table(1, folder), Method="PNI-W", Attack="PGD", Rows="printed by the paper, 10 runs")
     assert row["Ours, %"] == style.NOT_YET
+
+
+@pytest.fixture
+def own(monkeypatch):
+    """An attack and a voting rule of the reader's own."""
+    monkeypatch.setattr(runs, "ATTACKS", (*runs.ATTACKS, "zoo"))
+    monkeypatch.setattr(runs, "RULES", (*runs.RULES, "borda"))
+
+
+def test_an_attack_of_ones_own_is_in_no_number_of_the_papers(folder, own):
+    def shown():
+        parts = [*(tables.table(number, folder) for number in (1, 2, 3, 4)), tables.summary(folder), tables.cards(folder),
+                 *(draw(folder) for draw in (figures.figure1, figures.figure2, figures.figure4, figures.effort)),
+                 *(draw(folder) for draw in (findings.lengths, findings.gains, findings.units, findings.calibration)),
+                 claims.table(claims.verdicts(folder))]
+        return [part if isinstance(part, str) else part._repr_html_() for part in parts]
+
+    def others():
+        (measured,) = read(folder)
+        return {at: cell["ids"] for at, cell in measured.others.items()}
+
+    before = shown(), others()
+    for n in (1000, 10_000):
+        run = evaluate(folder, "CPNI-W", "zoo", 900, n=n, sigma=0.24, rules=("prediction", "borda"))
+    assert (shown(), others()) == before
+    frame = report.with_own(report.evaluations(folder))
+    assert run.id in set(frame["id"]) and run.id not in set(report.as_in_paper(frame)["id"])
+    (cell,) = report.cells(report.select(frame, attack="zoo", rule="borda", M=8)).itertuples()
+    assert cell.ids == (run.id,) and cell.n == 10_000
+
+
+def test_a_rule_of_ones_own_does_not_choose_whose_numbers_are_shown(tmp_path, own):
+    for seed, counted in enumerate((("prediction", "borda"), ("prediction",))):
+        train(tmp_path, "CPNI-W", seed=seed, epochs=2 + seed)
+        evaluate(tmp_path, "CPNI-W", "pgd", 400, training_seed=seed, rules=counted)
+    frame = report.evaluations(tmp_path)
+    assert set(report.usual(frame)["digest"]) == {digest("CPNI-W", 1)} and set(report.usual(frame)["rule"]) == {"prediction"}
+    assert set(report.with_own(frame)["rule"]) == {"prediction", "borda"}
 
 
 def test_plain_rows_keep_normal_and_adversarial_training_apart(folder):

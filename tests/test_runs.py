@@ -45,10 +45,15 @@ def test_what_an_attack_does_not_use_is_not_part_of_the_run():
     assert (clean.epsilon, clean.step_size, clean.steps, clean.samples) == (0, 0, 0, 0)
     assert clean == runs.EvaluationRun("a", DIGEST, "none", epsilon=4, step_size=1, steps=3)
     assert runs.EvaluationRun("a", DIGEST, "pgd", samples=8).samples == 1
-    fgsm = runs.EvaluationRun("a", DIGEST, "fgsm", epsilon=4, steps=9)
+    fgsm = runs.EvaluationRun("a", DIGEST, "fgsm", epsilon=4, steps=9, samples=8)
     assert (fgsm.step_size, fgsm.steps, fgsm.samples) == (4, 1, 1)
     assert runs.EvaluationRun("a", DIGEST, images=100, batch_size=250).batch_size == 100
     assert replace(TRAINING, variant="PNI-W", rank=5) == replace(TRAINING, variant="PNI-W", rank=3)
+
+
+def test_an_attack_of_ones_own_keeps_its_samples(monkeypatch):
+    monkeypatch.setattr(runs, "ATTACKS", (*runs.ATTACKS, "lead"))
+    assert runs.EvaluationRun("a", DIGEST, "lead", samples=8).samples == 8
 
 
 OTHER = {

@@ -1,5 +1,6 @@
 """One tally answers for every M and every rule, exactly as the M stored passes would."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -119,6 +120,12 @@ def test_logits_that_are_not_finite_are_no_votes(bad):
         tally(Noisy(), torch.tensor([[0.0, bad]]), 2, (0,))
 
 
+@pytest.mark.parametrize("seed", [0, "words", [0], None])
+def test_a_seed_that_is_no_tuple_is_refused(seed):
+    with pytest.raises(ValueError, match="^seed = .* is not allowed: give a tuple of integers and words, as .0,.$"):
+        tally(Noisy(), torch.zeros(1, 2), 4, seed)
+
+
 def test_a_prior_on_negative_scores_is_refused():
     scores = torch.tensor([[[-10.0, -11.0]]])
     assert vote(scores).item() == 0
@@ -134,3 +141,17 @@ def test_a_seed_decides_every_draw():
     with seeded(1, "b"):
         other = torch.rand(3)
     assert torch.equal(one, same) and not torch.equal(one, other)
+
+
+@pytest.mark.parametrize("one", [np.int64(1), np.uint8(1), torch.tensor(1)])
+def test_one_number_is_one_seed_however_it_is_held(one):
+    with seeded(one, np.str_("a")):
+        held = torch.rand(3)
+    with seeded(1, "a"):
+        assert torch.equal(torch.rand(3), held)
+
+
+def test_draws_never_change():
+    """Records rest on them: if this fails, no evaluation made so far could be made again."""
+    with seeded(0, "pass", 17):
+        assert torch.initial_seed() == 813133775202198067

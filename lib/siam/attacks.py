@@ -24,21 +24,30 @@ def gradient(objective, x, samples=1):
     One draw after the other: the mean's gradient is the gradients' mean, in the memory of a single draw.
     """
     total = 0
-    for _ in range(samples):
-        leaf = x.detach().requires_grad_()
-        total = total + torch.autograd.grad(objective(leaf).sum(), leaf)[0]
+    with torch.enable_grad():  # also where the caller keeps no gradients
+        for _ in range(samples):
+            leaf = x.detach().requires_grad_()
+            total = total + torch.autograd.grad(objective(leaf).sum(), leaf)[0]
     return total / samples
 
 
-def _in_pixels(**sizes):
+def _in_pixels(x, **sizes):
+    """Raise ValueError, one line, unless x is float32 in [0, 1] and so is each of `sizes`."""
     for name, size in sizes.items():
         if not 0 <= size <= 1:
             raise ValueError(f"{name} = {size} is not allowed: pixels are in [0, 1], eight grey levels are 8/255")
+    if x.dtype != torch.float32:
+        raise ValueError(f"x of {x.dtype} is not allowed: give pixels in [0, 1] as torch.float32")
+    if x.is_meta or (x.is_cuda and torch.cuda.is_current_stream_capturing()):
+        return  # there are no values yet; what a graph captures was called before as it is, and checked
+    if not ((x >= 0) & (x <= 1)).all():
+        raise ValueError(f"x from {float(x.min()):.8g} to {float(x.max()):.8g} is not allowed: give pixels in [0, 1], and put the "
+                         "normalisation inside your network")
 
 
 def fgsm(objective, x, *, epsilon):
-    """Eq. (1): one step of size ε along the gradient's sign, kept within the range of pixels."""
-    _in_pixels(epsilon=epsilon)
+    """Eq. (1): one step of size ε along the gradient's sign, kept within the range of pixels. Raises ValueError as `pgd` does."""
+    _in_pixels(x, epsilon=epsilon)
     return (x + epsilon * gradient(objective, x).sign()).clamp(0, 1)
 
 
@@ -47,9 +56,9 @@ def pgd(objective, x, *, epsilon, step_size, steps, samples=1, random_start=True
 
     Starts from a uniform draw in the ball, as the authors' code does (the paper says from x: random_start=False).
     `samples` > 1 is EPGD (section 4.2): the objective's expectation is estimated anew at each step.
-    Raises ValueError for sizes beyond the range of pixels, which 8 for 8/255 is.
+    Raises ValueError for sizes beyond the range of pixels, which 8 for 8/255 is, and for an x that is not float32 in [0, 1].
     """
-    _in_pixels(epsilon=epsilon, step_size=step_size)
+    _in_pixels(x, epsilon=epsilon, step_size=step_size)
     if steps < 0 or samples < 1:
         raise ValueError(f"steps = {steps}, samples = {samples} is not allowed: give steps of 0 or more, samples of 1 or more")
     low, high = (x - epsilon).clamp_min(0), (x + epsilon).clamp_max(1)

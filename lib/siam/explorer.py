@@ -23,23 +23,17 @@ from matplotlib.figure import Figure
 from siam import report
 from siam.cifar10 import PIXEL_STD
 from siam.paths import PAPER, RESULTS
+from siam.report import RULES
 from siam.runs import TIERS, clopper_pearson
 
 MODELS = ("CPNI-W", "EPGD-converged", "EPGD-diverged", "Gauss")  # of the paper's Table 3; others as measured
-RULES = {
-    "prediction": "prediction smoothing (eq. 8)",
-    "soft": "soft smoothing (eq. 9)",
-    "soft-logits": "soft smoothing on logits (the authors' code)",
-    "weighted": "weighted smoothing (eq. 11)",
-    "second": "first and second place (eq. 12, c = 0.5)",
-}
-ATTACKS = {"none": "clean", "pgd": "PGD", "epgd": "EPGD", "fgsm": "FGSM"}
+ATTACKS = {"none": "clean", "pgd": "PGD", "epgd": "EPGD", "fgsm": "FGSM"}  # others, as rules, go by the name they have
 SPLITS = {
     "test": "test images",
     "heldout": "held-out training images",
     "sample-test": "test images of the shipped sample",
 }
-COLOURS = {"none": "#0072B2", "pgd": "#D55E00", "epgd": "#009E73", "fgsm": "#CC79A7"}  # Okabe and Ito
+COLOURS = {"clean": "#0072B2", "pgd": "#D55E00", "epgd": "#009E73", "fgsm": "#CC79A7", "other": "#48566B"}  # Okabe and Ito, and grey
 
 REQUIRED = ("label", "attack", "sigma", "rule", "M", "correct", "n")
 OPTIONAL = {  # what a frame of the reader's own may leave out
@@ -79,7 +73,7 @@ def payload(frame, printed=None, epsilon=8.0, axis="sigma"):
     return {
         "axis": axis,
         "models": list(dict.fromkeys([*MODELS, *sorted(frame.label.unique())])),
-        "rules": [{"key": key, "name": name} for key, name in RULES.items()],
+        "rules": [{"key": key, "name": RULES.get(key, key)} for key in _ordered(RULES, frame["rule"])],
         "attacks": [{key: a[key] for key in ("key", "kind", "name", "detail", "extra")} for a in attacks],
         "sources": sorted(sources, key=_preference),
         "printed": _printed(printed),
@@ -95,9 +89,10 @@ def _complete(frame):
     if missing:
         raise ValueError(f"the frame lacks the column {', '.join(missing)}; it needs {', '.join(REQUIRED)}")
     frame = frame.assign(**{name: value for name, value in OPTIONAL.items() if name not in frame})
-    for name, allowed in (("rule", RULES), ("attack", ATTACKS)):
-        for value in set(frame[name]) - set(allowed):
-            raise ValueError(f"{name} = {value!r} is not allowed: give one of {', '.join(allowed)}")
+    for name in ("rule", "attack"):
+        for value in set(frame[name]):
+            if not isinstance(value, str) or not value:
+                raise ValueError(f"{name} = {value!r} is not allowed: give its name, a text")
     for name in ("sigma", "M", "correct", "n"):
         bad = frame[name][~(np.isfinite(frame[name].astype(float)) & (frame[name] >= 0))]
         if len(bad):
@@ -108,6 +103,11 @@ def _complete(frame):
     return frame
 
 
+def _ordered(known, found):
+    """The names that are known, then others that were found, by the alphabet."""
+    return [*known, *sorted(set(found) - set(known))]
+
+
 def _attacks(frame, budget):
     """The attacks of the frame and the paper's three; a second setting of one is an attack of its own.
 
@@ -116,7 +116,7 @@ def _attacks(frame, budget):
     unit = "/255" if budget != "ε" else " ε"
     found = frame.groupby(SETTING).size().sort_values(ascending=False, kind="stable")
     attacks = []
-    for name in ATTACKS:
+    for name in _ordered(ATTACKS, frame["attack"]):
         settings = [key[1:] for key in found.index if key[0] == name]
         if not settings and name == "fgsm":
             continue
@@ -125,8 +125,8 @@ def _attacks(frame, budget):
             step = "ε/4" if (unit, step_size) == (" ε", 0.25) else f"{step_size:g}{unit}"
             attacks.append({
                 "key": name if not extra else f"{name}-{steps}-{step_size:g}-{samples}",
-                "kind": "clean" if name == "none" else name,
-                "name": ATTACKS[name] + (f" {steps}×{step_size:g}, {samples}" if extra else ""),
+                "kind": "clean" if name == "none" else name if name in ATTACKS else "other",
+                "name": ATTACKS.get(name, name) + (f" {steps}×{step_size:g}, {samples}" if extra else ""),
                 "detail": f"{steps} step{'s' * (steps > 1)} of {step} within {budget}"
                           + f", gradient over {samples} passes" * (samples > 1) if known else "",
                 "extra": extra > 0,
@@ -144,7 +144,7 @@ def _source(source, rows, attacks):
         if points.empty:
             continue
         xs = sorted(points.x.unique())
-        cells = {rule: [[None] * len(draws) for _ in xs] for rule in RULES if rule in set(points.rule)}
+        cells = {rule: [[None] * len(draws) for _ in xs] for rule in _ordered(RULES, points.rule) if rule in set(points.rule)}
         ids = {}
         # Of two records of one point the one with more draws comes last: it repeats the other's first passes.
         if points.duplicated(["x", "rule", "M", "id"]).any():
@@ -221,9 +221,11 @@ class Explorer(anywidget.AnyWidget):
             raise ValueError(f"{unknown[0]!r} is no part of the view, which has axis, {', '.join(VIEW)}")
         data = payload(frame, printed, view.get("epsilon", 8.0), axis)
         measured = [source["model"] for source in data["sources"]]
+        counted = {rule for source in data["sources"] for curve in source["attacks"].values() for rule in curve["cells"]}
         opening = {
             "base_model": next((model for model in data["models"] if model in measured), data["models"][0]),
-            "attacks": [attack["key"] for attack in data["attacks"] if attack["key"] in ("none", "pgd", "epgd")],
+            "rule": next((rule["key"] for rule in data["rules"] if rule["key"] in counted), "prediction"),
+            "attacks": [attack["key"] for attack in data["attacks"] if not attack["extra"]],
         }
         super().__init__(payload=data, **(opening | view))
         names = [one["name"] for one in data["sources"] if one["model"] == self.base_model]
@@ -243,7 +245,7 @@ class Explorer(anywidget.AnyWidget):
         name, value = proposal["trait"].name, proposal["value"]
         allowed = {
             "base_model": self.payload["models"],
-            "rule": list(RULES),
+            "rule": [rule["key"] for rule in self.payload["rules"]],
             "attacks": [attack["key"] for attack in self.payload["attacks"]],
         }
         if name in allowed:
@@ -262,6 +264,10 @@ class Explorer(anywidget.AnyWidget):
         sources = [source for source in self.payload["sources"] if source["model"] == self.base_model]
         named = [source for source in sources if source["name"] == self.source]
         return next(iter(named + sources), None)
+
+    def _rule(self):
+        """The name of the rule in view."""
+        return next(rule["name"] for rule in self.payload["rules"] if rule["key"] == self.rule)
 
     def shown(self):
         """The numbers in view, a frame; its M is the measured one nearest to draws."""
@@ -283,7 +289,7 @@ class Explorer(anywidget.AnyWidget):
         source, shown = self._source(), self.shown()
         axis = self.payload["axis"]
         symbol = AXES[axis][0]
-        title = f"{symbol}/M explorer: {self.base_model}, {RULES[self.rule]}"
+        title = f"{symbol}/M explorer: {self.base_model}, {self._rule()}"
         if shown.empty:
             return f"{title}: not yet measured"
         names = {attack["key"]: attack["name"] for attack in self.payload["attacks"]}
@@ -304,7 +310,7 @@ class Explorer(anywidget.AnyWidget):
         axes.set(xlabel=AXES[self.payload["axis"]], ylabel="correct, % of images")
         source, shown, axis = self._source(), self.shown(), self.payload["axis"]
         for attack in self.payload["attacks"]:
-            colour = COLOURS["none" if attack["kind"] == "clean" else attack["kind"]]
+            colour = COLOURS[attack["kind"]]
             points = shown[shown.attack == attack["key"]]
             if len(points):
                 style = "o--" if attack["extra"] else "o-"
@@ -319,7 +325,7 @@ class Explorer(anywidget.AnyWidget):
         if len(shown):
             axes.legend(frameon=False)
         said = f"M = {shown.M[0]}; {source['name']}" if len(shown) else "not yet measured"
-        title = f"{self.base_model}, {RULES[self.rule]}{'; diamonds: printed by the paper' * (axis == 'sigma')}\n{said}"
+        title = f"{self.base_model}, {self._rule()}{'; diamonds: printed by the paper' * (axis == 'sigma')}\n{said}"
         axes.set_title(title, fontsize=8, loc="left")
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
@@ -337,11 +343,12 @@ class Explorer(anywidget.AnyWidget):
 
 
 def explore(records=RESULTS, **view):
-    """The explorer of the records of the paper's white-box attacks in a folder (data/results by default), beside its Table 3.
+    """The explorer of the records of white-box attacks in a folder (data/results by default), beside the paper's Table 3: of the
+    paper's attacks those with its settings, and all of the reader's own.
 
     view: axis (one of AXES), and the traits of `Explorer`.
     """
-    frame = report.as_in_paper(report.evaluations(records))
+    frame = report.with_own(report.evaluations(records))
     frame = frame[frame["source"].isna() & (frame["sigma"] <= report.SIGMA_MAX)]
     trained = frame["method"].replace("plain", "normal")  # two networks may share a label, but not a line
     told = (frame["label"] == "plain") | (frame["method"] == "plain")

@@ -1,7 +1,8 @@
 """Where things lie, relative to the repository root (the package is installed in editable mode).
 
 `SIAM_DATA` moves what a campaign reads and writes (checkpoints, records, the CIFAR-10 cache) to another
-folder; what ships and is only read, the sample and the paper's printed numbers, stays beside the code.
+folder; what ships and is only read, the sample and the paper's printed numbers, stays beside the code. So does
+CIFAR-10 where it has been fetched there, and not into the other folder.
 """
 
 import os
@@ -14,4 +15,4 @@ PAPER = ROOT / "data" / "paper"
 DATA = Path(os.environ.get("SIAM_DATA") or ROOT / "data").expanduser().absolute()
 RESULTS = DATA / "results"
 CHECKPOINTS = DATA / "checkpoints"
-CACHE = DATA / "cifar10"
+CACHE = next((folder / "cifar10" for folder in (DATA, ROOT / "data") if (folder / "cifar10").exists()), DATA / "cifar10")

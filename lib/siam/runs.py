@@ -195,7 +195,7 @@ class EvaluationRun(_Run):
             _require(samples >= 1, "samples", self.samples, "give a whole number, 1 or more")
             if self.attack == "fgsm":  # one step as long as the budget
                 step_size, steps = epsilon, 1
-            if self.attack != "epgd":
+            if self.attack in ("fgsm", "pgd"):  # they take one gradient a step
                 samples = 1
         source, source_sigma = self.source, self.source_sigma
         if self.attack == "none" or source is None:

@@ -11,7 +11,8 @@ import torch
 
 
 def seed(*key):
-    """Seed torch's global generators (all devices) from `key`, any integers and strings, e.g. (0, "pass", 17)."""
+    """Seed torch's global generators (all devices) from `key`, any integers and words, e.g. (0, "pass", 17); NumPy's count as Python's."""
+    key = tuple(part.item() if hasattr(part, "item") else part for part in key)
     digest = hashlib.sha256(repr(key).encode()).digest()
     torch.manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 

@@ -52,7 +52,7 @@ class Place(NamedTuple):
 @dataclass(frozen=True)
 class Measured:
     """Records as the claims read them, of networks trained at one tier. at: cells of test images by their Place; others: those of
-    other attacks than the paper's by (label, steps, samples, σ, M), prediction smoothing; transfers: those of PGD made on one
+    other PGD and EPGD than the paper's by (label, steps, samples, σ, M), prediction smoothing; transfers: those of PGD made on one
     network and shown to another by their digests (source, target), prediction smoothing, M = 8."""
 
     folder: Path
@@ -75,7 +75,7 @@ def _measured(folder, frame, everything):
     ours = cells(frame[~held & (frame["n"] >= LEAST) & frame["epsilon"].isin([0, 8])])
     at = {Place(cell["label"], cell["method"], cell["rule"], cell["attack"], round(cell["sigma"], 6), cell["M"]): cell
           for _, cell in ours.iterrows()}
-    longer = everything[everything["digest"].isin(frame["digest"]) & everything["source"].isna() & (everything["n"] >= LEAST)
+    longer = everything[everything["digest"].isin(frame["digest"]) & everything["attack"].isin(["pgd", "epgd"]) & (everything["n"] >= LEAST)
                         & (everything["rule"] == "prediction") & np.isclose(4 * everything["step_size"], 8)
                         & (everything["epsilon"] == 8) & (everything["split"] == "test")]
     others = {(cell["label"], steps, samples, round(cell["sigma"], 6), cell["M"]): cell

@@ -5,13 +5,11 @@
 Section 4.2 of the paper, after Kaur et al. (2019): if gradients are perceptually aligned, a strong attack towards a
 class makes the image look like that class. "Looks like" is measured twice: by the cosine between what the attack added
 and the way to the mean image of the class, and by how often a network that was not attacked names the class. What it
-writes, `results/gradients/cpu.json` and `cpu.npz`, is read by `siam.pages.gradients`, which draws the page.
+writes, `RECORD` and its pictures beside it, is read by `siam.pages.gradients`, which draws the page.
 """
 
-import argparse
 import hashlib
 import json
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +23,7 @@ from siam.attacks import error_of, gradient, towards
 from siam.cifar10 import CLASSES
 from siam.data import images, pixels
 from siam.devices import autocast, describe
-from siam.files import writing
+from siam.files import command, read_other, writing
 from siam.folding import Folded
 from siam.paths import CHECKPOINTS, RESULTS
 from siam.seeding import seeded
@@ -41,6 +39,7 @@ class Arm(NamedTuple):
     samples: int
 
 
+RECORD = RESULTS / "gradients" / "cpu.json"
 ARMS = {  # in the order of the page
     "plain": Arm("plain", "plain-cpu-0", 0.0, 1),
     "plain-noise-1": Arm("plain, σ = 0.24", "plain-cpu-0", 0.24, 1),
@@ -259,14 +258,17 @@ def identity(checkpoints=CHECKPOINTS):
     return digests, hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def measure(n, results=RESULTS, checkpoints=CHECKPOINTS, means=None, progress=True):
-    """Carry out all jobs of the first n test images that are not done yet, write the record, and return it.
+def measure(path=RECORD, n=1000, checkpoints=CHECKPOINTS, results=RESULTS, means=None, progress=True):
+    """Carry out all jobs of the first n test images that are not done yet, write the record and its pictures, and return the record.
 
-    Cut off, it goes on after its last finished job; more images later keep what fewer found. Raises ValueError for an
-    n that is no multiple of BATCH, FileNotFoundError where the training images are missing, whose class means it needs.
+    Cut off, it goes on after its last finished job, kept in `results`; more images later keep what fewer found. Raises
+    ValueError for an n that is no multiple of BATCH and for a file at `path` that is no record, FileNotFoundError where the
+    training images are missing, whose class means it needs.
     """
     if n < BATCH or n % BATCH:
         raise ValueError(f"images = {n}: give a multiple of {BATCH}")
+    if Path(path).exists():
+        read_other(path, "gradients", ("rows",))
     digests, known_by = identity(checkpoints)
     partial = Path(results) / ".partial" / "gradients"
     x, y = images("sample-test" if n <= 500 else "test", n)  # the sample is the first 500, and needs no download
@@ -275,11 +277,11 @@ def measure(n, results=RESULTS, checkpoints=CHECKPOINTS, means=None, progress=Tr
     judges = {judge: network(checkpoint, 0.0, checkpoints) for judge, checkpoint in JUDGES.items()}
     jobs = [(batch, arm) for batch in range(n // BATCH) for arm in ARMS]
     for batch, arm in tqdm(jobs, desc="gradients", mininterval=5, disable=not progress):
-        path = partial / f"{known_by}-{batch}-{arm}.npz"
-        if not path.exists():
+        done = partial / f"{known_by}-{batch}-{arm}.npz"
+        if not done.exists():
             part = slice(batch * BATCH, (batch + 1) * BATCH)
             result = job(arm, batch, x[part], y[part], target[part], means, judges, checkpoints)
-            with writing(path) as part, open(part, "wb") as file:
+            with writing(done) as part, open(part, "wb") as file:
                 np.savez(file, **result)
     clean = {judge: [] for judge in JUDGES}
     with autocast("cpu", PRECISION):
@@ -304,22 +306,14 @@ def measure(n, results=RESULTS, checkpoints=CHECKPOINTS, means=None, progress=Tr
                   arms=arms, judges=JUDGES, checkpoints=digests, shown=shown, rows=lines, means="train", differences=differences(values),
                   judged_right={judge: share(classes == y.numpy()) for judge, classes in clean.items()},
                   **runs.provenance(device))
-    folder = Path(results) / "gradients"
-    with writing(folder / "cpu.npz") as part, open(part, "wb") as file:
+    with writing(Path(path).with_suffix(".npz")) as part, open(part, "wb") as file:
         np.savez_compressed(file, **pictures)
-    runs.write_json(folder / "cpu.json", record)
+    runs.write_json(path, record)
     return record
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(prog="python -m siam.studies.gradients", description=__doc__.split("\n")[0])
-    parser.add_argument("--images", type=int, default=1000, metavar="N", help=f"the first N test images, a multiple of {BATCH}")
-    chosen = parser.parse_args(arguments)
-    try:
-        record = measure(chosen.images)
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
-    print(f"{RESULTS / 'gradients' / 'cpu.json'}: n = {record['n']}")
+    command("siam.studies.gradients", "Measure what large attacks make images look like.", RECORD, measure, arguments)
 
 
 if __name__ == "__main__":
