@@ -47,8 +47,8 @@ def requested(checkpoint, attacks, sigmas, seeds, device="cpu", checkpoints=CHEC
               epsilons=(8.0,), steps=(7,), samples=(8,), sources=(None,), **fields):
     """The `runs.EvaluationRun`s of a notebook's parameters, all checked: each attack at each σ and ε with each seed.
 
-    samples: of EPGD and of attacks of your own; one gradient is a step of the others. sources: names of the checkpoints that a transferred attack is made on, None for
-    `checkpoint` itself. `fields` are the run's other fields.
+    samples: of EPGD and of attacks of your own; one gradient is a step of the others. sources: names of the checkpoints that a
+    transferred attack is made on, None for `checkpoint` itself. `fields` are the run's other fields.
     """
     several = dict(attacks=attacks, sigmas=sigmas, seeds=seeds, epsilons=epsilons, steps=steps, samples=samples, sources=sources)
     for name, values in several.items():
