@@ -269,7 +269,7 @@ def transfers(folder=RESULTS, sigma=0.02, M=8):
     names = {digest: names[digest] for digest in {*shown["digest"], *shown["source"]}}
     order = sorted(names, key=lambda digest: (_place(trained.loc[digest]), names[digest]))
     found = found.assign(row=found["source"].map({**names, CLEAN: CLEAN}), column=found["digest"].map(names))
-    rows = [names[digest] for digest in order if digest in set(found["source"])] + [CLEAN]
+    rows = [names[digest] for digest in order if digest in set(found["source"])] + ([CLEAN] if CLEAN in set(found["source"]) else [])
     columns = [names[digest] for digest in order if digest in set(found["digest"])]
     # The cells that are compared with each other have the colours: the rest lies far above, or below at almost nothing.
     known = [digest for digest in names if trained.loc[digest, "method"] != "plain"]
