@@ -100,7 +100,7 @@ def test_the_first_page_counts_verdicts_and_says_how_far_they_reach():
 @pytest.mark.parametrize(("voted", "said"), [
     ((480, 405), "about 94 % of the gain under PGD is gone"),
     ((480, 395), "all of the gain under PGD is gone"),
-    ((480, 470), "whether it takes anything of the gain under PGD cannot be told"),
+    ((480, 470), "nothing of the gain under PGD is surely gone"),
     ((410, 380), "there is no sure gain under PGD that it could take"),
     ((380, 350), "there is no sure gain under PGD that it could take"),
     ((400, 400), "there is no sure gain under PGD that it could take"),

@@ -70,7 +70,7 @@ def _gone(under_pgd, under_epgd):
     if under_pgd.low <= 0:
         return "there is no sure gain under PGD that it could take"
     if under_epgd.high >= under_pgd.points:
-        return "whether it takes anything of the gain under PGD cannot be told"
+        return "nothing of the gain under PGD is surely gone"
     if under_epgd.points <= 0:
         return "all of the gain under PGD is gone"
     return f"about {100 - 100 * under_epgd.points / under_pgd.points:.0f} % of the gain under PGD is gone"
