@@ -1,5 +1,7 @@
 """The paper's figures, drawn from records; panels, legend, caption and the numbers behind them."""
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 
@@ -11,58 +13,130 @@ from siam.report import (ATTACKS, BASES, NOT_YET, SIGMA_MAX, cells, evaluations,
                          trainings, warning)
 
 RULES = ("prediction", "soft", "weighted")  # the paper's three; the records hold two more
+STRENGTHS = dict(label="CPNI-W", rule="prediction", M=8, attack="pgd")  # what Figure 4 shows, for several ε
+# σ, ε or sources of an attack: with fewer of them a better tier does not yet take the place of a lower one. From 4 σ on
+# `siam.claims.rules` looks for the best.
+ENOUGH = 4
 
 
-def _draw(number, title, folder, panels, hue, look, x="sigma", xlabel="σ (normalised units)", keep=lambda frame: frame):
-    """A Figure of the first of `report.suites` that has what it shows. panels: {title: selection of cells}; hue: cells -> the
-    names of their curves; look: names of the curves -> {name: (colour, dashes)}, in the order of the legend; keep: which rows.
+def along_sigma(frame, labels, rules=("prediction",), **chosen):
+    """Of some evaluations those of base models on test images under the paper's attacks, along its axis of σ. chosen: as `select`."""
+    frame = select(frame, **chosen)
+    frame = frame[frame["label"].isin(labels) & frame["rule"].isin(rules) & frame["attack"].isin(ATTACKS)]
+    return frame[frame["epsilon"].isin([0, 8]) & (frame["split"] != "heldout") & (frame["sigma"] <= SIGMA_MAX)]
+
+
+FIGURE1 = partial(along_sigma, labels=("CPNI-W",))
+FIGURE2 = partial(along_sigma, labels=BASES, rules=RULES, M=8)
+FIGURE3 = partial(along_sigma, labels=("Gauss", "EPGD-diverged"))
+
+
+def strengths(frame):
+    """Of some evaluations what Figure 4 shows. A curve keeps to one batch size, the one that most of its ε have: a batch shares
+    a draw of the layers' noise, so that runs of small batches spread less."""
+    frame = select(frame, **STRENGTHS)
+    frame = frame[(frame["split"] != "heldout") & (frame["sigma"] <= SIGMA_MAX)]
+    points = frame.drop_duplicates(["sigma", "epsilon", "batch_size"])
+    sizes = points.groupby("sigma")["batch_size"].agg(lambda of: of.mode().iloc[0])
+    frame = frame[frame["batch_size"] == frame["sigma"].map(sizes)]
+    return frame[frame.groupby("sigma")["epsilon"].transform("nunique") >= 2]
+
+
+def fullest(frames, keep=lambda frame: frame, x="sigma"):
+    """Of frames of evaluations, the best first, the one to show: that with ENOUGH values of x under attack for most base models, in
+    what `keep` keeps of it; of several the first; where none has ENOUGH, the first that has anything."""
+    def merit(frame):
+        kept = keep(frame)
+        attacked = kept[(kept["attack"] != "none") & kept["label"].isin(BASES)]
+        return sum(attacked.groupby("label")[x].nunique() >= ENOUGH), len(kept) > 0
+
+    return max(frames, key=merit)
+
+
+def of_same_networks(frame):
+    """The cells of some evaluations, those of a label all of the same networks: of the one that is in most cells, and of those that
+    are in all the same. Else the luck of more trainings at one point would be drawn as what σ or M do."""
+    best = [one_tier(of) for _, of in frame.groupby(["label", "attack"])]
+    frame = pd.concat(best) if best else frame
+    found, kept = cells(frame), set()
+    for _, of in found.groupby("label"):
+        networks = of["networks"].map(set).explode()
+        places = {network: set(where.index) for network, where in networks.groupby(networks)}
+        most = max(places.values(), key=len)
+        kept |= {network for network, where in places.items() if where == most}
+    return cells(frame[frame["digest"].isin(kept)])
+
+
+def _draw(number, title, folder, keep, panels, hue, look, x="sigma", xlabel="σ (normalised units)"):
+    """A Figure of what `keep` keeps of the suite that has most of it. panels: {title: selection of cells}; hue: cells -> the names
+    of their curves; look: names of the curves -> {name: (colour, dashes)}, in the order of the legend.
+
     Panels under one attack share their axis. Short ticks mark the σ of the best cell that the paper prints for a base model.
     """
     title, recorded = f"Figure {number}: {title}.", evaluations(folder)
-    shown = [(suite, keep(suite[(suite["split"] != "heldout") & (suite["sigma"] <= SIGMA_MAX)])) for suite in suites(recorded)]
-    suite, frame = next((of for of in shown if len(of[1])), shown[0])
-    better, frame = _better(recorded, suite), cells(frame)
-    found = {name: select(frame, **chosen) for name, chosen in panels.items()}
-    ours = {name: one_tier(part) for name, part in found.items()}
-    left = [f"{label} ({name})" for name, part in found.items()
-            for label in sorted(set(part["label"]) - set(ours[name]["label"]))]
-    ours = {name: part.assign(curve=hue(part)) for name, part in ours.items() if len(part)}
-    if not ours:
+    kept = keep(fullest(suites(recorded), keep, x))
+    found = of_same_networks(kept)
+    each = {name: select(found, **chosen) for name, chosen in panels.items()}
+    shown = {name: one_tier(part).assign(curve=hue) for name, part in each.items() if len(part)}
+    if not shown:
         return Figure([], {}, f"{title} {NOT_YET.capitalize()}: no record holds any of it.", None)
-    everything = pd.concat([part.assign(part=name if part["label"].nunique() == 1 else name + ", " + part["label"])
-                            for name, part in ours.items()])
-    better = [f"{label} (tier {tier})" for label, tier in better.items() if label in set(everything["label"])]
-    look = look(everything.sort_values(["M", "sigma"])["curve"].unique())
-    drawn, numbers, marked = [], [], False
-    for name, part in ours.items():
+    look = look(pd.concat(shown.values()).sort_values(["M", "sigma"])["curve"].unique())
+    drawn, numbers = [], []
+    for name, part in shown.items():
         curves = {curve: part[part["curve"] == curve].sort_values(x) for curve in look}
         curves = {curve: points for curve, points in curves.items() if len(points)}
-        limits = _limits(of for other, of in ours.items() if panels[other]["attack"] == panels[name]["attack"])
+        limits = _limits(of for other, of in shown.items() if panels[other]["attack"] == panels[name]["attack"])
         marks = _printed(part) if x == "sigma" else {}
-        marked = marked or len(marks) > 0
         drawn.append(panel(curves, look, x, xlabel, name, f"figure{number} {name}", marks, limits,
-                           INCHES if len(ours) > 1 else ALONE))
-        wide = part.assign(text=part.apply(_point, axis=1)).pivot(index=x, columns="curve", values="text")
-        wide = wide.reindex(columns=list(look)).astype(object).fillna(NOT_YET).rename(index="{:g}".format)
-        ids = part.groupby(x)["ids"].sum().map(lambda ids: tuple(sorted(set(ids)))).to_numpy()
-        numbers.append(wide.reset_index(names=xlabel).assign(Panel=name, Records=ids))
-    missing = "; ".join(name for name in panels if name not in ours)
-    missing = f" {NOT_YET.capitalize()}: {missing}." if missing else ""
-    left = f" Left out, as of a lower tier than the rest of the panel: {', '.join(left)}." if left else ""
-    left += f" Left out, as too little of this is measured at their tier yet: {', '.join(better)}." if better else ""
-    one_M = everything["M"].nunique() == 1
-    alike = everything.groupby(["part", "sigma"])["seeds"].nunique().max() == 1
-    where = "" if alike else ", where they are of the same runs"
-    nested = "" if one_M else f" Points along M are nested: they share their forward passes{where}."
+                           INCHES if len(shown) > 1 else ALONE))
+        numbers.append(_numbers(part, look, x, xlabel).assign(Panel=name))
+    table = Table(pd.concat(numbers)[["Panel", xlabel, *look, "Records"]], "Accuracy in percent (95 % interval), tier", 1)
+    ticks = " Short ticks on the axis: σ of the best cell under PGD that the paper prints." if x == "sigma" else ""
+    caption = f"{title} {_about(shown, ticks)}{_left_out(each, shown, kept)}{_passed_over(recorded, kept)}"
+    return Figure(drawn, look, caption + warning(pd.concat(shown.values())["tier"]), table)
+
+
+def _numbers(part, look, x, xlabel):
+    """The numbers of a panel, a row for each x."""
+    wide = part.assign(text=part.apply(_point, axis=1)).pivot(index=x, columns="curve", values="text")
+    wide = wide.reindex(columns=list(look)).astype(object).fillna(NOT_YET).rename(index="{:g}".format)
+    ids = part.groupby(x)["ids"].sum().map(lambda ids: tuple(sorted(set(ids)))).to_numpy()
+    return wide.reset_index(names=xlabel).assign(Records=ids)
+
+
+def _about(shown, ticks):
+    """What a caption says of the cells that are shown: what they were measured on and how they are drawn."""
+    parts = [part.assign(part=name if part["label"].nunique() == 1 else name + ", " + part["label"]) for name, part in shown.items()]
+    everything = pd.concat(parts)
     spread = everything[everything["std"].notna()]
     batches = " or ".join(f"{size:,}" for size in sorted(set(spread["batch_size"])))
     several = f" Bars: standard deviation over runs, in batches of {batches} images, which share their draws." if batches else ""
-    ticks = " Short ticks on the axis: σ of the best cell under PGD that the paper prints." if marked else ""
-    caption = (f"{title} {made_on(everything)}. Bands: exact 95\u00a0% interval over images."
-               f"{several}{ticks}{nested}{missing}{left}{warning(everything['tier'])}")
-    numbers = pd.concat(numbers)[["Panel", xlabel, *look, "Records"]]
-    table = Table(numbers, "Accuracy in percent (95 % interval), tier", 1)
-    return Figure(drawn, look, caption, table)
+    alike = everything.groupby(["part", "sigma"])["seeds"].nunique().max() == 1
+    where = "" if alike else ", where they are of the same runs"
+    nested = f" Points along M are nested: they share their forward passes{where}." if everything["M"].nunique() > 1 else ""
+    return f"{made_on(everything)}. Bands: exact 95\u00a0% interval over images.{several}{ticks}{nested}"
+
+
+def _left_out(each, shown, kept):
+    """What a caption says of what is not drawn, although it is of the suite that is: `each` panel before, `shown` after `one_tier`."""
+    missing = "; ".join(name for name in each if name not in shown)
+    lower = ", ".join(f"{label} ({name})" for name in shown for label in sorted(set(each[name]["label"]) - set(shown[name]["label"])))
+    drawn = {network for part in each.values() for networks in part["networks"] for network in networks}
+    fewer = ", ".join(sorted(set(kept[~kept["digest"].isin(drawn)]["label"])))
+    return ((f" {NOT_YET.capitalize()}: {missing}." if missing else "")
+            + (f" Left out, as of a lower tier than the rest of the panel: {lower}." if lower else "")
+            + (f" Left out, as not measured at all of these points: other trainings of {fewer}." if fewer else ""))
+
+
+def _passed_over(recorded, shown, of="trained"):
+    """What a caption says of base models that are `recorded` at better tiers than those that are shown, by the tier `of` evaluations."""
+    said = []
+    for label in BASES:
+        there, here = (set(select(frame, label=label)[of]) for frame in (recorded, shown))
+        better = runs.TIERS[max(map(runs.TIERS.index, here)) + 1 :] if here else ()
+        if tiers := [tier for tier in reversed(better) if tier in there]:
+            said.append(f"{label} (tier {' and '.join(tiers)})")
+    return f" Left out, as too little of this is measured at their tier yet: {', '.join(said)}." if said else ""
 
 
 def _limits(parts):
@@ -73,14 +147,6 @@ def _limits(parts):
     high = max(points["high"].max(), (points["accuracy"] + bars).max())
     room = 0.04 * (high - low)
     return 100 * (low - room), 100 * (high + room)
-
-
-def _better(recorded, frame):
-    """{label: tier} of the base models that have been trained at a better tier than those of a suite."""
-    order = runs.TIERS.index
-    best = recorded[recorded["trained"] != ""].groupby("label")["trained"].agg(lambda tiers: max(tiers, key=order))
-    drawn = frame.drop_duplicates("label").set_index("label")["trained"]
-    return {label: best[label] for label in BASES if label in drawn and order(best[label]) > order(drawn[label])}
 
 
 def _printed(part):
@@ -112,7 +178,7 @@ def _attack(attack):
 def figure1(folder=RESULTS):
     """Accuracy of CPNI-W with prediction smoothing against σ, a curve for each M; panels clean, PGD, EPGD."""
     panels = {name: dict(label="CPNI-W", rule="prediction", **_attack(key)) for key, name in ATTACKS.items()}
-    return _draw(1, "CPNI-W with prediction smoothing", folder, panels, _by_draws, _of_draws)
+    return _draw(1, "CPNI-W with prediction smoothing", folder, FIGURE1, panels, _by_draws, _of_draws)
 
 
 def figure2(folder=RESULTS):
@@ -122,8 +188,7 @@ def figure2(folder=RESULTS):
     def look(names):
         return {label: (NETWORKS[label], "-") for label in BASES if label in names}
 
-    return _draw(2, "Base models and voting rules, M = 8", folder, panels, lambda part: part["label"], look,
-                 keep=lambda frame: frame[frame["label"].isin(BASES) & frame["rule"].isin(RULES)])
+    return _draw(2, "Base models and voting rules, M = 8", folder, FIGURE2, panels, lambda part: part["label"], look)
 
 
 def figure3(folder=RESULTS):
@@ -131,10 +196,7 @@ def figure3(folder=RESULTS):
     panels = {f"{label}, {ATTACKS[key]}": dict(label=label, rule="prediction", **_attack(key))
               for key in ("epgd", "pgd") for label in ("Gauss", "EPGD-diverged")}
     title = "Gauss and EPGD-diverged with prediction smoothing"
-    return _draw(3, title, folder, panels, _by_draws, _of_draws)
-
-
-STRENGTHS = dict(label="CPNI-W", rule="prediction", M=8, attack="pgd")  # what Figure 4 shows, for several ε
+    return _draw(3, title, folder, FIGURE3, panels, _by_draws, _of_draws)
 
 
 def figure4(folder=RESULTS):
@@ -143,18 +205,8 @@ def figure4(folder=RESULTS):
         return {name: (of_sigma(float(name.removeprefix("σ = "))), "-") for name in names}
 
     title = "CPNI-W with prediction smoothing, M = 8, under PGD"
-    return _draw(4, title, folder, {"PGD": STRENGTHS}, lambda part: "σ = " + part["sigma"].map("{:g}".format),
-                 look, "epsilon", "ε (1/255 of the pixel range)", strengths)
-
-
-def strengths(frame):
-    """Of some evaluations what Figure 4 shows. A curve keeps to one batch size, the one that most of its ε have: a batch shares
-    a draw of the layers' noise, so that runs of small batches spread less."""
-    frame = select(frame, **STRENGTHS)
-    points = frame.drop_duplicates(["sigma", "epsilon", "batch_size"])
-    sizes = points.groupby("sigma")["batch_size"].agg(lambda of: of.mode().iloc[0])
-    frame = frame[frame["batch_size"] == frame["sigma"].map(sizes)]
-    return frame[frame.groupby("sigma")["epsilon"].transform("nunique") >= 2]
+    return _draw(4, title, folder, strengths, {"PGD": STRENGTHS}, lambda part: "σ = " + part["sigma"].map("{:g}".format),
+                 look, "epsilon", "ε (1/255 of the pixel range)")
 
 
 def effort(folder=RESULTS, M=64):
@@ -205,22 +257,19 @@ def transfers(folder=RESULTS, sigma=0.02, M=8):
     """
     trained = trainings(folder).drop_duplicates("digest").set_index("digest")
     title = f"Transferred PGD: accuracy of the network that is shown the attack, prediction smoothing, M = {M}, σ = {sigma:g}."
-    frame = select(evaluations(folder), rule="prediction", M=M, sigma=sigma, split="test", steps=7, seed=0)
-    frame = frame[frame["digest"].isin(trained.index)]
-    attacked = frame[(frame["attack"] == "transferred pgd") & (frame["epsilon"] == 8) & frame["source"].isin(trained.index)]
+    attacked, clean = _transferred(evaluations(folder), trained.index, sigma, M)
     if attacked.empty:
         return Figure([], {}, f"{title} {NOT_YET.capitalize()}: no record holds any of it.", None)
-    attacked = one_tier(attacked)
-    n = attacked["n"].max()
-    clean = select(evaluations(folder), rule="prediction", M=M, sigma=sigma, split="test", attack="none", seed=0, n=n,
-                   tier=attacked["tier"].iloc[0])
-    clean = clean[clean["digest"].isin(attacked["digest"])].assign(source=CLEAN)
-    found = pd.concat([attacked[attacked["n"] == n], clean]).sort_values("draws").drop_duplicates(["source", "digest"])
+    # Better tiers first; and in each, most images.
+    each = [of for _, of in attacked.groupby([attacked["tier"].map(runs.TIERS.index), "n"])][::-1]
+    shown = fullest(each, x="source")
+    clean = clean.merge(shown[["digest", "tier", "n"]].drop_duplicates())
+    found = pd.concat([shown, clean]).sort_values("draws").drop_duplicates(["source", "digest"])
     names = network_names(trained.reset_index())
-    names = {digest: names[digest] for digest in {*attacked["digest"], *attacked["source"]}}
+    names = {digest: names[digest] for digest in {*shown["digest"], *shown["source"]}}
     order = sorted(names, key=lambda digest: (_place(trained.loc[digest]), names[digest]))
     found = found.assign(row=found["source"].map({**names, CLEAN: CLEAN}), column=found["digest"].map(names))
-    rows = [names[digest] for digest in order if digest in set(found["source"])] + [CLEAN]
+    rows = [names[digest] for digest in order if digest in set(found["source"])] + ([CLEAN] if CLEAN in set(found["source"]) else [])
     columns = [names[digest] for digest in order if digest in set(found["digest"])]
     # The cells that are compared with each other have the colours: the rest lies far above, or below at almost nothing.
     known = [digest for digest in names if trained.loc[digest, "method"] != "plain"]
@@ -230,15 +279,24 @@ def transfers(folder=RESULTS, sigma=0.02, M=8):
     texts = found.assign(text=found.apply(interval, axis=1)).pivot(index="row", columns="column", values="text")
     numbers = texts.reindex(rows, columns=columns).fillna(NOT_YET).rename_axis("Made on", axis=0).reset_index()
     ids = found.groupby("row")["id"].agg(lambda of: tuple(sorted(of)))
-    numbers = numbers.assign(Records=numbers["Made on"].map(ids)).assign(Panel=f"tier {found['tier'].iloc[0]}, n = {n:,}")
-    made = (f" Tier {found['tier'].iloc[0]}, n = {n:,} images, one run per cell, precision {found['precision'].iloc[0]}."
-            f" Each interval over images is at most ± {_widest(found):.1f} points.{warning(found['tier'])}")
+    at = f"Tier {shown['tier'].iloc[0]}, n = {shown['n'].iloc[0]:,}"
+    numbers = numbers.assign(Records=numbers["Made on"].map(ids)).assign(Panel=at.lower())
+    made = (f" {at} images, one run per cell, precision {found['precision'].iloc[0]}. Each interval over images is at most"
+            f" ± {_widest(found):.1f} points.{_passed_over(attacked, shown, 'tier')}{warning(found['tier'])}")
     made = (f" Colours run from {compared.min():.0f} to {compared.max():.0f} %, the range of attacks between the networks that"
             f" were trained on attacked images; what lies beyond has the colour of that end.{made}")
     drawn = heatmap(values, (compared.min(), compared.max()), "shown to", "made on", "Accuracy, %", "transfers")
     name = "Accuracy in percent (95 % interval), by the network shown the attack"
     table = Table(numbers[["Panel", "Made on", *columns, "Records"]], name, 1)
     return Figure([drawn], {}, title + made, table)
+
+
+def _transferred(frame, known, sigma, M):
+    """Of evaluations those of a map of transfers: under attacks made on networks that are `known`, and without attack."""
+    frame = select(frame, rule="prediction", M=M, sigma=sigma, split="test", seed=0)
+    frame = frame[frame["digest"].isin(known)]
+    attacked = select(frame, attack="transferred pgd", epsilon=8, steps=7)
+    return attacked[attacked["source"].isin(known)], select(frame, attack="none").assign(source=CLEAN)
 
 
 def network_names(trained):

@@ -84,13 +84,14 @@ def lengths(folder=RESULTS):
 
 
 def by_length(folder=RESULTS):
-    """{PNI-W and CPNI-W: [(schedule, {attack: cell}) of each training, the shortest first]}, one noisy pass, σ = 0."""
+    """{PNI-W and CPNI-W: [(schedule, {attack: cell}) of each training, the shortest first, then the worse tier]}, one noisy pass,
+    σ = 0."""
     frame = select(as_in_paper(evaluations(folder)), rule="prediction", M=1, sigma=0, split="test", method="adversarial")
     found, each = cells(frame[(frame["attack"] == "none") | (frame["epsilon"] == 8)]), {}
     for label in ("PNI-W", "CPNI-W"):
         ours = [(json.loads(recipe)["schedule"], {cell["attack"]: cell for _, cell in of.iterrows() if cell["attack"] in PRINTED})
                 for recipe, of in select(found, label=label).groupby("recipe")]
-        each[label] = sorted(ours, key=lambda training: training[0]["epochs"])
+        each[label] = sorted(ours, key=lambda training: (training[0]["epochs"], runs.TIERS.index(training[0]["tier"])))
     return each
 
 

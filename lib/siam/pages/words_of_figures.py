@@ -1,24 +1,25 @@
 """What Figures 1 to 4 show, in sentences that are read from the records: a Markdown list for each. No torch.
 
-Figures 1 to 3: of the networks that are drawn; Figure 4: of the first of `report.suites` that has what it shows. A difference
-cannot be told from zero where its 95 % interval contains it.
+Figures 1 to 4: of the networks that are drawn. A difference cannot be told from zero where its 95 % interval contains it.
 """
 
+from functools import partial
 from itertools import product
+from types import SimpleNamespace
 
 from siam.claims import rules
-from siam.pages.figures import strengths
+from siam.pages.figures import FIGURE1, FIGURE2, FIGURE3, along_sigma, fullest, of_same_networks, strengths
 from siam.pages.words_of_tables import listed
 from siam.paired import less, mean_of
 from siam.paths import RESULTS
-from siam.report import ATTACKS, BASES, cells, select
+from siam.report import ATTACKS, BASES, evaluations, select, suites
 
 WHERE = {attack: f"under {name}" if attack != "none" else "without an attack" for attack, name in ATTACKS.items()}
 
 
 def figure1(folder=RESULTS):
     """Where the optimum over σ lies for each attack and M, and what votes add."""
-    drawn, lines = rules.read(folder)[0], []
+    drawn, lines = _read(of_same_networks(FIGURE1(_suite(folder, FIGURE1)))), []
     for attack, where in WHERE.items():
         Ms = sorted(rules.draws_of(drawn, "CPNI-W", attack))
         lines.append(_highest(where, {f"M = {M}": rules.optimum_of(drawn, "CPNI-W", attack, M=M) for M in Ms}))
@@ -27,13 +28,14 @@ def figure1(folder=RESULTS):
 
 def figure2(folder=RESULTS):
     """What prediction smoothing has more or less than the paper's other two rules, averaged over σ."""
-    drawn = rules.read(folder)[0]
+    drawn = _read(of_same_networks(FIGURE2(_suite(folder, FIGURE2))))
     return _list(_ahead(drawn, rule) for rule in ("soft", "weighted"))
 
 
 def figure3(folder=RESULTS):
     """The optima of the base models under both attacks, and what votes add to the two that are drawn."""
-    drawn, attacks, lines = rules.read(folder)[0], ("pgd", "epgd"), []
+    all_bases = partial(along_sigma, labels=BASES)
+    drawn, attacks, lines = _read(of_same_networks(all_bases(_suite(folder, FIGURE3)))), ("pgd", "epgd"), []
     for attack in attacks:
         optima = {label: rules.optimum_of(drawn, label, attack, M=8) for label in BASES if rules.draws_of(drawn, label, attack)}
         lines.append(_highest(f"with 8 votes {WHERE[attack]}", optima))
@@ -42,20 +44,29 @@ def figure3(folder=RESULTS):
 
 def figure4(folder=RESULTS):
     """What the most input noise that is drawn changes at each ε."""
-    return _list(_first(_noise(measured) for measured in rules.read(folder)))
+    return _list([_noise(of_same_networks(strengths(_suite(folder, strengths, "epsilon"))))])
 
 
 def effort(folder=RESULTS, M=64):
     """What is worth more to an attacker, averaging gradients within a step or going on for more steps."""
-    return _list(_first(_averaging(measured, M) for measured in rules.read(folder)))
+    said = (_averaging(measured, M) for measured in rules.read(folder))
+    return _list([next((line for line in said if line), None)])
+
+
+def _suite(folder, keep, x="sigma"):
+    """The suite that a figure draws."""
+    return fullest(suites(evaluations(folder)), keep, x)
+
+
+def _read(cells):
+    """Cells as `siam.claims.rules` looks for them."""
+    places = (rules.Place(cell["label"], cell["method"], cell["rule"], cell["attack"], round(cell["sigma"], 6), cell["M"])
+              for _, cell in cells.iterrows())
+    return SimpleNamespace(at={place: cell for place, (_, cell) in zip(places, cells.iterrows()) if cell["n"] >= rules.LEAST})
 
 
 def _list(lines):
     return listed(f"{line[0].upper()}{line[1:]}" for line in lines if line)
-
-
-def _first(lines):
-    return [line for line in lines if line][:1]
 
 
 def _and(words):
@@ -129,8 +140,7 @@ def _ahead(drawn, rule):
             f" {len(every) - above - below} it cannot be told {_about(every)}.")
 
 
-def _noise(measured):
-    ours = cells(strengths(measured.frame))
+def _noise(ours):
     sigmas, found = sorted(set(ours["sigma"])), {}
     for epsilon, of in ours.groupby("epsilon"):
         at = [select(of, sigma=sigma) for sigma in (sigmas[-1], sigmas[0])]

@@ -1,6 +1,7 @@
 """What the tables say, in sentences: Markdown lists, all of their numbers read from the records."""
 
 import re
+from itertools import combinations
 
 from siam import bits, claims, runs
 from siam.claims.rules import VERDICTS, votes_add
@@ -60,8 +61,19 @@ def _smoothing(ours, M, sigma):
     if gain["epgd"] is not None and taken is not None:
         lines.append(f"An attacker who averages over the noise, EPGD, takes the vote from {100 * pgd['accuracy']:.1f} % to"
                      f" {100 * epgd['accuracy']:.1f} % ({taken} points), and what votes and noise add is {gain['epgd']} points"
-                     f" then: about {100 - 100 * gain['epgd'].points / gain['pgd'].points:.0f} % of the gain under PGD is gone.")
+                     f" then: {_gone(gain['pgd'], gain['epgd'])}.")
     return lines
+
+
+def _gone(under_pgd, under_epgd):
+    """How much of a gain under PGD is gone under EPGD: a share only of what is there, and where some of it surely is gone."""
+    if under_pgd.low <= 0:
+        return "there is no sure gain under PGD that it could take"
+    if under_epgd.high >= under_pgd.points:
+        return "nothing of the gain under PGD is surely gone"
+    if under_epgd.points <= 0:
+        return "all of the gain under PGD is gone"
+    return f"about {100 - 100 * under_epgd.points / under_pgd.points:.0f} % of the gain under PGD is gone"
 
 
 def table(number, folder=RESULTS):
@@ -100,22 +112,34 @@ def _against(difference, theirs):
 
 
 def training(folder=RESULTS):
-    """How accuracy grows with training, and whether it has stopped to."""
-    lines, rises = [], []
+    """How accuracy grows with training, and, of trainings that differ in epochs alone, whether it has stopped to."""
+    lines, rises, alike = [], [], []
     for label, trainings in findings.by_length(folder).items():
         for attack in findings.PRINTED:
-            of = [(plan["epochs"], cells[attack]) for plan, cells in trainings if attack in cells]
+            of = [(plan, cells[attack]) for plan, cells in trainings if attack in cells]
             if len(of) > 1:
-                rises.append(of[-1][1]["low"] > of[-2][1]["high"])
-                steps = ", ".join(f"{100 * cell['accuracy']:.1f} % after {epochs} epochs (tier {cell['tier']}, n = {cell['n']:,})"
-                                  for epochs, cell in of)
+                steps = ", ".join(f"{100 * cell['accuracy']:.1f} % after {plan['epochs']} epochs (tier {cell['tier']},"
+                                  f" n = {cell['n']:,})" for plan, cell in of)
                 lines.append(f"{label}, {UNDER[attack]}: {steps}; the paper prints {findings.printed(label)[attack]:.1f} %.")
-    if lines:
-        lines.append(f"The longest training is above the one before it, intervals apart, in {sum(rises)} of these {len(rises)}"
-                     " lines. " + ("Where accuracy still rises, its level says nothing about the paper's: what can be compared is the"
-                                   " order of rows that were trained alike." if any(rises) else
-                                   "What is left of the distance is not the length alone."))
+            pairs = [pair for pair in combinations(of, 2) if _longer(*(plan for plan, _ in pair))]
+            if pairs:
+                (plan, shorter), (more, longer) = pairs[-1]
+                rises.append(longer["low"] > shorter["high"])
+                alike.append(f"{label} after {plan['epochs']} and after {more['epochs']} epochs")
+    if rises:
+        lines.append(f"{', '.join(dict.fromkeys(alike))} differ in nothing else: the longer training is above the shorter,"
+                     f" intervals apart, in {sum(rises)} of {len(rises)} comparisons. "
+                     + ("Where accuracy still rises, its level says nothing about the paper's: what can be compared is the"
+                        " order of rows that were trained alike." if any(rises) else "There more epochs make no difference that shows."))
+    elif lines:
+        lines.append("No two of these trainings of a network differ in epochs alone, so what length is worth cannot be told.")
     return listed(lines)
+
+
+def _longer(plan, other):
+    """Whether a schedule has fewer epochs than another that is equal in all else but the name of its tier."""
+    same = [{key: value for key, value in of.items() if key not in ("epochs", "tier")} for of in (plan, other)]
+    return same[0] == same[1] and plan["epochs"] < other["epochs"]
 
 
 def ranks(folder=RESULTS):
