@@ -4,6 +4,7 @@ import re
 from math import inf, nan
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from siam import bits, claims, paired, report, runs
@@ -202,6 +203,26 @@ def test_an_optimum_is_where_the_accuracy_is_surely_highest(tmp_path, top, verdi
     peaked(tmp_path, top)
     found = decide("cpni_optimum", tmp_path)
     assert found.verdict == verdict and len(found.ids) == 6
+
+
+def flat(draw, sigmas, n=1000, batch=100):
+    """Measured of one network whose true accuracy is the same at all of `sigmas`; images of a batch share their draws."""
+    at = {}
+    for sigma in sigmas:
+        moved = np.repeat(draw.normal(size=n // batch), batch)
+        right = draw.normal(size=n) + 0.3 * moved > 0
+        cell = dict(label="CPNI-W", method="adversarial", recipe="", rule="prediction", M=8, sigma=sigma, attack="pgd", tier="cpu", n=n,
+                    batch_size=batch, accuracy=right.mean(), runs=1, ids=(), luck=None, seeds=("0/0",), networks=("a",),
+                    right=(np.packbits(right).tobytes(),))
+        at[rules.Place("CPNI-W", "adversarial", "prediction", "pgd", sigma, 8)] = pd.Series(cell)
+    return rules.Measured(None, at, {}, {}, None, None)
+
+
+def test_of_many_noise_levels_that_are_equally_good_hardly_one_is_told_apart():
+    """Each of them is a true best, to be kept with 97.5 %; told apart from the best alone, one by one, 14 % of them would be lost."""
+    draw, sigmas, trials = np.random.default_rng(0), [round(0.04 * k, 2) for k in range(13)], 200
+    near = [len(rules.optimum_of(flat(draw, sigmas), "CPNI-W", "pgd").near) for _ in range(trials)]
+    assert 1 - sum(near) / (len(sigmas) * trials) < 0.025
 
 
 def test_optima_of_rules_agree_or_not(tmp_path):
