@@ -192,6 +192,20 @@ def test_a_level_is_judged_from_tier_fast_on(tmp_path, tier, n, correct, verdict
     assert ("Lacking: " in found.evidence) == (tier == "cpu")
 
 
+@pytest.mark.parametrize("best", ["fast", "paper"])
+def test_a_level_needs_one_network_and_not_those_it_could_be_compared_with(tmp_path, best):
+    """Two base models at tier long; one at the tiers above it, of which the best has its say."""
+    for label in ("CPNI-W", "EPGD-diverged"):
+        train(tmp_path, label, method=rules.METHODS.get(label, "adversarial"), tier="long", seed=9)
+        evaluate(tmp_path, label, "pgd", 4000, n=10_000, tier="long", sigma=0.18, draws=1024, training_seed=9)
+    for seed, tier in enumerate(("fast", "paper") if best == "paper" else ("fast",)):
+        train(tmp_path, "EPGD-diverged", method="epgd", tier=tier, seed=seed)
+        evaluate(tmp_path, "EPGD-diverged", "pgd", 5500 + 1000 * seed, n=10_000, tier=tier, sigma=0.18, draws=1024, training_seed=seed)
+    said = claims.verdicts(tmp_path).set_index("decided_by").loc[["reaches_printed", "beats_prior_art", "votes_1024"]]
+    assert set(said["tier"]) == {best} and not said["evidence"].str.contains("Lacking").any()
+    assert set(said["verdict"]) == {rules.HOLDS if best == "paper" else rules.FAILS}
+
+
 def peaked(folder, top, attack="pgd"):
     for sigma in (0.0, 0.12, 0.18, 0.24, 0.3, 0.48):
         evaluate(folder, "CPNI-W", attack, 500 if sigma == top else 300, sigma=sigma)

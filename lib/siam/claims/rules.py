@@ -16,7 +16,7 @@ from scipy.stats import chi2
 from siam import runs
 from siam.paired import less, mean_of
 from siam.paths import RESULTS
-from siam.report import ATTACKS, BASES, NOT_YET, as_in_paper, cells, chosen, evaluations, interval, measured_on, select, suites
+from siam.report import ATTACKS, BASES, NOT_YET, as_in_paper, cells, chosen, evaluations, interval, measured_on, select, suites, usual
 
 HOLDS, PART, FAILS, OPEN = "holds", "holds in part", "does not hold", "undecided"
 VERDICTS = (HOLDS, PART, FAILS, OPEN, NOT_YET)
@@ -53,7 +53,8 @@ class Place(NamedTuple):
 class Measured:
     """Records as the claims read them, of networks trained at one tier. at: cells of test images by their Place; others: those of
     other attacks than the paper's by (label, steps, samples, σ, M), prediction smoothing; transfers: those of PGD made on one
-    network and shown to another by their digests (source, target), prediction smoothing, M = 8."""
+    network and shown to another by their digests (source, target), prediction smoothing, M = 8. levels: the same of each tier
+    whose levels may be held against the paper's, best first, whether or not it has the networks that are compared."""
 
     folder: Path
     at: dict
@@ -61,16 +62,19 @@ class Measured:
     transfers: dict
     heldout: pd.DataFrame
     frame: pd.DataFrame = field(repr=False)
+    levels: tuple = field(default=(), repr=False)
 
 
 def read(folder=RESULTS):
     """What the functions below are given, a Measured for each of `report.suites`, in their order. Raises ValueError for a file
     in folder that is no record."""
     everything = evaluations(folder)
-    return [_measured(folder, frame, everything[everything["trained"].isin(frame["trained"])]) for frame in suites(everything)]
+    of = {tier: everything[everything["trained"] == tier] for tier in reversed(runs.REPRODUCTIONS)}
+    levels = tuple(_measured(folder, usual(frame), frame) for frame in of.values() if len(frame))
+    return [_measured(folder, frame, everything[everything["trained"].isin(frame["trained"])], levels) for frame in suites(everything)]
 
 
-def _measured(folder, frame, everything):
+def _measured(folder, frame, everything, levels=()):
     held = frame["split"] == "heldout"
     ours = cells(frame[~held & (frame["n"] >= LEAST) & frame["epsilon"].isin([0, 8])])
     at = {Place(cell["label"], cell["method"], cell["rule"], cell["attack"], round(cell["sigma"], 6), cell["M"]): cell
@@ -81,7 +85,7 @@ def _measured(folder, frame, everything):
     others = {(cell["label"], steps, samples, round(cell["sigma"], 6), cell["M"]): cell
               for (steps, samples), of in longer.groupby(["steps", "samples"]) for _, cell in cells(of).iterrows()}
     heldout, tested = cells(frame[held]), everything[everything["split"] == "test"]
-    return Measured(Path(folder), at, others, _transfers(tested), heldout, as_in_paper(tested))
+    return Measured(Path(folder), at, others, _transfers(tested), heldout, as_in_paper(tested), levels)
 
 
 def _transfers(tested):
@@ -231,8 +235,13 @@ def lacks(lacking):
     return Verdict(NOT_YET, f"Lacking: {lacking}.")
 
 
-def level(cell, decide, lacking):
-    """A verdict on an accuracy itself: not at a tier whose levels say nothing about the paper's."""
+def level(measured, find, decide, lacking):
+    """A verdict on an accuracy itself: not at a tier whose levels say nothing about the paper's.
+
+    find: takes a Measured and gives the cell or None. One network is enough, so the best tier decides that has it.
+    """
+    there = [cell for cell in map(find, (*measured.levels, measured)) if cell is not None]
+    cell = max(there, key=lambda cell: runs.TIERS.index(cell["tier"]), default=None)
     if cell is None:
         return lacks(lacking)
     said = f"{interval(cell)} %"
