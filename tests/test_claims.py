@@ -181,6 +181,18 @@ def test_variances_of_paired_runs_are_told_apart(tmp_path, wide, narrow, verdict
     assert decide("lower_variance", tmp_path).verdict == verdict
 
 
+def test_of_equal_variances_one_in_twenty_is_told_apart():
+    """Counted for the test itself: two kinds of run, five seeds in common, and of each seed a part that both share."""
+    draw, trials, said = np.random.default_rng(0), 500, []
+    about = dict(seeds=tuple("abcde"), right=(None,) * 5, networks=("a",) * 5, runs=5, tier="cpu", n=1000, ids=())
+    for _ in range(trials):
+        shared = draw.normal(size=5)
+        at = {rules.Place("CPNI-W", "adversarial", "prediction", attack, 0, 1):
+              pd.Series(about | dict(accuracies=tuple(shared + draw.normal(size=5)))) for attack in ("pgd", "epgd")}
+        said.append(claims.CLAIMS["lower_variance"](rules.Measured(None, at, {}, {}, None, None), nan).verdict)
+    assert 0.03 < 1 - said.count(rules.OPEN) / trials < 0.07
+
+
 @pytest.mark.parametrize("tier, n, correct, verdict", [
     ("cpu", 1000, 590, style.NOT_YET), ("fast", 10_000, 5900, rules.HOLDS), ("fast", 10_000, 5000, rules.FAILS),
 ])
@@ -247,20 +259,33 @@ def test_optima_of_rules_agree_or_not(tmp_path):
     assert decide("one_optimum_attacks", tmp_path).verdict == rules.FAILS
 
 
-def timed(folder, ratio):
-    train(folder, "CPNI-W")
-    for sigma in (0.0, 0.12, 0.24, 0.36, 0.48):
-        for attack, seconds in (("pgd", 10.0), ("epgd", 80.0 * ratio)):
+def timed(folder, ratio, sigmas=(0.0, 0.12, 0.24, 0.36, 0.48), seconds=10.0, device="cpu: 1 threads", digits=1):
+    for sigma in sigmas:
+        for attack, taken in (("pgd", seconds), ("epgd", 8 * seconds * ratio)):
             run = evaluate(folder, "CPNI-W", attack, 400, sigma=sigma, draws=1)
             path = runs.record_path(run, folder)
-            runs.write_json(path, {**runs.read(path), "seconds": {"attack": seconds, "smoothing": 1.0}})
+            runs.write_json(path, {**runs.read(path), "device": device, "seconds": {"attack": round(taken, digits), "smoothing": 1.0}})
 
 
 @pytest.mark.parametrize("ratio, verdict", [(1.1, rules.HOLDS), (3.0, rules.FAILS)])
 def test_costs_are_compared_per_gradient(tmp_path, ratio, verdict):
+    train(tmp_path, "CPNI-W")
     timed(tmp_path, ratio)
     found = decide("epgd_cost", tmp_path)
     assert found.verdict == verdict and f"{ratio:.2f} times" in found.evidence and len(found.ids) == 10
+    assert "on cores that may have had other work" in found.evidence and "left out" not in found.evidence
+
+
+def test_times_rounded_too_coarsely_decide_nothing_and_finer_ones_do(tmp_path):
+    """A quarter of a second on a GPU: in tenths 0.2 and 1.9, a ratio of 1.19 for 0.98."""
+    train(tmp_path, "CPNI-W")
+    timed(tmp_path, 0.98, seconds=0.2423, device="cuda: a card")
+    found = decide("epgd_cost", tmp_path)
+    assert found.verdict == style.NOT_YET and "there are 0, and 5 whose seconds are rounded too coarsely" in found.evidence
+    timed(tmp_path, 0.98, sigmas=(0.02, 0.04, 0.06, 0.08, 0.1), seconds=0.2423, device="cuda: a card", digits=4)
+    found = decide("epgd_cost", tmp_path)
+    assert found.verdict == rules.HOLDS and "0.98 times" in found.evidence and "5 pairs of records (wall-clock, on a GPU;" in found.evidence
+    assert "left out: 5 pairs" in found.evidence and len(found.ids) == 10
 
 
 def ranks(folder, five, none):
