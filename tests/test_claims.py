@@ -353,6 +353,24 @@ def test_transfers_are_compared_with_the_attack_on_the_network_itself(tmp_path):
     assert found.verdict == rules.HOLDS and found.evidence.startswith("PNI-W to CPNI-W: +20.0") and len(found.ids) == 2
 
 
+def test_a_network_under_two_attacks_is_one_network_whatever_the_source(tmp_path):
+    """What another training would change is known here, and has no part in what the source changes."""
+    right = np.random.default_rng(0).random(1000) < 0.4
+    for seed in range(3):
+        train(tmp_path, "CPNI-W", seed=seed)
+        run = runs.EvaluationRun(f"cpni-w-{seed}", digest("CPNI-W", seed), "pgd", draws=1, batch_size=100)
+        moved = right | (np.arange(1000) < 60 * seed)
+        rows = dict(result=[runs.row("prediction", 1, moved.sum(), 1000)], right=bits.pack([moved]))
+        runs.write(runs.record(run, tier="cpu", n=1000, **rows), tmp_path)
+    for source, moved in ((0, right), (1, right | (np.random.default_rng(1).random(1000) < 0.05))):
+        run = runs.EvaluationRun("cpni-w-0", digest("CPNI-W", 0), "pgd", sigma=0.02, source=digest("CPNI-W", source), source_sigma=0,
+                                 draws=8, batch_size=100)
+        rows = [runs.row("prediction", 2**k, moved.sum(), 1000) for k in range(4)]
+        runs.write(runs.record(run, tier="cpu", n=1000, result=rows, right=bits.pack([moved] * 4)), tmp_path)
+    found = decide("various_sources", tmp_path)
+    assert found.verdict == rules.HOLDS and found.evidence.startswith("CPNI-W, seed 1 to CPNI-W: +3.0") and "luck" not in found.evidence
+
+
 def test_spread_over_budgets_needs_three_runs(tmp_path):
     train(tmp_path, "CPNI-W")
     for seed in range(3):

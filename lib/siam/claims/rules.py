@@ -92,8 +92,9 @@ def _transfers(tested):
     """`Measured.transfers`."""
     shown = select(tested, attack="transferred pgd", rule="prediction", M=8, steps=7, epsilon=8, seed=0)
     shown = shown[shown["n"] >= LEAST]
-    pairs = cells(shown.assign(label=shown["source"] + " " + shown["digest"]))  # each a network of its own
-    return {tuple(cell["label"].split()): cell for _, cell in pairs.iterrows()}
+    found = cells(shown.assign(label=list(zip(shown["source"], shown["digest"]))))  # so that no two pairs share a cell
+    of_one = found.assign(label=found["label"].str[1])  # whatever the source, the network that answers is the same one
+    return dict(zip(found["label"], (cell for _, cell in of_one.iterrows())))
 
 
 class Optimum(NamedTuple):
