@@ -83,6 +83,19 @@ def test_a_claim_is_decided_where_the_fewest_comparisons_are_missing(tmp_path):
     assert (found().verdict, found().tier) == (rules.FAILS, "long")
 
 
+def test_what_no_suite_decides_is_decided_above_it(tmp_path):
+    """The tier of most base models lacks PNI-W, a better one has nothing but the two that are compared."""
+    for label in ("CPNI-W", "EPGD-diverged"):
+        train(tmp_path, label, method=rules.METHODS.get(label, "adversarial"))
+        evaluate(tmp_path, label, "pgd", 400)
+    for label, correct in (("CPNI-W", 5200), ("PNI-W", 4000)):
+        train(tmp_path, label, tier="fast", seed=5)
+        evaluate(tmp_path, label, "pgd", correct, n=10_000, tier="fast", training_seed=5)
+    rows = claims.verdicts(tmp_path).set_index("decided_by")
+    assert tuple(rows.loc["rank_five", ["verdict", "tier"]]) == (rules.HOLDS, "fast")
+    assert rows.loc["epgd_training_helps", "tier"] == "cpu"
+
+
 def test_cells_of_two_tiers_or_numbers_of_images_are_not_compared(tmp_path):
     pair(tmp_path, 520, 400)
     evaluate(tmp_path, "CPNI-W", "pgd", 1100, n=2000)

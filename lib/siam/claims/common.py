@@ -14,7 +14,7 @@ ATTACKED = {"pgd": "PGD", "epgd": "EPGD"}
 # The steps of workflow/campaign.yaml, or the module, that would measure what is lacking.
 TABLE3 = "the steps table3-… and heldout-… of the campaign"
 TABLE1 = "the steps train-… and evaluate-… of Table 1 in the campaign"
-GRID = "a grid of σ on test images: the steps table3-…-cpu of the campaign; no step of a better tier has one"
+GRID = "a grid of σ on test images: the steps grid-… of the campaign"
 GRADIENTS = "the steps steps-… and samples-… of the campaign"
 BOUNDARY = f"siam.studies.boundary on {LEAST:,} images"
 

@@ -4,7 +4,7 @@
 spread off at least SEEDS runs. A difference counts where its 95 % interval leaves out zero.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import compress, product
 from pathlib import Path
 from typing import NamedTuple
@@ -69,12 +69,16 @@ def read(folder=RESULTS):
     """What the functions below are given, a Measured for each of `report.suites`, in their order. Raises ValueError for a file
     in folder that is no record."""
     everything = evaluations(folder)
-    of = {tier: everything[everything["trained"] == tier] for tier in reversed(runs.REPRODUCTIONS)}
-    levels = tuple(_measured(folder, usual(frame), frame) for frame in of.values() if len(frame))
-    return [_measured(folder, frame, everything[everything["trained"].isin(frame["trained"])], levels) for frame in suites(everything)]
+    levels = {tier: _measured(folder, usual(of), of) for tier in reversed(runs.REPRODUCTIONS)
+              if len(of := everything[everything["trained"] == tier])}
+    found = []
+    for frame in suites(everything):
+        level = levels.get(next(iter(frame["trained"]), ""))
+        found.append(level or _measured(folder, frame, everything[everything["trained"].isin(frame["trained"])]))
+    return [replace(one, levels=tuple(levels.values())) for one in found]
 
 
-def _measured(folder, frame, everything, levels=()):
+def _measured(folder, frame, everything):
     held = frame["split"] == "heldout"
     ours = cells(frame[~held & (frame["n"] >= LEAST) & frame["epsilon"].isin([0, 8])])
     at = {Place(cell["label"], cell["method"], cell["rule"], cell["attack"], round(cell["sigma"], 6), cell["M"]): cell
@@ -85,7 +89,7 @@ def _measured(folder, frame, everything, levels=()):
     others = {(cell["label"], steps, samples, round(cell["sigma"], 6), cell["M"]): cell
               for (steps, samples), of in longer.groupby(["steps", "samples"]) for _, cell in cells(of).iterrows()}
     heldout, tested = cells(frame[held]), everything[everything["split"] == "test"]
-    return Measured(Path(folder), at, others, _transfers(tested), heldout, as_in_paper(tested), levels)
+    return Measured(Path(folder), at, others, _transfers(tested), heldout, as_in_paper(tested))
 
 
 def _transfers(tested):
@@ -93,7 +97,7 @@ def _transfers(tested):
     shown = select(tested, attack="transferred pgd", rule="prediction", M=8, steps=7, epsilon=8, seed=0)
     shown = shown[shown["n"] >= LEAST]
     found = cells(shown.assign(label=list(zip(shown["source"], shown["digest"]))))  # so that no two pairs share a cell
-    of_one = found.assign(label=found["label"].str[1])  # whatever the source, the network that answers is the same one
+    of_one = found.assign(label=[target for _, target in found["label"]])  # whatever the source, it is the target that answers
     return dict(zip(found["label"], (cell for _, cell in of_one.iterrows())))
 
 

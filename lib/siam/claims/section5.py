@@ -240,4 +240,4 @@ def strength_spread(measured, number):
         least, most = std_limits([cell], comparisons)
         return HOLDS if most < LINE else FAILS if least > LINE else OPEN
 
-    return spread(by, thin, "the steps figure4-… of the campaign, with seeds")
+    return spread(by, thin, "the step figure4-seeds-cpu of the campaign")
