@@ -127,6 +127,29 @@ def test_a_size_is_reached_by_what_is_sure_and_not_by_a_wide_interval(points, ve
     assert rules.rises(paired.Difference(8.0, 5.0, inf), at_least=10) == rules.OPEN
 
 
+@pytest.mark.parametrize("points, half, verdict", [
+    (0.5, 1.0, rules.HOLDS), (1.5, 1.0, rules.OPEN), (-1.5, 1.0, rules.OPEN), (3.5, 1.0, rules.FAILS), (-3.5, 1.0, rules.FAILS),
+])
+def test_two_agree_or_not_where_it_is_sure_on_which_side_of_two_points_they_are(points, half, verdict):
+    assert rules.agrees(paired.Difference(points, half / 1.96, inf)) == verdict
+
+
+def test_the_largest_of_two_deviations_has_limits_that_hold():
+    """Of five runs each; as if there were one, the lower limit would be above both true ones in twice as many."""
+    draw, trials = np.random.default_rng(0), 2000
+    above = [rules.std_limits([dict(std=of.std(ddof=1) / 100, runs=5) for of in draw.normal(size=(2, 5))])[0] > 1 for _ in range(trials)]
+    assert np.mean(above) < 0.035
+
+
+def test_the_best_of_several_noise_levels_is_above_one_more_by_more_than_luck(tmp_path):
+    """+5 ± 4.3 for one that was not picked; picked among five, ± 5.7 or so."""
+    train(tmp_path, "CPNI-W")
+    for attack in report.ATTACKS:
+        for sigma, correct in ((0, 400), (0.12, 400), (0.24, 450), (0.36, 400), (0.48, 400), (0.97, 400)):
+            evaluate(tmp_path, "CPNI-W", attack, correct, sigma=sigma, draws=1)
+    assert decide("high_noise_degrades", tmp_path).verdict == rules.OPEN
+
+
 def test_one_of_many_counts_on_wider_intervals():
     def one(points):
         return paired.Difference(points, 2.04, inf, "cpu", 1000, 1, ("0" * 16,))

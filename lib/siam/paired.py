@@ -57,8 +57,8 @@ class Difference:
         return t.ppf(1 - 0.025 / self.comparisons, batches - 1) * np.sqrt(self.error**2 - self.luck[0])
 
     def among(self, comparisons):
-        """As one of so many, of which all are to keep the 95 %."""
-        return replace(self, comparisons=comparisons)
+        """As one of so many (times those that it is one of already), of which all are to keep the 95 %."""
+        return replace(self, comparisons=self.comparisons * comparisons)
 
     def __str__(self):
         # A second digit where one would not say on which side of zero the interval ends.

@@ -179,10 +179,10 @@ def rises(difference, at_least=0.0, at_most=np.inf):
 
 
 def agrees(difference):
-    """Is it surely less than SAME in size, or surely not zero?"""
+    """Is it surely less than SAME in size, or surely more?"""
     if -SAME < difference.low and difference.high < SAME:
         return HOLDS
-    return FAILS if difference.low > 0 or difference.high < 0 else OPEN
+    return FAILS if difference.low > SAME or difference.high < -SAME else OPEN
 
 
 def together(each, complete=True):
@@ -289,7 +289,7 @@ def _shared(of):
 
 def std_limits(cells, comparisons=1):
     """95 % limits, by χ², of the largest std over runs of some cells, in points. Three runs tell little: from half of it to six times."""
-    cell, tail = max(cells, key=lambda cell: cell["std"]), 0.025 / comparisons
+    cell, tail = max(cells, key=lambda cell: cell["std"]), 0.025 / comparisons / len(cells)  # any of them may be largest by luck
     freedom = cell["runs"] - 1
     return 100 * cell["std"] * np.sqrt(freedom / chi2.ppf([1 - tail, tail], freedom))
 
