@@ -98,7 +98,7 @@ def high_noise_degrades(measured, number):
         low = [pick(measured, "CPNI-W", attack, M, sigma) for sigma in sigmas if sigma <= 0.5]
         high = [pick(measured, "CPNI-W", attack, M, sigma) for sigma in sigmas if sigma > 0.5]
         best = max(low, key=lambda cell: cell["accuracy"], default=None)
-        name = f"{ATTACKS[attack]}, σ = {high[0]['sigma']:g}" if high else ATTACKS[attack]
+        name = f"{ATTACKS[attack]}, best of {len(low)} σ less σ = {high[0]['sigma']:g}" if high else ATTACKS[attack]
         difference = less(best, high[0]) if high else None
         found[name] = difference and difference.among(len(low))  # any of them may be best by luck
     return judge(found, "CPNI-W at σ above 0.5: the step units-cpni-w-cpu of the campaign")
