@@ -1,10 +1,13 @@
 """Differences of cells: image by image where records say which were right, as wide as chance makes them, else on the safe side."""
 
+import re
+
 import numpy as np
 import pytest
 from scipy.stats import ttest_1samp
 
 from siam import bits, paired, report, runs
+from siam.pages import findings, words_of_tables
 from test_report import digest, evaluate, train
 
 N, BATCH = 1000, 100
@@ -52,6 +55,28 @@ def test_without_the_bits_of_one_side_two_cells_share_nothing(tmp_path):
     found = paired.less(cell(tmp_path, "CPNI-W"), cell(tmp_path, "CPNI-W", "pgd"))
     ends = [runs.clopper_pearson(correct, N) for correct in (images(0.5).sum(), 400)]
     assert found.each is None and found.half == pytest.approx(100 * np.hypot(*((high - low) / 2 for low, high in ends)), rel=1e-4)
+
+
+def test_one_batch_says_nothing_of_how_much_others_would_differ(tmp_path):
+    for values, batch in ((images(0.5), N), (images(0.5), N + 1), ([1.0], 1)):
+        with pytest.raises(ValueError, match="two batches or more"):
+            paired.by_image(np.asarray(values, float), batch)
+    with pytest.raises(ValueError, match="1 values in batches of 1"):
+        paired.over_batches([3.0])
+    train(tmp_path, "CPNI-W")
+    for attack, share in (("none", 0.5), ("pgd", 0.4)):
+        keep(tmp_path, "CPNI-W", attack, images(share), batch_size=N)
+    found = paired.less(cell(tmp_path, "CPNI-W"), cell(tmp_path, "CPNI-W", "pgd"))
+    assert found.each is None and np.isfinite(found.half) and found.points > 5  # as if they shared no image
+
+
+def test_pages_leave_out_what_was_tested_in_one_batch(tmp_path):
+    train(tmp_path, "CPNI-W")
+    for seed in range(8):
+        keep(tmp_path, "CPNI-W", "none", images(0.5, seed=seed), seed=seed, batch_size=N)
+    assert findings.calibration(tmp_path) == "Not yet measured."  # and not missed by none of 28 pairs
+    keep(tmp_path, "CPNI-W", "none", images(0.6), batch_size=N, precision="bf16")
+    assert re.search(r"is [+−]\d+\.\d points", words_of_tables.rounding(tmp_path).replace("\u00a0", " "))
 
 
 @pytest.mark.parametrize("missing", ["cell", "tier", "n"])

@@ -57,8 +57,8 @@ class Difference:
         return t.ppf(1 - 0.025 / self.comparisons, batches - 1) * np.sqrt(self.error**2 - self.luck[0])
 
     def among(self, comparisons):
-        """As one of so many, of which all are to keep the 95 %."""
-        return replace(self, comparisons=comparisons)
+        """As one of so many (times those that it is one of already), of which all are to keep the 95 %."""
+        return replace(self, comparisons=self.comparisons * comparisons)
 
     def __str__(self):
         # A second digit where one would not say on which side of zero the interval ends.
@@ -114,9 +114,14 @@ def shares(one, other, **about):
 
 
 def by_image(each, batch, luck=(0.0, np.inf), **about):
-    """The Difference whose value for each image is given, in points [n]; `batch` images share their draws."""
+    """The Difference whose value for each image is given, in points [n]; `batch` images share their draws.
+
+    Raises ValueError, one line, for fewer than two batches: one alone does not say how much others would differ.
+    """
+    k = len(range(0, len(each), batch))
+    if k < 2:
+        raise ValueError(f"{len(each)} values in batches of {batch}: an interval needs two batches or more")
     batches = np.arange(len(each)) // batch
-    k = batches[-1] + 1
     sums = np.bincount(batches, each - each.mean())
     parts = [(k / (k - 1) * np.sum(sums**2) / len(each) ** 2, k - 1), luck]
     variance = sum(part for part, _ in parts)
@@ -126,7 +131,7 @@ def by_image(each, batch, luck=(0.0, np.inf), **about):
 
 
 def over_batches(means, **about):
-    """The Difference whose value in each batch is given, in points: batches are the sample."""
+    """The Difference whose value in each batch is given, in points: batches are the sample. Raises ValueError for fewer than two."""
     return by_image(np.asarray(means, float), 1, **about)
 
 
@@ -158,10 +163,9 @@ def _by_image(terms):
     kinds = {}
     for weight, cell in terms:
         kinds.setdefault((cell["label"], cell["method"], cell["recipe"]), []).append((weight, cell))
-    each, moved = 0, []
+    each = 0
     for of in kinds.values():
-        networks = [set(cell["networks"]) for _, cell in of]
-        shared = set.intersection(*networks)
+        shared = set.intersection(*(set(cell["networks"]) for _, cell in of))
         for weight, cell in of:
             common = _common_seeds([other for _, other in of if (other["M"], other["sigma"]) == (cell["M"], cell["sigma"])], shared)
             kept = [packed for packed, network, seeds in zip(cell["right"], cell["networks"], cell["seeds"])
@@ -170,15 +174,24 @@ def _by_image(terms):
                 return None
             right = [bits.row(packed, cell["n"]) for packed in kept]
             each = each + 100 * weight * np.mean(right, 0)
-        if shared:
+    luck = _luck_of(list(kinds.values()))
+    return None if luck is None else (each, luck)
+
+
+def _luck_of(kinds):
+    """What another training might change in the sum of all kinds of network, each a list of (weight, cell): of the error², its
+    part and degrees of freedom; None where it is not known."""
+    moved = []  # how often the variance of one network's accuracy counts, and that
+    for of in kinds:
+        networks = [set(cell["networks"]) for _, cell in of]
+        if shared := set.intersection(*networks):
             # What another training does to one cell of a network it does to its others too, but only in part, and how far has
             # not been measured. Between networks the most that it may come to is taken: as if it did each by itself.
             net, each_alone = sum(weight for weight, _ in of) ** 2, sum(weight**2 for weight, _ in of)
             moved.append(((net if len(kinds) == 1 else max(net, each_alone)) / len(shared), of[0][1]["luck"]))
         else:
             moved += [(weight**2 / len(trained), cell["luck"]) for trained, (weight, cell) in zip(networks, of)]
-    moved = [(weight, luck) for weight, luck in moved if weight > 1e-12]
-    if len(moved) and any(luck is None for _, luck in moved):
+    moved = [(times, luck) for times, luck in moved if times > 1e-12]
+    if any(luck is None for _, luck in moved):
         return None
-    variance = sum(weight * luck[0] for weight, luck in moved)
-    return each, (variance, min((luck[1] for _, luck in moved), default=np.inf))
+    return sum(times * luck[0] for times, luck in moved), min((luck[1] for _, luck in moved), default=np.inf)

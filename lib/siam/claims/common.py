@@ -14,18 +14,18 @@ ATTACKED = {"pgd": "PGD", "epgd": "EPGD"}
 # The steps of workflow/campaign.yaml, or the module, that would measure what is lacking.
 TABLE3 = "the steps table3-… and heldout-… of the campaign"
 TABLE1 = "the steps train-… and evaluate-… of Table 1 in the campaign"
-GRID = "a grid of σ on test images: the steps table3-…-cpu of the campaign; no step of a better tier has one"
+GRID = "a grid of σ on test images: the steps grid-… of the campaign"
 GRADIENTS = "the steps steps-… and samples-… of the campaign"
 BOUNDARY = f"siam.studies.boundary on {LEAST:,} images"
 
 Range = namedtuple("Range", "low high")
 
 
-def paper_cell(measured, label):
-    """Our cell for the best row of a base model in the paper's table 3, under PGD."""
-    rows = select(tables.paper(3), label=label)
+def diverged(measured):
+    """Our cell for the best row of EPGD-diverged in the paper's table 3, under PGD; or None."""
+    rows = select(tables.paper(3), label="EPGD-diverged")
     row = rows.loc[rows["pgd"].idxmax()]
-    return pick(measured, label, "pgd", row["M"], row["sigma"], row["rule"])
+    return pick(measured, "EPGD-diverged", "pgd", row["M"], row["sigma"], row["rule"])
 
 
 def best_of_others():

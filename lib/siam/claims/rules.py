@@ -4,7 +4,7 @@
 spread off at least SEEDS runs. A difference counts where its 95 % interval leaves out zero.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import compress, product
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from scipy.stats import chi2
 from siam import runs
 from siam.paired import less, mean_of
 from siam.paths import RESULTS
-from siam.report import ATTACKS, BASES, NOT_YET, as_in_paper, cells, chosen, evaluations, interval, measured_on, select, suites
+from siam.report import ATTACKS, BASES, NOT_YET, as_in_paper, cells, chosen, evaluations, interval, measured_on, select, suites, usual
 
 HOLDS, PART, FAILS, OPEN = "holds", "holds in part", "does not hold", "undecided"
 VERDICTS = (HOLDS, PART, FAILS, OPEN, NOT_YET)
@@ -53,7 +53,8 @@ class Place(NamedTuple):
 class Measured:
     """Records as the claims read them, of networks trained at one tier. at: cells of test images by their Place; others: those of
     other PGD and EPGD than the paper's by (label, steps, samples, σ, M), prediction smoothing; transfers: those of PGD made on one
-    network and shown to another by their digests (source, target), prediction smoothing, M = 8."""
+    network and shown to another by their digests (source, target), prediction smoothing, M = 8. levels: the same of each tier
+    whose levels may be held against the paper's, best first, whether or not it has the networks that are compared."""
 
     folder: Path
     at: dict
@@ -61,13 +62,20 @@ class Measured:
     transfers: dict
     heldout: pd.DataFrame
     frame: pd.DataFrame = field(repr=False)
+    levels: tuple = field(default=(), repr=False)
 
 
 def read(folder=RESULTS):
     """What the functions below are given, a Measured for each of `report.suites`, in their order. Raises ValueError for a file
     in folder that is no record."""
     everything = evaluations(folder)
-    return [_measured(folder, frame, everything[everything["trained"].isin(frame["trained"])]) for frame in suites(everything)]
+    levels = {tier: _measured(folder, usual(of), of) for tier in reversed(runs.REPRODUCTIONS)
+              if len(of := everything[everything["trained"] == tier])}
+    found = []
+    for frame in suites(everything):
+        level = levels.get(next(iter(frame["trained"]), ""))
+        found.append(level or _measured(folder, frame, everything[everything["trained"].isin(frame["trained"])]))
+    return [replace(one, levels=tuple(levels.values())) for one in found]
 
 
 def _measured(folder, frame, everything):
@@ -88,13 +96,16 @@ def _transfers(tested):
     """`Measured.transfers`."""
     shown = select(tested, attack="transferred pgd", rule="prediction", M=8, steps=7, epsilon=8, seed=0)
     shown = shown[shown["n"] >= LEAST]
-    pairs = cells(shown.assign(label=shown["source"] + " " + shown["digest"]))  # each a network of its own
-    return {tuple(cell["label"].split()): cell for _, cell in pairs.iterrows()}
+    found = cells(shown.assign(label=list(zip(shown["source"], shown["digest"]))))  # so that no two pairs share a cell
+    of_one = found.assign(label=[target for _, target in found["label"]])  # whatever the source, it is the target that answers
+    return dict(zip(found["label"], (cell for _, cell in of_one.iterrows())))
 
 
 class Optimum(NamedTuple):
     """best: the cell of the highest accuracy over σ; near: the σ not told apart from its. The optimum lies between low and high:
-    the nearest σ on either side that is told apart, or the end of the grid, which belongs to it. cells: all that were compared."""
+    the nearest σ on either side that is told apart, or the end of the grid, which belongs to it. cells: all that were compared.
+
+    The true best σ is among `near` with 97.5 %, so two such ranges hold theirs with 95 %."""
 
     best: pd.Series
     low: float
@@ -168,10 +179,10 @@ def rises(difference, at_least=0.0, at_most=np.inf):
 
 
 def agrees(difference):
-    """Is it surely less than SAME in size, or surely not zero?"""
+    """Is it surely less than SAME in size, or surely more?"""
     if -SAME < difference.low and difference.high < SAME:
         return HOLDS
-    return FAILS if difference.low > 0 or difference.high < 0 else OPEN
+    return FAILS if difference.low > SAME or difference.high < -SAME else OPEN
 
 
 def together(each, complete=True):
@@ -229,8 +240,13 @@ def lacks(lacking):
     return Verdict(NOT_YET, f"Lacking: {lacking}.")
 
 
-def level(cell, decide, lacking):
-    """A verdict on an accuracy itself: not at a tier whose levels say nothing about the paper's."""
+def level(measured, find, decide, lacking):
+    """A verdict on an accuracy itself: not at a tier whose levels say nothing about the paper's.
+
+    find: takes a Measured and gives the cell or None. One network is enough, so the best tier decides that has it.
+    """
+    there = [cell for cell in map(find, (*measured.levels, measured)) if cell is not None]
+    cell = max(there, key=lambda cell: runs.TIERS.index(cell["tier"]), default=None)
     if cell is None:
         return lacks(lacking)
     said = f"{interval(cell)} %"
@@ -273,7 +289,7 @@ def _shared(of):
 
 def std_limits(cells, comparisons=1):
     """95 % limits, by χ², of the largest std over runs of some cells, in points. Three runs tell little: from half of it to six times."""
-    cell, tail = max(cells, key=lambda cell: cell["std"]), 0.025 / comparisons
+    cell, tail = max(cells, key=lambda cell: cell["std"]), 0.025 / comparisons / len(cells)  # any of them may be largest by luck
     freedom = cell["runs"] - 1
     return 100 * cell["std"] * np.sqrt(freedom / chi2.ppf([1 - tail, tail], freedom))
 
@@ -285,7 +301,8 @@ def optimum_of(measured, label, attack, rule="prediction", M=8):
     if len(found) < 4:
         return None
     best = max(found, key=lambda cell: cell["accuracy"])
-    near = [cell["sigma"] for cell in found if less(best, cell).low <= 0]
+    # Any of the others might have come out highest by luck, and stand in the place of the true best: intervals that all of them keep.
+    near = [cell["sigma"] for cell in found if less(best, cell).among(len(found) - 1).low <= 0]
     low = max((cell["sigma"] for cell in found if cell["sigma"] < min(near)), default=min(near))
     high = min((cell["sigma"] for cell in found if cell["sigma"] > max(near)), default=max(near))
     return Optimum(best, low, high, near, found)

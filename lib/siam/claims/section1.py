@@ -2,7 +2,7 @@
 
 from itertools import product
 
-from siam.claims.common import ATTACKED, BOUNDARY, TABLE1, TABLE3, paper_cell, tested_boundary
+from siam.claims.common import ATTACKED, BOUNDARY, TABLE1, TABLE3, diverged, tested_boundary
 from siam.claims.rules import FAILS, HOLDS, judge, lacks, level, pick, pick_chosen
 from siam.pages import boundary
 from siam.paired import less
@@ -10,7 +10,7 @@ from siam.report import ATTACKS, BASES
 
 
 def reaches_printed(measured, number):
-    return level(paper_cell(measured, "EPGD-diverged"), lambda low, high: FAILS if high < number else HOLDS,
+    return level(measured, diverged, lambda low, high: FAILS if high < number else HOLDS,
                   "the step table3-epgd-diverged-fast or -paper")
 
 

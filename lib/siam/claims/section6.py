@@ -19,7 +19,7 @@ def various_sources(measured, number):
 
 def few_iterations(measured, number):
     best = best_of_others()
-    return level(pick_chosen(measured, "EPGD-diverged", "pgd", 8), lambda low, high: rises(Range(low - best, high - best)),
+    return level(measured, lambda one: pick_chosen(one, "EPGD-diverged", "pgd", 8), lambda low, high: rises(Range(low - best, high - best)),
                   "the steps heldout-epgd-diverged-… and table3-epgd-diverged-… at tier fast or paper")
 
 

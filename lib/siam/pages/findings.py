@@ -209,7 +209,7 @@ def calibration(folder=RESULTS):
     """How often the ± of a difference misses what is known to be zero, a Markdown list: that between two evaluation seeds of one
     noisy network, one pass, all else equal."""
     frame = select(as_in_paper(evaluations(folder)), rule="prediction", M=1)
-    frame = frame[frame["right"].notna() & frame["source"].isna() & (frame["split"] == "test")]
+    frame = frame[frame["right"].notna() & frame["source"].isna() & (frame["split"] == "test") & (frame["batch_size"] < frame["n"])]
     frame = frame[(frame["variant"] != "plain") | (frame["sigma"] > 0)]  # without noise nothing differs, and nothing can be missed
     same = ["digest", "attack", "sigma", "epsilon", "n", "batch_size", "precision"]
     missed, networks = {}, {}

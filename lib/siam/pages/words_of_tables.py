@@ -184,7 +184,7 @@ def rounding(folder=RESULTS):
     lines = []
     for pair in findings.pairs(folder):
         said = f"{signed(100 * (pair.accuracy_y - pair.accuracy_x), 1)}"
-        if pair.right_x is not None and pair.right_y is not None:
+        if pair.right_x is not None and pair.right_y is not None and pair.batch_size < pair.n_x:
             one, other = (bits.row(packed, pair.n_x) for packed in (pair.right_y, pair.right_x))
             said = str(by_image(100.0 * one - 100.0 * other, pair.batch_size))
         lines.append(f"{pair.label_x}, {UNDER[pair.attack]}, σ = {pair.sigma:g}, M = {pair.M_x}: bf16 less fp32 is {said} points"
