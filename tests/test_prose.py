@@ -20,7 +20,7 @@ READ = {
     "learnt": ("learnt/cpu.json", "f7a37123cd899b58"),
     "live": ("live/images.json", "301df91e9625c345"),
     "svm": ("svm/argument.json", "d0b12f9945dfa7f5"),
-    "table4": ("", "61676f808091a8e7"),
+    "table4": ("", "8c4e98055b12eaef"),
 }
 
 
