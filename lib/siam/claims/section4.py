@@ -68,7 +68,7 @@ def targeted_aligned(measured, number):
 def untargeted_not_aligned(measured, number):
     pairs = {"trained adversarially less trained on noise": ("adversarial", "trained-8"),
              "trained adversarially less smoothed": ("adversarial", "plain-noise-8")}
-    return _aligned(measured, "untargeted", pairs, lambda one: HOLDS if one.low > 0 else FAILS if one.high < SAME else OPEN)
+    return _aligned(measured, "untargeted", pairs, lambda one: HOLDS if one.low > SAME else FAILS if one.high < SAME else OPEN)
 
 
 def _aligned(measured, attack, pairs, decide):

@@ -87,7 +87,7 @@ def votes_1024(measured, number):
         of = [pick(one, "EPGD-diverged", "pgd", 1024, sigma) for sigma in sigmas_of(one, "EPGD-diverged", "pgd", 1024)]
         return max(of, key=lambda cell: (*measured_on(cell), cell["accuracy"]), default=None)
 
-    return level(measured, best, lambda low, high: FAILS if high < number else HOLDS, "the step m1024-epgd-diverged-fast or -paper")
+    return level(measured, best, lambda low, high: rises(Range(low - number, high - number)), "the step m1024-epgd-diverged-fast or -paper")
 
 
 def high_noise_degrades(measured, number):
@@ -210,7 +210,7 @@ def gauss_optimum(measured, number):
 
 def gauss_no_better(measured, number):
     def decide(one):
-        return FAILS if one.high < 0 else HOLDS if one.low > -SAME else OPEN
+        return HOLDS if one.low > -SAME else FAILS if one.high < -SAME else OPEN
 
     pairs = {attack: [pick_chosen(measured, label, attack) for label in ("CPNI-W", "Gauss")] for attack in ATTACKS}
     return judge({ATTACKS[attack]: less(*pair) for attack, pair in pairs.items()}, TABLE3, decide)
