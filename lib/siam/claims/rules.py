@@ -81,15 +81,19 @@ def read(folder=RESULTS):
 def _measured(folder, frame, everything):
     held = frame["split"] == "heldout"
     ours = cells(frame[~held & (frame["n"] >= LEAST) & frame["epsilon"].isin([0, 8])])
-    at = {Place(cell["label"], cell["method"], cell["rule"], cell["attack"], round(cell["sigma"], 6), cell["M"]): cell
-          for _, cell in ours.iterrows()}
     longer = everything[everything["digest"].isin(frame["digest"]) & everything["attack"].isin(["pgd", "epgd"]) & (everything["n"] >= LEAST)
                         & (everything["rule"] == "prediction") & np.isclose(4 * everything["step_size"], 8)
                         & (everything["epsilon"] == 8) & (everything["split"] == "test")]
     others = {(cell["label"], steps, samples, round(cell["sigma"], 6), cell["M"]): cell
               for (steps, samples), of in longer.groupby(["steps", "samples"]) for _, cell in cells(of).iterrows()}
     heldout, tested = cells(frame[held]), everything[everything["split"] == "test"]
-    return Measured(Path(folder), at, others, _transfers(tested), heldout, as_in_paper(tested))
+    return Measured(Path(folder), placed(ours), others, _transfers(tested), heldout, as_in_paper(tested))
+
+
+def placed(cells):
+    """{Place: cell} of `report.cells`."""
+    return {Place(cell["label"], cell["method"], cell["rule"], cell["attack"], round(cell["sigma"], 6), cell["M"]): cell
+            for _, cell in cells.iterrows()}
 
 
 def _transfers(tested):

@@ -60,9 +60,7 @@ def _suite(folder, keep, x="sigma"):
 
 def _read(cells):
     """Cells as `siam.claims.rules` looks for them."""
-    places = (rules.Place(cell["label"], cell["method"], cell["rule"], cell["attack"], round(cell["sigma"], 6), cell["M"])
-              for _, cell in cells.iterrows())
-    return SimpleNamespace(at={place: cell for place, (_, cell) in zip(places, cells.iterrows()) if cell["n"] >= rules.LEAST})
+    return SimpleNamespace(at=rules.placed(cells[cells["n"] >= rules.LEAST]))
 
 
 def _list(lines):
