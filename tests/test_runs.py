@@ -60,7 +60,7 @@ OTHER = {
     "checkpoint": st.text("abz09.-_+", max_size=9).map("c".__add__),
     "digest": st.integers(0, 2**64 - 1).map("{:016x}".format),
     "attack": st.sampled_from(runs.ATTACKS),
-    "epsilon": st.integers(0, 2550).map(lambda k: k / 10),
+    "epsilon": st.integers(5, 2550).map(lambda k: k / 10),
     "step_size": st.integers(0, 99).map(lambda k: k / 10),
     "steps": st.integers(1, 99),
     "samples": st.integers(1, 64),
