@@ -1,14 +1,13 @@
 """The claims on synthetic records of a campaign that grows: nothing fails on the way, and what is done is not called lacking."""
 
 import functools
-import hashlib
 import re
-from dataclasses import asdict
 
 import numpy as np
 
-from siam import bits, campaign, claims, evaluation, runs, training
+from siam import bits, campaign, claims, evaluation, runs
 from siam.pages.style import NOT_YET
+from test_growing import digest, train
 
 N, BATCH = 1000, 100
 KEPT = dict(sigmas=(0, 0.12, 0.18, 0.24), seeds=(0, 1, 2), epsilons=(8,))  # of lists of more than three
@@ -24,22 +23,9 @@ def campaigned():
     return steps, long + [step for step in steps if step.tier == "fast" or step.tier == "paper" and step.group in "abc"]
 
 
-def digest(name):
-    return hashlib.sha256(name.encode()).hexdigest()[:16]
-
-
 def parameters(step):
     given = campaign.defaults(step.notebook) | step.parameters
     return given | {name: [value for value in given[name] if value in kept] for name, kept in KEPT.items() if len(given.get(name, ())) > 3}
-
-
-def train(step, folder):
-    given = parameters(step)
-    for seed in given["seeds"]:
-        run = runs.TrainingRun(given["variant"], given["method"], asdict(training.schedule(step.tier, given["method"])), given["rank"],
-                               given["start"] and digest(given["start"]), given["sigma"], seed)
-        kept = [dict(name=name, label=label, digest=digest(name), epoch=1) for name, label in training.checkpoints_of(run).values()]
-        runs.write(runs.record(run, tier=step.tier, checkpoints=kept, history=[]), folder)
 
 
 def evaluate(step, folder, draw):
@@ -78,7 +64,10 @@ def test_nothing_that_is_done_is_called_lacking(tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "read", functools.cache(runs.read))  # no record changes
     draw, (steps, taken), done, stops = np.random.default_rng(0), campaigned(), set(), []
     for step in taken:
-        train(step, tmp_path) if step.notebook == "train" else evaluate(step, tmp_path, draw)
+        if step.notebook == "train":
+            train(tmp_path, **{name: value for name, value in parameters(step).items() if name not in ("changes", "device")})
+        else:
+            evaluate(step, tmp_path, draw)
         done.add(step.name)
         if step.name in STOPS:
             stops.append(step.name)

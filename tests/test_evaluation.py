@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from siam import devices, evaluation, models, runs, smoothing
+from siam import evaluation, models, runs, smoothing
 from siam.data import images, pixels
 from siam.folding import Folded
 from siam.paths import CHECKPOINTS, RESULTS
@@ -105,13 +105,13 @@ def test_a_run_begun_with_other_code_says_so(checkpoints, tmp_path, monkeypatch)
 
 def test_a_run_keeps_where_each_of_its_parts_was_made_and_the_date_makes_no_part(tmp_path):
     one, two, three = ({"device": f"cpu: {n} threads", "commit": "a", "date": "2026-01-01"} for n in (1, 2, 3))
-    assert devices.going_on("x", one, later := one | {"date": "2026-01-02"}) == later
-    both = devices.going_on("x", one, two)
-    assert both == two | {"begun": [one]} and devices.going_on("x", both, two) == both
-    assert devices.going_on("x", both, three) == three | {"begun": [one, two]}
-    assert devices.going_on("x", both, one) == one | {"begun": [two]}  # back again: the part in the middle is not forgotten
+    assert runs.going_on("x", one, later := one | {"date": "2026-01-02"}) == later
+    both = runs.going_on("x", one, two)
+    assert both == two | {"begun": [one]} and runs.going_on("x", both, two) == both
+    assert runs.going_on("x", both, three) == three | {"begun": [one, two]}
+    assert runs.going_on("x", both, one) == one | {"begun": [two]}  # back again: the part in the middle is not forgotten
     with pytest.raises(ValueError, match="x: begun on cpu, not on cuda: go on there, or remove it to begin again"):
-        devices.going_on("x", both, {"device": "cuda: a card", "commit": "a", "date": "2026-01-01"})
+        runs.going_on("x", both, {"device": "cuda: a card", "commit": "a", "date": "2026-01-01"})
 
 
 def test_a_rule_that_records_do_not_know_is_refused_before_any_work(checkpoints, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""What a machine has to compute with: whether it is there, what it is called, what goes on there, its precision and its clock."""
+"""What a machine has to compute with: whether it is there, what it is called, its precision and its clock."""
 
 import time
 import warnings
@@ -27,20 +27,6 @@ def describe(device):
     if device.type == "cuda":
         return f"cuda: {torch.cuda.get_device_name(device)}"
     return f"{device.type}: {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
-
-
-def going_on(path, found, here):
-    """The provenance (`runs.provenance`) of a cut-off run that goes on with `here`, begun with `found`: `here`, and `begun`, a list
-    of the parts before that were made with anything else, the date apart; without `begun` where there are none.
-
-    Raises ValueError, one line that names the file at `path` from which it goes on, where that was another kind of device.
-    """
-    device, kind = (of["device"].split(":")[0] for of in (found, here))
-    if device != kind:
-        raise ValueError(f"{path}: begun on {device}, not on {kind}: go on there, or remove it to begin again")
-    parts = [*found.get("begun", ()), {name: value for name, value in found.items() if name != "begun"}]
-    others = [part for part in parts if part | {"date": None} != here | {"date": None}]
-    return here | ({"begun": others} if others else {})
 
 
 def slow_bf16():

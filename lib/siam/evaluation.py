@@ -13,7 +13,7 @@ from tqdm import tqdm
 from siam import bits, models, runs
 from siam.attacks import error_of, pgd
 from siam.data import images, pixels
-from siam.devices import autocast, available, clock, describe, going_on
+from siam.devices import autocast, available, clock, describe
 from siam.folding import Folded
 from siam.paths import CHECKPOINTS, RESULTS
 from siam.seeding import seeded
@@ -112,7 +112,7 @@ def evaluate_batch(model, source, x, y, run, batch):
 def begun(path, rows, sizes, provenance):
     """What was written at `path` before a run was cut off: {"provenance", "batches"}; none yet where there is no file.
 
-    sizes: images of each batch. provenance: of what comes now; the one returned is that of both (`devices.going_on`).
+    sizes: images of each batch. provenance: of what comes now; the one returned is that of both (`runs.going_on`).
     Raises ValueError, one line that names the file, for what is no beginning of the run, or one on another kind of device.
     """
     if not path.exists():
@@ -128,7 +128,7 @@ def begun(path, rows, sizes, provenance):
             raise ValueError("it does not say on what device")
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: not the beginning of this evaluation ({error}): remove it to begin again") from None
-    return found | {"provenance": going_on(path, found["provenance"], provenance)}
+    return found | {"provenance": runs.going_on(path, found["provenance"], provenance)}
 
 
 def evaluate(run, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, progress=True):

@@ -89,7 +89,7 @@ def evaluations(folder=RESULTS):
     return _evaluations(Path(folder), tuple((path, path.stat().st_mtime_ns) for path in files)).copy()
 
 
-@lru_cache(maxsize=1)  # a page asks ten times, and reading takes a second for some 700 records
+@lru_cache(maxsize=1)  # every table of a page asks, and there are hundreds of files
 def _evaluations(folder, state):
     about = ["id", "tier", "n", "device", "commit"]
     counts = ["rule", "M", "correct", "accuracy", "low", "high", "right"]

@@ -84,6 +84,12 @@ def _plain(value):
     return int(value) if value.is_integer() else value
 
 
+def in_255ths(name, value, least, usual):
+    """Raise ValueError, one line, for a size in 1/255 of the pixel range that is more than all of it, or, below `least`, must be
+    meant as a fraction."""
+    _require(value == 0 or least <= value <= 255, name, value, f"its unit is 1/255: give {usual} for {usual}/255, at most 255")
+
+
 def several(name, values):
     """Raise ValueError, one line, if the parameter `name` of a notebook is not a list of one or more values."""
     _require(isinstance(values, (list, tuple)) and len(values) > 0, name, values, "give a list of one or more values")
@@ -190,7 +196,7 @@ class EvaluationRun(_Run):
         if self.attack == "none":
             epsilon, step_size, steps, samples = 0.0, 0.0, 0, 0
         else:
-            _require(epsilon == 0 or 0.5 <= epsilon <= 255, "epsilon", self.epsilon, "its unit is 1/255: give 8 for 8/255, at most 255")
+            in_255ths("epsilon", self.epsilon, 0.5, 8)
             _require(steps >= 1, "steps", self.steps, "give a whole number, 1 or more")
             _require(samples >= 1, "samples", self.samples, "give a whole number, 1 or more")
             if self.attack == "fgsm":  # one step as long as the budget
@@ -387,6 +393,20 @@ def provenance(device):
     """Where numbers come from: {"device", "versions", "commit", "date"}, to be merged into a record."""
     return {"device": device, "versions": _versions(), "commit": _commit(),
             "date": datetime.now(timezone.utc).strftime("%Y-%m-%d")}
+
+
+def going_on(path, found, here):
+    """The provenance (`provenance`) of a cut-off run that goes on with `here`, begun with `found`: `here`, and `begun`, a list
+    of the parts before that were made with anything else, the date apart; without `begun` where there are none.
+
+    Raises ValueError, one line that names the file at `path` from which it goes on, where that was another kind of device.
+    """
+    device, kind = (of["device"].split(":")[0] for of in (found, here))
+    if device != kind:
+        raise ValueError(f"{path}: begun on {device}, not on {kind}: go on there, or remove it to begin again")
+    parts = [*found.get("begun", ()), {name: value for name, value in found.items() if name != "begun"}]
+    others = [part for part in parts if part | {"date": None} != here | {"date": None}]
+    return here | ({"begun": others} if others else {})
 
 
 def _versions():

@@ -24,7 +24,7 @@ from siam import models, runs
 from siam.attacks import error_of, pgd
 from siam.cifar10 import HELDOUT
 from siam.data import crop_and_flip, images, pixels
-from siam.devices import autocast, available, describe, going_on
+from siam.devices import autocast, available, describe
 from siam.files import writing
 from siam.folding import Folded
 from siam.graphs import captured
@@ -90,10 +90,8 @@ class Schedule:
             raise ValueError(f"momentum = {self.momentum!r} is not allowed: give a number above 0 and below 1")
         if self.weight > 1:
             raise ValueError(f"weight = {self.weight!r} is not allowed: give a number from 0 to 1")
-        for name, least, usual in (("epsilon", 0.5, 8), ("step_size", 0.1, 2)):  # 8/255 and 2/255 are less
-            value = getattr(self, name)
-            if value != 0 and not least <= value <= 255:
-                raise ValueError(f"{name} = {value!r} is not allowed: its unit is 1/255: give {usual} for {usual}/255, at most 255")
+        runs.in_255ths("epsilon", self.epsilon, 0.5, 8)
+        runs.in_255ths("step_size", self.step_size, 0.1, 2)  # a quarter of a small ε is a step too
 
 
 def schedule(tier, method, /, **changes):
@@ -238,7 +236,7 @@ SUMS = ("loss", "seen", "clean", "clean seen", "adversarial", "adversarial seen"
 class State:
     """Everything a training needs to go on: weights, momentum, position, running sums, history, best and worst epoch.
 
-    provenance: where and with what it is made (`runs.provenance`); after `restore`, that of its parts (`devices.going_on`).
+    provenance: where and with what it is made (`runs.provenance`); after `restore`, that of its parts (`runs.going_on`).
     """
 
     def __init__(self, model, optimiser, path, provenance):
@@ -314,7 +312,7 @@ class State:
                 self.optimiser.state[parameter]["momentum_buffer"].copy_(momentum[name])
         except Exception as error:
             raise ValueError(f"{self.path}: no training state, or one of an older version: remove it to begin again") from error
-        self.provenance = going_on(self.path, found, self.provenance)
+        self.provenance = runs.going_on(self.path, found, self.provenance)
         self.kept = groups
 
 

@@ -214,7 +214,7 @@ def heatmap(frame, limits, xlabel, ylabel, title, salt):
 
     limits: the percentages of the first and the last colour, which what lies beyond has as well; salt: as for `panel`.
     """
-    import seaborn  # here, as it takes half a second that only the page with a map should wait
+    import seaborn  # here, as its import is slow and only one page has a map
 
     (low, high), inches = limits, 0.74 * len(frame.columns) + 2.6
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": salt, "axes.grid": False}):

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from siam.pages.bound import ATTACKS, NETWORKS, PLACE, measured, interval_of, read, sampled
+from siam.pages.bound import ATTACKS, NETWORKS, PLACE, interval_of, measured, read, sampled
 from siam.pages.style import Table, shown
 from siam.paths import RESULTS
 from siam.report import NOT_YET, signed
