@@ -130,6 +130,11 @@ def test_what_is_no_checkpoint_is_refused_by_name(tmp_path):
     save_file({"a": torch.zeros(1)}, tmp_path / "x.safetensors", {**{key: str(value) for key, value in said.items()}, "tier": "mine"})
     with pytest.raises(ValueError, match="x.safetensors says its tier is 'mine', which is not one of smoke, cpu"):
         models.about(tmp_path / "x.safetensors")
+    for name in "rank", "sigma":
+        about = {key: str(value) for key, value in said.items()} | {"tier": "smoke", name: "many"}
+        save_file({"a": torch.zeros(1)}, tmp_path / "x.safetensors", about)
+        with pytest.raises(ValueError, match=f"x.safetensors says its {name} is 'many', which is no number"):
+            models.load(tmp_path / "x.safetensors")
     with pytest.raises(FileNotFoundError, match="0123456789abcdef"):
         models.find("0123456789abcdef", tmp_path)
 

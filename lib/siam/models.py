@@ -167,6 +167,11 @@ def about(path):
         raise ValueError(f"{path.name} is not a checkpoint of this package: it does not say its {', '.join(sorted(missing))}")
     if said["tier"] not in TIERS:
         raise ValueError(f"{path.name} says its tier is {said['tier']!r}, which is not one of {', '.join(TIERS)}")
+    for name, number in {"rank": int, "sigma": float}.items():
+        try:
+            number(said[name])
+        except ValueError:
+            raise ValueError(f"{path.name} says its {name} is {said[name]!r}, which is no number") from None
     return said | {"digest": digest(path)}
 
 
