@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 from dataclasses import asdict, fields, replace
 
 import numpy as np
@@ -265,12 +266,31 @@ def test_provenance_says_versions_commit_and_date(monkeypatch, tmp_path):
     about = runs.provenance("cpu")
     assert about["device"] == "cpu" and {"python", "numpy"} <= set(about["versions"])
     assert len(about["date"]) == 10 and about["commit"]
-    monkeypatch.setattr(runs, "ROOT", tmp_path)  # no git checkout
-    assert runs.provenance("cpu")["commit"] == "unknown"
-    monkeypatch.setenv("PATH", "")  # no git
-    assert runs.provenance("cpu")["commit"] == "unknown"
+
+
+def test_the_commit_is_that_of_the_code_that_the_process_read(monkeypatch, tmp_path):
+    def git(*command):
+        return subprocess.run(["git", "-C", tmp_path, "-c", "user.name=x", "-c", "user.email=x", *command], check=True,
+                              capture_output=True, text=True).stdout
+
+    before = runs.provenance("cpu")["commit"]
+    monkeypatch.setattr(runs, "ROOT", tmp_path)
+    assert runs._commit() == "unknown"  # no git checkout
     monkeypatch.setenv("SIAM_COMMIT", "0123456789ab")
-    assert runs.provenance("cpu")["commit"] == "0123456789ab"
+    assert runs._commit() == "0123456789ab"
+    git("init", "-q")
+    (tmp_path / "lib").mkdir()
+    git("commit", "-q", "-m", "none", "--allow-empty")
+    none = git("rev-parse", "--short=12", "HEAD").strip()
+    assert runs._commit() == none
+    (tmp_path / "lib" / "new.py").write_text("some code")
+    assert runs._commit() == f"{none}+changes"
+    git("add", ".")
+    git("commit", "-q", "-m", "some")
+    assert runs._commit() == git("rev-parse", "--short=12", "HEAD").strip() != none
+    assert runs.provenance("cpu")["commit"] == before
+    monkeypatch.setenv("PATH", "")  # no git
+    assert runs._commit() == "0123456789ab"
 
 
 @pytest.mark.parametrize("change, message", [

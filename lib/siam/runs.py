@@ -391,7 +391,7 @@ def tier(training_tier, split, images, device):
 
 def provenance(device):
     """Where numbers come from: {"device", "versions", "commit", "date"}, to be merged into a record."""
-    return {"device": device, "versions": _versions(), "commit": _commit(),
+    return {"device": device, "versions": _versions(), "commit": COMMIT,
             "date": datetime.now(timezone.utc).strftime("%Y-%m-%d")}
 
 
@@ -430,3 +430,6 @@ def _commit():
         return commit + ("+changes" if git("status", "--porcelain", "--", "lib").strip() else "")
     except (OSError, subprocess.CalledProcessError):
         return os.environ.get("SIAM_COMMIT", "unknown")
+
+
+COMMIT = _commit()  # of the code as this process read it: what is committed while a run goes on did not make its numbers
