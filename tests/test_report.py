@@ -13,27 +13,32 @@ from siam import claims, paths, report, runs
 from siam.claims.rules import read
 from siam.pages import figures, findings, style, tables, ties, words_of_tables
 
-DIGITS = {"CPNI-W": "a", "PNI-W": "b", "Gauss": "c", "EPGD-diverged": "d", "plain": "e"}
+DIGITS = {"CPNI-W": "a", "PNI-W": "b", "Gauss": "c", "EPGD-diverged": "d", "plain": "e",
+          "CPNI-W r=0": "0", "CPNI-W r=2": "2", "CPNI-W r=10": "1"}
 
 
 def digest(label, seed):
     return (DIGITS[label] + str(seed)) * 8
 
 
-def train(folder, label, tier="cpu", seed=0, method="adversarial", epochs=2, start_seed=0):
+def name(label, seed):
+    return f"{label.lower().replace(' r=', '-r-')}-{seed}"
+
+
+def train(folder, label, tier="cpu", seed=0, method="adversarial", epochs=2, start_seed=0, **asked):
     variant = label if label in runs.VARIANTS else "CPNI-W"
     sigma = 0.24 if method == "gauss" else 0
     start = digest("CPNI-W", start_seed) if method in ("gauss", "epgd") else None
     schedule = {"tier": tier, "epochs": epochs}
-    run = runs.TrainingRun(variant, method, schedule, seed=seed, sigma=sigma, start=start)
-    checkpoint = {"name": f"{label.lower()}-{seed}", "label": label, "digest": digest(label, seed),
+    run = runs.TrainingRun(variant, method, schedule, seed=seed, sigma=sigma, start=start, **asked)
+    checkpoint = {"name": name(label, seed), "label": label, "digest": digest(label, seed),
                   "epoch": epochs, "heldout": {"n": 100, "clean": 70, "adversarial": 40}}
     runs.write(runs.record(run, tier=tier, checkpoints=[checkpoint], history=[], seconds=1.0), folder)
 
 
 def evaluate(folder, label, attack, correct, n=1000, tier="cpu", sigma=0.0, draws=8, seed=0, training_seed=0,
              rules=("prediction", "soft"), **asked):
-    run = runs.EvaluationRun(f"{label.lower()}-{training_seed}", digest(label, training_seed), attack,
+    run = runs.EvaluationRun(name(label, training_seed), digest(label, training_seed), attack,
                              sigma=sigma, samples=8 if attack == "epgd" else 1, draws=draws, images=n,
                              seed=seed, **asked)
     result = [runs.row(rule, 2**k, correct + k, n) for rule in rules for k in range(draws.bit_length())]
@@ -558,6 +563,17 @@ def test_every_checkpoint_has_a_card_that_says_what_it_is(folder):
     assert [line.split(" | ")[0] for line in lines] == ["| `cpni-w-0`", "| `pni-w-0`"]
     assert "| CPNI-W, r = 5 | cpu, adversarial | 0 | 2 of 2 | 70.0 / 40.0 (n = 100) | 70.0 / 40.0 (n = 1,000) |" in lines[0]
     assert lines[1].count(style.NOT_YET) == 2
+
+
+def test_ranks_stand_in_the_order_of_their_size_and_none_is_left_out(folder):
+    for rank in 10, 2, 0:
+        train(folder, f"CPNI-W r={rank}", rank=rank)
+        for attack in "none", "pgd":
+            evaluate(folder, f"CPNI-W r={rank}", attack, 500)
+    train(folder, "PNI-W", tier="long", rank=0)
+    cards = [line.split(" | ")[:3] for line in tables.cards(folder).splitlines()[2:]]
+    assert [card[1] for card in cards] == ["PNI-W", "CPNI-W, r = 5", "CPNI-W, r = 0", "CPNI-W, r = 2", "CPNI-W, r = 10"]
+    assert list(tables.attack_check(folder).frame["Network"]) == ["CPNI-W", "CPNI-W r=0", "CPNI-W r=2", "CPNI-W r=10"]
 
 
 def test_every_checkpoint_that_ships_has_a_card():

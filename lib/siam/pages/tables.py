@@ -166,7 +166,7 @@ def attack_check(folder=RESULTS):
     lines, used = [], []
     for method, training in {"plain": "Normal training", "adversarial": "Adversarial training"}.items():
         of = ours[ours["method"] == method]
-        for label in of.assign(order=-of["tier"].map(runs.TIERS.index)).sort_values(["order", "label"])["label"].unique():
+        for label in _in_order(of, "label")["label"].unique():
             row = {"label": label, "training": method, "rule": "prediction", "M": 1, "sigma": 0}
             pair = [find(ours, row, attack) for attack in ("none", "pgd")]
             if all(cell is not None for cell in pair):
@@ -179,6 +179,12 @@ def attack_check(folder=RESULTS):
     lines = lines or [dict.fromkeys(columns, "") | {"Clean": NOT_YET, "PGD": NOT_YET}]
     caption = f"What PGD leaves, accuracy in percent (95 % interval).{warning(cell.tier for cell in used)}"
     return Table(pd.DataFrame(lines, columns=columns), caption, 1)
+
+
+def _in_order(frame, name):
+    """The rows by tier, best first, then by the words of column `name`, numbers in them by their size: r=2 before r=10."""
+    words = frame[name].astype(str).str.replace(r"\d+", lambda digits: digits[0].zfill(4), regex=True)
+    return frame.assign(order=-frame["tier"].map(runs.TIERS.index), words=words).sort_values(["order", "words"])
 
 
 def summary(folder=RESULTS):
@@ -211,14 +217,13 @@ def cards(folder=RESULTS):
              "|---|---|---|---|---|---|---|---|---|"]
     tested = select(as_in_paper(evaluations(folder)), rule="prediction", M=1, sigma=0, split="test")
     trained = trainings(folder)
-    trained = trained.assign(order=-trained["tier"].map(runs.TIERS.index)).sort_values(["order", "name"])
-    for kept in trained.itertuples():
+    for kept in _in_order(trained, "name").itertuples():
         ours = cells(tested[tested["digest"] == kept.digest])
         test = [select(ours, attack=attack, epsilon=0 if attack == "none" else 8) for attack in ("none", "pgd")]
         test = [NOT_YET if of.empty else f"{100 * of['accuracy'].iloc[0]:.1f}" for of in test]
         n = "" if ours.empty else f" (n = {ours['n'].max():,})"
         heldout = " / ".join(f"{100 * right / kept.heldout_n:.1f}" for right in (kept.clean, kept.adversarial))
-        rank = f", r = {kept.rank}" if kept.rank else ""
+        rank = f", r = {kept.rank}" if kept.variant.startswith("CPNI") else ""
         noise = f", σ = {kept.sigma:g}" if kept.sigma else ""
         device = "GPU" if kept.device.startswith("cuda") else "CPU"
         lines.append(f"| `{kept.name}` | {kept.variant}{rank} | {kept.tier}, {kept.method}{noise} | {kept.seed} | {kept.epoch} of "
