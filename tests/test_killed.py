@@ -9,7 +9,6 @@ import time
 
 import pytest
 import torch
-from safetensors import safe_open
 from safetensors.torch import load_file
 
 from siam import runs
@@ -55,8 +54,9 @@ def kill_when(data, there):
 def in_an_epoch(data):
     """How many updates of the second epoch are behind, where it is neither at its beginning nor at its end."""
     for path in (data / "checkpoints" / ".partial").glob("*.safetensors"):
-        with safe_open(path, "pt") as file:
-            at = json.loads(file.metadata()["position"])
+        with open(path, "rb") as file:  # safe_open opens a file twice, and the second time another may have its name
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        at = json.loads(header["__metadata__"]["position"])
         return at["step"] if at["epoch"] == 1 and 2 <= at["step"] < UPDATES else 0
 
 
@@ -64,7 +64,10 @@ def in_a_sweep(data):
     """How many batches of an evaluation are behind, where another evaluation is finished and this one is not."""
     done = list((data / "results" / "evaluation").glob("*.json"))
     for path in (data / "results" / ".partial").glob("*.json"):
-        batches = len(json.loads(path.read_text())["batches"])
+        try:
+            batches = len(json.loads(path.read_text())["batches"])
+        except FileNotFoundError:  # finished since it was listed
+            continue
         return batches if done and 2 <= batches < BATCHES else 0
 
 
