@@ -125,14 +125,14 @@ def test_what_is_no_checkpoint_is_refused_by_name(tmp_path):
     with pytest.raises(ValueError, match="foreign.safetensors .* does not say its label, rank, sigma, tier, variant"):
         models.load(tmp_path / "foreign.safetensors")
     said = dict(variant="plain", rank=0, sigma=0.0, label="plain")
+    written = {key: str(value) for key, value in said.items()}
     with pytest.raises(ValueError, match="tier 'mine' is not one of smoke, cpu"):
         models.save(models.classifier("plain"), tmp_path / "x.safetensors", tier="mine", **said)
-    save_file({"a": torch.zeros(1)}, tmp_path / "x.safetensors", {**{key: str(value) for key, value in said.items()}, "tier": "mine"})
+    save_file({"a": torch.zeros(1)}, tmp_path / "x.safetensors", written | {"tier": "mine"})
     with pytest.raises(ValueError, match="x.safetensors says its tier is 'mine', which is not one of smoke, cpu"):
         models.about(tmp_path / "x.safetensors")
     for name in "rank", "sigma":
-        about = {key: str(value) for key, value in said.items()} | {"tier": "smoke", name: "many"}
-        save_file({"a": torch.zeros(1)}, tmp_path / "x.safetensors", about)
+        save_file({"a": torch.zeros(1)}, tmp_path / "x.safetensors", written | {"tier": "smoke", name: "many"})
         with pytest.raises(ValueError, match=f"x.safetensors says its {name} is 'many', which is no number"):
             models.load(tmp_path / "x.safetensors")
     with pytest.raises(FileNotFoundError, match="0123456789abcdef"):

@@ -571,8 +571,8 @@ def test_ranks_stand_in_the_order_of_their_size_and_none_is_left_out(folder):
         for attack in "none", "pgd":
             evaluate(folder, f"CPNI-W r={rank}", attack, 500)
     train(folder, "PNI-W", tier="long", rank=0)
-    cards = [line.split(" | ")[:3] for line in tables.cards(folder).splitlines()[2:]]
-    assert [card[1] for card in cards] == ["PNI-W", "CPNI-W, r = 5", "CPNI-W, r = 0", "CPNI-W, r = 2", "CPNI-W, r = 10"]
+    assert [card.split(" | ")[1] for card in tables.cards(folder).splitlines()[2:]] == [
+        "PNI-W", "CPNI-W, r = 5", "CPNI-W, r = 0", "CPNI-W, r = 2", "CPNI-W, r = 10"]
     assert list(tables.attack_check(folder).frame["Network"]) == ["CPNI-W", "CPNI-W r=0", "CPNI-W r=2", "CPNI-W r=10"]
 
 
