@@ -20,13 +20,10 @@ RENDERED += $(if $(wildcard $(VENV)/dev),$(VENV)/rendered/campaign)
 TRIED := $(CURDIR)/$(VENV)/tried
 SMOKE := rm -rf $(TRIED) && mkdir -p $(TRIED) && cp -r data/checkpoints $(TRIED) && SIAM_DATA=$(TRIED)
 
-# The network of the live page.
-LIVE := data/checkpoints/$(shell sed -n 's/^CHECKPOINT = "\(.*\)"/\1/p' lib/siam/live/record.py).safetensors
-
 export MPLBACKEND := agg
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help book test try lab data campaign campaign-script env env-dev env-lab env-campaign assets engine render html pictures clean
+.PHONY: help book test try lab data campaign campaign-script env env-dev env-lab env-campaign engine render html pictures clean
 .DELETE_ON_ERROR:
 
 help:  ## list what can be made
@@ -62,10 +59,9 @@ campaign-script: env-dev  ## print its next MINUTES=25 as a bash script (TIER=â€
 	@$(RUN) -m siam.campaign script --minutes $(or $(MINUTES),25) $(if $(TIER),--tier $(TIER))
 
 render: $(RENDERED) $(VENV)/rendered/readme  ## re-render the notebooks whose records, code or text changed
-html: env assets  ## build the book as the notebooks stand
+html: env  ## build the book as the notebooks stand
 	$(JUPYTER_BOOK) build book/ --all -W --keep-going
 
-assets: book/assets/mathjax-tex-svg-full.js book/assets/live/live.js  ## fetch and verify MathJax, export the live page's network
 env: $(VENV)/book  ## the book's environment, no torch
 env-dev: $(VENV)/dev  ## that, with torch and the tests
 env-lab: $(VENV)/lab  ## that, with JupyterLab
@@ -103,12 +99,6 @@ $(VENV)/lab: requirements-lab.txt $(VENV)/book
 $(VENV)/campaign: requirements-campaign.txt $(VENV)/dev
 	$(RUN) -m pip install -q --no-deps -r requirements-campaign.txt
 	touch $@
-
-book/assets/mathjax-tex-svg-full.js: | $(VENV)/book
-	$(RUN) -m siam.book mathjax
-
-book/assets/live/live.js: $(wildcard lib/siam/live/*) lib/siam/export.py lib/siam/explorer.css data/results/live/images.json $(LIVE) | $(VENV)/book
-	$(RUN) -m siam.live $(@D)
 
 $(VENV)/rendered/readme: README.md book/intro.md book/differences.md $(SOURCES) $(VENV)/book
 	$(RUN) -m siam.book readme

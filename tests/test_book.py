@@ -1,10 +1,8 @@
 """The built book in a browser without a network, over http and from files; and how its notebooks are rendered."""
 
 import contextlib
-import hashlib
 import importlib.util
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -243,29 +241,3 @@ def test_a_failing_notebook_stays_as_it_was(notebook, capsys):
     with pytest.raises(SystemExit, match="ZeroDivisionError"):
         book.main(["render", str(path)])
     assert [child.name for child in path.parent.iterdir()] == [path.name] and path.read_bytes() == before
-
-
-def test_mathjax_is_verified(tmp_path, monkeypatch):
-    archive, path = tmp_path / "package.tgz", tmp_path / "mathjax.js"
-
-    def pack(content):
-        (tmp_path / "package" / "es5").mkdir(parents=True, exist_ok=True)
-        (tmp_path / "package" / "es5" / "tex-svg-full.js").write_bytes(content)
-        shutil.make_archive(str(tmp_path / "package"), "gztar", tmp_path, "package")
-        (tmp_path / "package.tar.gz").replace(archive)
-
-    monkeypatch.setattr(book, "MATHJAX_SHA256", hashlib.sha256(b"the script").hexdigest())
-    monkeypatch.setattr(book, "npm_archive", lambda package, folder: archive)
-    pack(b"another script")
-    with pytest.raises(ValueError, match="mathjax@3.2.2 is not mathjax@3.2.2: SHA-256"):
-        book.fetch_mathjax(path)
-    assert not path.exists()
-    pack(b"the script")
-    book.fetch_mathjax(path)
-    assert path.read_bytes() == b"the script"
-    monkeypatch.setattr(book, "npm_archive", lambda *_: pytest.fail("it was there"))
-    book.fetch_mathjax(path)
-    path.write_bytes(b"a foreign script")
-    with pytest.raises(ValueError, match="mathjax.js is not"):
-        book.fetch_mathjax(path)
-    assert path.read_bytes() == b"a foreign script"

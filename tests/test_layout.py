@@ -17,7 +17,7 @@ def imported(*parts):
             "for name in sys.argv[1:]:\n"
             "    part = importlib.import_module(name)\n"
             "    for module in pkgutil.iter_modules(getattr(part, '__path__', [])):\n"
-            "        if module.name not in ('__main__', 'build', 'choose'): importlib.import_module(f'{name}.{module.name}')\n"
+            "        if module.name not in ('build', 'choose'): importlib.import_module(f'{name}.{module.name}')\n"
             "print(json.dumps(sorted(sys.modules)))")
     command = [sys.executable, "-c", code, *(f"siam.{part}" for part in parts)]
     return set(json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout))

@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from test_book import DESK, PHONE, base, html, overflow, visit  # noqa: F401  the fixtures
 
 from siam import cifar10, export, live, runs, smoothing
-from siam.live import __main__ as command
 from siam.live import record as records
 from siam.paths import RESULTS, ROOT
 from siam.runs import clopper_pearson
@@ -130,17 +129,6 @@ def test_network_of_another_record_is_refused(tmp_path):
         live.write(tmp_path / "out", results=tmp_path)
     with pytest.raises(ValueError, match="images.json is missing: run python -m siam.live.choose"):
         live.write(tmp_path / "out", results=tmp_path / "nothing")
-
-
-def test_command_writes_what_the_page_loads(tmp_path, monkeypatch):
-    command.main([str(tmp_path)])
-    assert {path.name for path in tmp_path.iterdir()} == {f"{name}.js" for name in OWN}
-    first = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    command.main([str(tmp_path)])
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == first, "equal sources, equal bytes"
-    monkeypatch.setattr(records, "CHECKPOINT", "nothing")
-    with pytest.raises(SystemExit, match="error: .*nothing"):
-        command.main([str(tmp_path)])
 
 
 def test_another_checkpoint_has_no_groups_and_no_number_of_the_book():

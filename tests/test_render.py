@@ -54,4 +54,4 @@ def test_the_command_says_what_is_wrong_in_one_line(monkeypatch, capsys):
     assert str(stopped.value).startswith("error: ") and "\n" not in str(stopped.value)
     with pytest.raises(SystemExit):
         book.main(["--help"])
-    assert "mathjax" in capsys.readouterr().out
+    assert "render" in capsys.readouterr().out

@@ -1,15 +1,12 @@
-"""What the book needs before Jupyter Book can build it: notebooks rendered from the records, and MathJax.
+"""What is written from the records before Jupyter Book builds: the notebooks, and numbers between the marks of other texts.
 
     python -m siam.book render NOTEBOOK...
     python -m siam.book readme
-    python -m siam.book mathjax
 """
 
 import argparse
-import hashlib
 import json
 import sys
-import tarfile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,13 +14,8 @@ import nbformat
 import papermill
 from traitlets.config import Config
 
-from siam.cifar10 import npm_archive
 from siam.files import writing
 from siam.paths import ROOT
-
-MATHJAX = ROOT / "book" / "assets" / "mathjax-tex-svg-full.js"
-MATHJAX_PACKAGE = "mathjax@3.2.2"
-MATHJAX_SHA256 = "a4354ff94fd868aea0cc6eaaa79a57fda0588646fc46ee3700a349ee0a11cbe6"
 
 # Else the kernel warns, on every page, that others on this machine could listen in.
 KERNEL = Config({"KernelManager": {"transport_encryption": "auto"}})
@@ -69,22 +61,6 @@ def _errors(cell):
     return [output for output in cell.get("outputs", []) if output.get("name") == "stderr"]
 
 
-def fetch_mathjax(path=MATHJAX):
-    """Put MathJax, one script that needs no fonts, at `path`; what is there already is verified and kept.
-
-    Raises ValueError where the file is not the script it should be, OSError where npm fails.
-    """
-    path = Path(path)
-    if path.exists():
-        _verify(path.read_bytes(), path)
-        return
-    with TemporaryDirectory() as folder, tarfile.open(npm_archive(MATHJAX_PACKAGE, Path(folder))) as package:
-        script = package.extractfile("package/es5/tex-svg-full.js").read()
-    _verify(script, MATHJAX_PACKAGE)
-    with writing(path) as part:
-        part.write_bytes(script)
-
-
 def between(path, text, name="results"):
     """Put `text` between the two marks of `name` in the file at `path`. Raises ValueError where they are missing."""
     before, start, rest = path.read_text(encoding="utf-8").partition(f"<!-- {name}, by make render -->\n")
@@ -105,24 +81,15 @@ def write_texts():
     between(ROOT / "book" / "differences.md", f"{ties.in_words()}\n{words_of_tables.two_votes()}")
 
 
-def _verify(script, origin):
-    digest = hashlib.sha256(script).hexdigest()
-    if digest != MATHJAX_SHA256:
-        raise ValueError(f"{origin} is not {MATHJAX_PACKAGE}: SHA-256 {digest[:16]}, expected {MATHJAX_SHA256[:16]}")
-
-
 def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m siam.book", description="Prepare the book's sources.")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("mathjax", help="fetch and verify MathJax")
     commands.add_parser("readme", help="write what the records say into the READMEs, the first page and that of the differences")
     rendering = commands.add_parser("render", help="execute notebooks in place")
     rendering.add_argument("notebooks", nargs="+", type=Path, metavar="NOTEBOOK")
     chosen = parser.parse_args(arguments)
     try:
-        if chosen.command == "mathjax":
-            fetch_mathjax()
-        elif chosen.command == "readme":
+        if chosen.command == "readme":
             write_texts()
         else:
             for path in chosen.notebooks:

@@ -3,7 +3,7 @@
     python -m siam.export CHECKPOINT FOLDER
 
 writes the network, the engine and images into FOLDER, as scripts, since a page opened as a file can load nothing else.
-`python -m siam.live` does so for the book's page. No torch.
+`siam.assets` does so for the book's page. No torch.
 
 A part is little-endian: a header of 48 bytes (8: magic; 16: the checkpoint's digest; three int32: the rank of the
 noise, the numbers n of weights and c of output channels; zeros), and then, with W ≈ scale · (256 · high + low),

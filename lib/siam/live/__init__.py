@@ -4,8 +4,6 @@
     Live("data/checkpoints/gauss-cpu-0.safetensors")    # in JupyterLab
     page()                                              # in the book
 
-    python -m siam.live FOLDER                          # the scripts and the network that the book's page loads
-
 No torch: the network is `engine.wasm`, the front end the scripts of this folder, one source for both.
 """
 
