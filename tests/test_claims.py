@@ -114,7 +114,7 @@ def test_some_of_many_holds_in_part_and_what_is_missing_is_named(tmp_path):
     assert found.verdict == style.NOT_YET
     train(tmp_path, "plain")
     evaluate(tmp_path, "plain", "pgd", 100, draws=1)
-    assert f"{style.NOT_YET}: PNI-W (" in decide("randomness_helps", tmp_path).evidence
+    assert f"{style.NOT_YET}: PNI-W, PGD, PNI-W, EPGD (" in decide("randomness_helps", tmp_path).evidence
 
 
 @pytest.mark.parametrize("points, verdict", [

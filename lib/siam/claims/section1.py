@@ -21,8 +21,9 @@ def epgd_beats_base(measured, number):
 
 
 def randomness_helps(measured, number):
-    plain = pick(measured, "plain", "pgd", 1, 0)
-    return judge({label: less(pick(measured, label, "pgd", 1, 0), plain) for label in ("PNI-W", "CPNI-W")}, TABLE1)
+    plain = pick(measured, "plain", "pgd", 1, 0)  # without noise all samples of EPGD are one: it is PGD
+    return judge({f"{label}, {name}": less(pick(measured, label, attack, 1, 0), plain)
+                  for label, (attack, name) in product(("PNI-W", "CPNI-W"), ATTACKED.items())}, TABLE1)
 
 
 def smoothing_helps(measured, number):

@@ -121,9 +121,9 @@ def maps(folder=RESULTS, label="CPNI-W"):
     columns = {("image", ""): pictures} | {(name, "" if name != "vote" else f"M = {record['draws']['slices']}"): np.stack(of)
                                            for name, of in zip(LOOK, zip(*drawn))}
     caption = (f"{title}: {label}, σ = {one['sigma']:g}, the first {len(drawn)} test images, not picked. A map's centre is the image; to"
-               f" the right, as far as the small cross, what PGD-7 of ε = {record['epsilon']:g}/255 adds to it, and up to {reach:g} times"
-               f" that; upwards a random direction of the same length. Blue: the image's own class; each other colour: another class, by"
-               f" how much of the row it takes. Each pass is one draw all over a map. Tier {one['tier']}.")
+               f" the right, as far as the small cross, what PGD-7 of ε = {record['epsilon']:g}/255, made on the noisy network, adds to it,"
+               f" and up to {reach:g} times that; upwards a random direction of the same length. Blue: the image's own class; each other"
+               f" colour: another class, by how much of the row it takes. Each pass is one draw all over a map. Tier {one['tier']}.")
     return Grid(caption, [CLASSES[label] for label in one["labels"]], columns, width=7)
 
 
@@ -171,8 +171,8 @@ def lines(folder=RESULTS):
                              "Classifier": reading(M), "class unchanged after ε, %": f"{unchanged[M][near]:.1f}",
                              "changes of class in 100 lines": f"{100 * np.mean(line['changes']):.1f}",
                              f"less vote of {record['draws']['lines']}": "" if less is None else str(less)})
-    caption = (f"{title}: along lines of {places[-1]:g} ε, towards what PGD-7 adds, and in a random direction that is as long in"
-               f" every pixel. {_about(record)}")
+    caption = (f"{title}: along lines of {places[-1]:g} ε, towards what PGD-7, made on the noisy network, adds, and in a random"
+               f" direction that is as long in every pixel. {_about(record)}")
     legend = {f"vote of {record['draws']['lines']}" if name == "vote" else name: ("currentColor" if colour == INK else colour, dashes)
               for name, (colour, dashes) in LOOK.items()}
     name = "Changes of class along lines (± half a 95 % interval over batches)"

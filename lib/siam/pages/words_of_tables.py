@@ -25,8 +25,11 @@ def about(one):
 
 
 def headlines(folder=RESULTS, M=64, sigma=0.24):
-    """What this book has found so far, for its first page: the verdicts, what smoothing adds, and what EPGD takes back."""
-    return listed(_verdicts(claims.verdicts(folder)) + _smoothing(cells_of(suites(evaluations(folder))[0])[0], M, sigma))
+    """What this book has found so far, for its first page: the verdicts, what smoothing adds, what EPGD takes back, and how that
+    compares with no noise at all."""
+    each = [cells_of(suite)[0] for suite in suites(evaluations(folder))]
+    beside = next((line for line in (_without_noise(ours, M, sigma) for ours in each) if line), None)
+    return listed(_verdicts(claims.verdicts(folder)) + _smoothing(each[0], M, sigma) + ([beside] if beside else []))
 
 
 def _verdicts(rows):
@@ -73,7 +76,23 @@ def _gone(under_pgd, under_epgd):
         return "nothing of the gain under PGD is surely gone"
     if under_epgd.points <= 0:
         return "all of the gain under PGD is gone"
-    return f"about {100 - 100 * under_epgd.points / under_pgd.points:.0f} % of the gain under PGD is gone"
+    tenths = round(10 - 10 * under_epgd.points / under_pgd.points)  # the intervals allow no more digits
+    return f"about {10 * min(max(tenths, 1), 9)} % of the gain under PGD is gone"
+
+
+def _without_noise(ours, M, sigma):
+    """What the vote has more than the network trained adversarially without noise, a sentence; None where there is none."""
+    voted = {"label": "CPNI-W", "rule": "prediction", "M": M, "sigma": sigma}
+    alone = {"label": "plain", "training": "adversarial", "rule": "prediction", "M": 1, "sigma": 0}
+    # Without noise all samples of EPGD are one: it is PGD.
+    each = {attack: less(find(ours, voted, attack), find(ours, alone, "pgd" if attack == "epgd" else attack)) for attack in ATTACKS}
+    if None in each.values():
+        return None
+    said = [f"{one} {UNDER[attack] if attack != 'none' else 'on clean images'}" for attack, one in each.items()]
+    unsure = [UNDER[attack] for attack, one in each.items() if one.low <= 0 <= one.high]
+    sure = f"; not told apart from zero: {' and '.join(unsure)}" if unsure else ""
+    return (f"Beside adversarial training without any noise the vote is {', '.join(said[:-1])} and {said[-1]}, in points (CPNI-W,"
+            f" σ = {sigma:g}, M = {M}; {about(each['pgd'])}){sure}.")
 
 
 def table(number, folder=RESULTS):
@@ -113,7 +132,7 @@ def _against(difference, theirs):
 
 def training(folder=RESULTS):
     """How accuracy grows with training, and, of trainings that differ in epochs alone, whether it has stopped to."""
-    lines, rises, alike = [], [], []
+    lines, rises, alike = [], [], {}
     for label, trainings in findings.by_length(folder).items():
         for attack in findings.PRINTED:
             of = [(plan, cells[attack]) for plan, cells in trainings if attack in cells]
@@ -124,13 +143,15 @@ def training(folder=RESULTS):
             pairs = [pair for pair in combinations(of, 2) if _longer(*(plan for plan, _ in pair))]
             if pairs:
                 (plan, shorter), (more, longer) = pairs[-1]
-                rises.append(longer["low"] > shorter["high"])
-                alike.append(f"{label} after {plan['epochs']} and after {more['epochs']} epochs")
+                gain = less(longer, shorter)
+                if gain is not None:
+                    rises.append(gain.low > 0)
+                    text = f"{label} after {more['epochs']} epochs less after {plan['epochs']}"
+                    alike.setdefault(text, []).append(f"{UNDER[attack]} {gain} points")
     if rises:
-        lines.append(f"{', '.join(dict.fromkeys(alike))} differ in nothing else: the longer training is above the shorter,"
-                     f" intervals apart, in {sum(rises)} of {len(rises)} comparisons. "
-                     + ("Where accuracy still rises, its level says nothing about the paper's: what can be compared is the"
-                        " order of rows that were trained alike." if any(rises) else "There more epochs make no difference that shows."))
+        lines += [f"{text}, which differ in their seeds besides: {', '.join(said)}." for text, said in alike.items()]
+        lines.append("Where accuracy still rises, its level says nothing about the paper's: what can be compared is the order of rows"
+                     " that were trained alike." if any(rises) else "There more epochs make no difference that shows.")
     elif lines:
         lines.append("No two of these trainings of a network differ in epochs alone, so what length is worth cannot be told.")
     return listed(lines)
@@ -142,19 +163,28 @@ def _longer(plan, other):
     return same[0] == same[1] and plan["epochs"] < other["epochs"]
 
 
-def ranks(folder=RESULTS):
-    """What the rank of the noise is worth, each rank against the lowest."""
+def ranks(folder=RESULTS, theirs=5):
+    """What the rank of the noise is worth, each rank against the lowest, and the paper's against all."""
     found, lines = findings.family("rank", folder), []
-    if found is not None:
-        low = found["value"].min()
-        for value in sorted(set(found["value"]) - {low}):
-            of = {attack: [one.iloc[0] if len(one := found[(found["value"] == rank) & (found["attack"] == attack)]) else None
-                           for rank in (value, low)] for attack in findings.PRINTED}
-            each = {attack: less(*pair) for attack, pair in of.items()}
-            said = ", ".join(f"{UNDER[attack]} {one}" for attack, one in each.items() if one is not None)
-            if said:
-                made = next(one for one in each.values() if one is not None)
-                lines.append(f"Rank {value:g} less rank {low:g}: {said} points ({about(made)}).")
+    if found is None:
+        return listed(lines)
+    lowest, *others = sorted(set(found["value"]))
+    cell = {(one["value"], one["attack"]): one for _, one in found.iterrows()}.get
+
+    def differences(rank, other):
+        each = {attack: less(cell((rank, attack)), cell((other, attack))) for attack in findings.PRINTED}
+        return {attack: one for attack, one in each.items() if one is not None}
+
+    for rank in others:
+        each = differences(rank, lowest)
+        if each:
+            said = ", ".join(f"{UNDER[attack]} {one}" for attack, one in each.items())
+            lines.append(f"Rank {rank:g} less rank {lowest:g}: {said} points ({about(next(iter(each.values())))}).")
+    each = [one for other in (lowest, *others) if other != theirs for one in differences(theirs, other).values()]
+    if each:
+        sure = [one.among(len(each)) for one in each]
+        lines.append(f"Rank {theirs}, the paper's, is surely above another in {sum(one.low > 0 for one in sure)} of {len(sure)}"
+                     f" comparisons and surely below in {sum(one.high < 0 for one in sure)}.")
     return listed(lines)
 
 
