@@ -88,6 +88,14 @@ def say_nothing_is_measured(pages, record):
     return all("not yet measured" in (text if isinstance(text, str) else repr(text)).lower() for text in shown)
 
 
+def pytest_terminal_summary(terminalreporter):
+    """What tests measured and gave to `record_property` as "trace": no process of xdist but the first has a terminal."""
+    for report in terminalreporter.getreports("passed"):
+        for name, text in report.user_properties:
+            if name == "trace":
+                terminalreporter.write_line(text)
+
+
 def plain(text):
     """Text whose spaces are all alike."""
     return text.replace("\u00a0", " ")

@@ -13,6 +13,7 @@ from siam import cifar10, data, export, models, report
 from siam.attacks import error_of, pgd
 from siam.folding import Folded
 from siam.live import build
+from siam.live import record as records
 from siam.paths import CACHE, CHECKPOINTS
 from siam.seeding import seeded
 
@@ -119,7 +120,7 @@ def engine():
 # ------------------------------------------------------------------------------------------------ one pass, and back
 
 
-@pytest.mark.parametrize("name", ["cpni-w-cpu-0", "pni-w-cpu-0", "plain-cpu-0"])
+@pytest.mark.parametrize("name", [records.CHECKPOINT, "cpni-w-cpu-0", "pni-w-cpu-0", "plain-cpu-0"])
 def test_logits_are_those_of_torch(name):
     path = CHECKPOINTS / f"{name}.safetensors"
     x, _ = images(20)
@@ -531,9 +532,9 @@ def test_work_that_is_aborted_is_out_of_the_way(tab):
         }"""
     )
     for times in found:
-        print(f"whole {times['whole']:.0f} ms, aborted {times['rejected']:.1f} ms, next vote {times['next']:.0f} ms")
+        said = f"whole {times['whole']:.0f} ms, aborted {times['rejected']:.1f} ms, next vote {times['next']:.0f} ms"
         assert times["reason"] == times["late"] == "AbortError: the work was aborted"
-        assert times["rejected"] < times["whole"] / 10 and times["next"] < times["whole"] / 3
+        assert times["rejected"] < times["whole"] / 10 and times["next"] < times["whole"] / 3, said
 
 
 def test_what_goes_wrong_is_said(tab):
@@ -584,7 +585,7 @@ def test_what_goes_wrong_is_said(tab):
     }
 
 
-def test_timings(tab, capsys):
+def test_timings(tab, record_property):
     """A trace, for a reader of the log; the bounds are those of the page, five times over for a machine under load."""
     found = tab.evaluate(
         """async () => {
@@ -610,8 +611,7 @@ def test_timings(tab, capsys):
         return times;
         }"""
     )
-    with capsys.disabled():
-        for workers, trace in found.items():
-            for name, times in trace.items():
-                print(f"\n{name}, {workers} worker(s): {min(times):.0f} ms, median {np.median(times):.0f} ms", end="")
+    for workers, trace in found.items():
+        for name, times in trace.items():
+            record_property("trace", f"{name}, {workers} worker(s): {min(times):.0f} ms, median {np.median(times):.0f} ms")
     assert np.median(found["2"]["64 votes"]) < 5 * 400 and np.median(found["2"]["PGD-7"]) < 5 * 250

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from siam import graphs
+from siam.seeding import seed
 
 
 class OnGPU(torch.Tensor):
@@ -95,9 +96,27 @@ def test_each_shape_and_type_has_a_graph_of_its_own(gpu):
     assert total.tolist() == [60, 15]
 
 
+def test_nothing_is_captured_where_the_environment_says_so(gpu, monkeypatch):
+    total = torch.zeros(1)
+    add = adder(gpu, total)
+    monkeypatch.setenv("SIAM_EAGER", "1")
+    for _ in range(6):
+        add(on_gpu(1.0))
+    assert gpu.happened == ["call"] * 6 and total.item() == 6
+
+
 def test_nothing_is_captured_on_the_cpu(gpu):
     total = torch.zeros(1)
     add = adder(gpu, total)
     for _ in range(6):
         add(torch.ones(1))
     assert gpu.happened == ["call"] * 6 and total.item() == 6
+
+
+def test_where_cuda_is_in_use_the_same_draws_follow_from_a_seed(monkeypatch):
+    seed("pass", 3)
+    wanted, asked = torch.rand(4), []
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", asked.append)
+    seed("pass", 3)
+    assert torch.equal(torch.rand(4), wanted) and asked == [torch.initial_seed()]

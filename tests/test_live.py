@@ -389,7 +389,7 @@ def test_the_link_restores_the_exact_state(browser, base):  # noqa: F811
         assert "2 noisy passes and prediction" in settled(tab, "draws=2&")
 
 
-def test_work_that_a_control_made_stale_is_dropped(browser, base):  # noqa: F811
+def test_work_that_a_control_made_stale_is_dropped(browser, base, record_property):  # noqa: F811
     with visit(browser, base, PAGE) as tab:
         settled(tab)
         tab.evaluate("""() => {
@@ -426,7 +426,7 @@ def test_work_that_a_control_made_stale_is_dropped(browser, base):  # noqa: F811
         move(tab, "M", "Home")
         settled(tab, "attacked=0", "draws=1&")
         waited, seen, spoken, longest = tab.evaluate("[performance.now() - since, seen, spoken, longest]")
-        print(f"\nfrom the last move to its verdict {waited:.0f} ms, longest frame meanwhile {longest:.0f} ms")
+        record_property("trace", f"from the last move to its verdict {waited:.0f} ms, longest frame meanwhile {longest:.0f} ms")
         assert not [state for state in seen if "samples=32" in state and "attacked=1" in state], "stale work was shown"
         assert waited < 3000
         assert spoken <= 4, "the verdict is spoken when it is settled, not while controls move"
@@ -570,7 +570,7 @@ def test_firefox_does_the_same(firefox, browser, base):  # noqa: F811
 # --- what it costs ---------------------------------------------------------------------------------------------------
 
 
-def test_weight(browser, html):  # noqa: F811
+def test_weight(browser, html, record_property):  # noqa: F811
     loaded = {}
     context = browser.new_context()
     tab = context.new_page()
@@ -591,14 +591,14 @@ def test_weight(browser, html):  # noqa: F811
     def total(urls):
         return tuple(sum(column) for column in zip(*(size[url] for url in urls)))
 
-    print("\nbytes, raw and gzip: to the first vote {:,} {:,}; all of the page's own {:,} {:,}; with the theme {:,} {:,}"
-          .format(*total(first), *total(own), *total(size)))
+    said = "bytes, raw and gzip: to the first vote {:,} {:,}; all of the page's own {:,} {:,}; with the theme {:,} {:,}"
+    record_property("trace", said.format(*total(first), *total(own), *total(size)))
     assert total(first)[0] < 1_000_000 and total(own)[0] < 4_000_000
     assert total(size)[1] < 4_000_000
     assert not [url for url in loaded if "mathjax" in url]
 
 
-def test_timings(browser, base):  # noqa: F811
+def test_timings(browser, base, record_property):  # noqa: F811
     with visit(browser, base, PAGE) as tab:
         tab.wait_for_selector("[data-settled]")
         now, document = tab.evaluate(
@@ -617,7 +617,7 @@ def test_timings(browser, base):  # noqa: F811
         vote_on(tab, "the attacked image")
         settled(tab, "attacked=1")
         both = sorted(tab.evaluate(timed) for _ in range(5))
-        print(f"\nfrom navigation to an attack and 64 votes {now:.0f} ms ({now - document:.0f} after the document); 64 votes"
-              f" {steady[2]:.0f} ms ({steady[0]:.0f} at best); with PGD-7 before them, and that of the network without"
-              f" noise, {both[2]:.0f} ms ({both[0]:.0f} at best)")
+        record_property("trace", f"from navigation to an attack and 64 votes {now:.0f} ms ({now - document:.0f} after the document);"
+                        f" 64 votes {steady[2]:.0f} ms ({steady[0]:.0f} at best); with PGD-7 before them, and that of the network"
+                        f" without noise, {both[2]:.0f} ms ({both[0]:.0f} at best)")
         assert now < 15_000 and steady[0] < 4_000  # far above the aims: machines differ; the trace is what is read

@@ -10,6 +10,7 @@ import json
 import math
 import shlex
 import sys
+import traceback
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from itertools import product
@@ -252,6 +253,8 @@ def tried(step):
     try:
         carry_out(step)
     except Exception as error:  # of any kind: a GPU's memory that is full is a RuntimeError
+        if not isinstance(error, (OSError, ValueError)):  # those say in one line what is wrong
+            traceback.print_exc()
         print(f"failed: {step.name}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
         return False
     return True

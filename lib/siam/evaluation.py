@@ -156,7 +156,7 @@ def evaluate(run, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, progre
     found = begun(partial, len(rows), [len(part) for part in y], provenance)
     done = found["batches"]
     if y[0].is_cuda and len(done) < len(x):  # one pass for nothing: the time a GPU takes to start up is that of no batch
-        votes_on(model, source, pixels(x[len(done)]), y[len(done)], replace(run, draws=1), 0)
+        votes_on(model, source, pixels(x[len(done)]), y[len(done)], replace(run, draws=1, steps=1, samples=1), 0)
     title = f"{run.checkpoint} {run.attack} σ={run.sigma:g}"
     for batch in tqdm(range(len(done), len(x)), initial=len(done), total=len(x), desc=title, mininterval=5, disable=not progress):
         right, seconds = evaluate_batch(model, source, pixels(x[batch]), y[batch], run, batch)

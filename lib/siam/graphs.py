@@ -1,6 +1,8 @@
 """CUDA graphs: a training step of ResNet-20 is thousands of kernels of a few microseconds, and launching them one by one
 takes longer than running them."""
 
+import os
+
 import torch
 
 WARM_UP = 3
@@ -11,12 +13,13 @@ def captured(function):
 
     The function works in place and returns nothing. It must do the same work on the same tensors in every call, and
     wait for none of it. Its first calls run as written, on a stream of their own, as CUDA asks for; no call
-    is made twice. Random draws follow the global generator as it is when a call is made. On the CPU nothing changes.
+    is made twice. Random draws follow the global generator as it is when a call is made. On the CPU nothing changes,
+    nor where the environment has SIAM_EAGER: a capture that fails may leave CUDA of no use to its process.
     """
     graphs = {}
 
     def call(*inputs):
-        if not inputs[0].is_cuda:
+        if not inputs[0].is_cuda or os.environ.get("SIAM_EAGER"):
             return function(*inputs)
         with torch.cuda.device(inputs[0].device):  # streams and graphs are those of the current device
             return replayed(*inputs)
