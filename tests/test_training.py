@@ -428,6 +428,8 @@ def test_softened_noise_has_its_standard_deviation_scaled_and_no_common_shift():
         (dict(changes={"weight": 2.0}), "weight = 2.0 is not allowed: give a number from 0 to 1"),
         (dict(changes={"weight": 0}), "weight = 0 is not allowed with method 'adversarial': give a number above 0 and at most 1"),
         (dict(method="epgd", changes={"weight": 0.0}), "weight = 0.0 is not allowed with method 'epgd'"),
+        (dict(changes={"steps": 0}), "steps = 0 is not allowed with method 'adversarial', which attacks: give more than 0"),
+        (dict(changes={"epsilon": 0.0}), "epsilon = 0 is not allowed with method 'adversarial', which attacks"),
         (dict(method="plain", changes={"weight": 1.0}), "weight = 1.0 is not allowed with method 'plain': give 0"),
         (dict(changes={"epsilon": 8 / 255}), "epsilon = 0.0313.* is not allowed: its unit is 1/255: give 8 for 8/255, at most 255"),
         (dict(changes={"step_size": 2 / 255}), "step_size = 0.0078.* is not allowed: its unit is 1/255: give 2 for 2/255, at most 255"),

@@ -101,7 +101,8 @@ def schedule(tier, method, /, **changes):
     and learns a hundred times slower than the weights: the authors' coloured noise starts about as strong as the
     weights, and trials with it got little beyond guessing. Off a GPU an image is trained on clean or attacked, not both, which
     halves the work; at the cpu tier adversarial examples are single steps of 1.25 ε from a random start (Wong et al., 2020).
-    Raises ValueError, one line, for a value that is not allowed, and for a weight of the adversarial loss that is not the method's.
+    Raises ValueError, one line, for a value that is not allowed, for a weight of the adversarial loss that is not the method's,
+    and for an attack that goes nowhere.
     """
     few_epochs = dict(mix="either", steps=1, step_size=10.0, shape="triangle", milestones=(), lr=0.05, noise_start=0.3,
                       noise_lr=0.01, precision="bf16")
@@ -134,6 +135,9 @@ def schedule(tier, method, /, **changes):
     if (plan.weight == 0) != (method == "plain"):
         allowed = "give 0, as plain training attacks nothing" if method == "plain" else "give a number above 0 and at most 1"
         raise ValueError(f"weight = {plan.weight!r} is not allowed with method {method!r}: {allowed}")
+    for name in ("epsilon", "step_size", "steps") if plan.weight > 0 else ():
+        if getattr(plan, name) == 0:
+            raise ValueError(f"{name} = 0 is not allowed with method {method!r}, which attacks: give more than 0")
     return plan
 
 
