@@ -1,6 +1,6 @@
 // How long a pass of the live page's engine takes, in Node.js, whose V8 is Chromium's: the least and the median of 200.
 //
-//     make assets && node benchmarks/engine.js [FOLDER]      # the scripts of siam.export; book/assets/live
+//     make html && node benchmarks/engine.js [FOLDER]      # the scripts of siam.export; book/assets/live
 
 "use strict";
 const { readFileSync } = require("fs");

@@ -90,7 +90,7 @@ def say_nothing_is_measured(pages, record):
 
 def pytest_terminal_summary(terminalreporter):
     """What tests measured and gave to `record_property` as "trace": no process of xdist but the first has a terminal."""
-    for report in terminalreporter.getreports("passed"):
+    for report in [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]:
         for name, text in report.user_properties:
             if name == "trace":
                 terminalreporter.write_line(text)

@@ -124,7 +124,8 @@ def test_the_next_script_of_the_campaign_can_be_carried_out(real):
     steps, done = real
     wanted = campaign.select(steps, ["fast", "paper"])
     chosen = campaign.following(campaign.possible(wanted, done)[0], done, 25)
-    assert sum(step.minutes for step in chosen) <= 25 and not {step.name for step in chosen} & done
+    assert len(chosen) == 1 or sum(step.minutes for step in chosen) <= 25
+    assert not {step.name for step in chosen} & done
     assert chosen == sorted(chosen, key=steps.index)
     ready = set(done)
     for step in chosen:

@@ -8,7 +8,7 @@ import sys
 from siam.paths import ROOT
 
 
-PAGES = ("pages", "claims", "explorer", "live", "paired", "report")
+PAGES = ("assets", "pages", "claims", "explorer", "live", "paired", "report")
 
 
 def imported(*parts):

@@ -281,7 +281,7 @@ def main(arguments=None):
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("status", help="print the table of what is done, what is left, and what it costs")
     commands.add_parser("readme", help="write that table into workflow/README.md")
-    about = "print a bash script of the next unfinished steps that fit into the minutes, most valuable first"
+    about = "print a bash script of the next unfinished steps that fit into the minutes, most valuable first; of the next where none does"
     making = commands.add_parser("script", help=about, description=f"{about.capitalize()}. Each has the networks that it needs, or "
                                  "comes after their training. Without --tier and --device: the tiers of this machine's best device.")
     making.add_argument("--minutes", type=float, default=25, help="GPU-minutes, or those of one CPU thread (default: %(default)g)")

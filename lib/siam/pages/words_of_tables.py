@@ -76,7 +76,7 @@ def _gone(under_pgd, under_epgd):
         return "nothing of the gain under PGD is surely gone"
     if under_epgd.points <= 0:
         return "all of the gain under PGD is gone"
-    tenths = round(10 - 10 * under_epgd.points / under_pgd.points)  # the intervals allow no more digits
+    tenths = int(10.5 - 10 * under_epgd.points / under_pgd.points)  # the intervals allow no more digits
     return f"about {10 * min(max(tenths, 1), 9)} % of the gain under PGD is gone"
 
 
@@ -140,20 +140,20 @@ def training(folder=RESULTS):
                 steps = ", ".join(f"{100 * cell['accuracy']:.1f} % after {plan['epochs']} epochs (tier {cell['tier']},"
                                   f" n = {cell['n']:,})" for plan, cell in of)
                 lines.append(f"{label}, {UNDER[attack]}: {steps}; the paper prints {findings.printed(label)[attack]:.1f} %.")
-            pairs = [pair for pair in combinations(of, 2) if _longer(*(plan for plan, _ in pair))]
+            pairs = [pair for pair in combinations(of, 2) if _longer(*(plan for plan, _ in pair)) and less(*(cell for _, cell in pair))]
             if pairs:
                 (plan, shorter), (more, longer) = pairs[-1]
                 gain = less(longer, shorter)
-                if gain is not None:
-                    rises.append(gain.low > 0)
-                    text = f"{label} after {more['epochs']} epochs less after {plan['epochs']}"
-                    alike.setdefault(text, []).append(f"{UNDER[attack]} {gain} points")
+                rises.append(gain.low > 0)
+                text = f"{label} after {more['epochs']} epochs less after {plan['epochs']}"
+                alike.setdefault(text, []).append(f"{UNDER[attack]} {gain} points")
     if rises:
-        lines += [f"{text}, which differ in their seeds besides: {', '.join(said)}." for text, said in alike.items()]
+        lines += [f"{text}: {', '.join(said)}." for text, said in alike.items()]
         lines.append("Where accuracy still rises, its level says nothing about the paper's: what can be compared is the order of rows"
                      " that were trained alike." if any(rises) else "There more epochs make no difference that shows.")
     elif lines:
-        lines.append("No two of these trainings of a network differ in epochs alone, so what length is worth cannot be told.")
+        lines.append("No two of these trainings of a network differ in epochs alone and were measured alike, so what length is worth"
+                     " cannot be told.")
     return listed(lines)
 
 
