@@ -140,10 +140,10 @@ def training(folder=RESULTS):
                 steps = ", ".join(f"{100 * cell['accuracy']:.1f} % after {plan['epochs']} epochs (tier {cell['tier']},"
                                   f" n = {cell['n']:,})" for plan, cell in of)
                 lines.append(f"{label}, {UNDER[attack]}: {steps}; the paper prints {findings.printed(label)[attack]:.1f} %.")
-            pairs = [pair for pair in combinations(of, 2) if _longer(*(plan for plan, _ in pair)) and less(*(cell for _, cell in pair))]
+            pairs = [(plan, more, less(longer, shorter)) for (plan, shorter), (more, longer) in combinations(of, 2) if _longer(plan, more)]
+            pairs = [pair for pair in pairs if pair[-1] is not None]
             if pairs:
-                (plan, shorter), (more, longer) = pairs[-1]
-                gain = less(longer, shorter)
+                plan, more, gain = pairs[-1]
                 rises.append(gain.low > 0)
                 text = f"{label} after {more['epochs']} epochs less after {plan['epochs']}"
                 alike.setdefault(text, []).append(f"{UNDER[attack]} {gain} points")
