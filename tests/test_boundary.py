@@ -143,14 +143,14 @@ def measured(tmp_path_factory):
             patch.setitem(boundary.DRAWS, name, M)
         patch.setitem(boundary.SETTINGS, "places", boundary.PLACES.tolist())
         asked = dict(checkpoints=boundary.CHECKPOINTS, split="sample-test", n=20)
-        path = boundary.measure(folder / "boundary" / "cpu.json", {"cpni-w-cpu-0": 0.24}, **asked)
+        path = boundary.measure(folder / "boundary" / "record.json", {"cpni-w-cpu-0": 0.24}, **asked)
         first = json.loads(path.read_text())["networks"]
         calls, of_network = [], boundary.of_network
         patch.setattr(boundary, "of_network", lambda path, *rest: calls.append(path.stem) or of_network(path, *rest))
         boundary.measure(path, {"cpni-w-cpu-0": 0.24, "gauss-cpu-0": 0.37}, **asked)
         before = path.read_bytes()
         patch.setitem(boundary.SETTINGS, "side", 7)
-        with pytest.raises(ValueError, match="cpu.json: measured with another side: move it away"):
+        with pytest.raises(ValueError, match="record.json: measured with another side: move it away"):
             boundary.measure(path, {"plain-cpu-0": 0.24}, **asked)
         assert path.read_bytes() == before
         patch.undo()
@@ -180,11 +180,11 @@ def test_a_page_of_nothing_says_so(tmp_path):
     for shown in (page.maps, page.lines, page.competing, page.certified):
         assert style.NOT_YET in repr(shown(tmp_path)).lower()
     (tmp_path / "boundary").mkdir()
-    (tmp_path / "boundary" / "cpu.json").write_text('{"kind": "bound"}')
-    with pytest.raises(ValueError, match="cpu.json: not a record: its kind must be boundary"):
+    (tmp_path / "boundary" / "record.json").write_text('{"kind": "bound"}')
+    with pytest.raises(ValueError, match="record.json: not a record: its kind must be boundary"):
         page.read(tmp_path)
-    with pytest.raises(SystemExit, match="error: .*cpu.json: not a record"):
-        boundary.main(["--record", str(tmp_path / "boundary" / "cpu.json")])
+    with pytest.raises(SystemExit, match="error: .*record.json: not a record"):
+        boundary.main(["--record", str(tmp_path / "boundary" / "record.json")])
 
 
 def test_marks_stand_on_the_image_and_on_the_attacked_one():
@@ -206,7 +206,7 @@ def record(folder, n=1000, label="CPNI-W", changes=(1.0, 0.9, 0.7), rose=0.05, r
     one = dict(checkpoint="cpni-w-cpu-0", digest="a" * 16, label=label, tier="cpu", sigma=0.24, n=n, lines=lines, labels=[], slices=[],
                competing=dict(n=failed, before=[0.1], after=[0.2], rose=(rose + wiggle / 100).tolist()),
                certified=(radius * np.linspace(0.9, 1.1, 400)).tolist() + [-0.3] * uncertified)
-    runs.write_json(folder / "boundary" / "cpu.json", dict(kind="boundary", networks=[one]) | boundary.SETTINGS)
+    runs.write_json(folder / "boundary" / "record.json", dict(kind="boundary", networks=[one]) | boundary.SETTINGS)
 
 
 @pytest.mark.parametrize("name, asked, verdict", [
@@ -228,7 +228,7 @@ def test_verdicts_on_boundaries(tmp_path, name, asked, verdict):
     record(tmp_path, **asked)
     number = claims.listed().set_index("decided_by").loc[name, "number"]
     found = claims.CLAIMS[name](rules.read(tmp_path)[0], number)
-    assert found.verdict == verdict and found.ids == (() if verdict == style.NOT_YET else ("boundary/cpu.json",))
+    assert found.verdict == verdict and found.ids == (() if verdict == style.NOT_YET else ("boundary/record.json",))
     assert number == 0.5 if name == "certified_radius" else np.isnan(number) or number is nan
 
 

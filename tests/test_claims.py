@@ -427,13 +427,13 @@ def test_the_looks_of_gradients_need_a_thousand_images(tmp_path):
     rows = [dict(arm=arm, attack=attack, robust=shares | dict(share=share), robust_before=shares | dict(share=0.1))
             for attack in ("targeted", "untargeted") for arm, share in (("trained-8", 0.8), ("plain-noise-8", 0.2), ("adversarial", 0.9))]
     for n, first in ((500, style.NOT_YET), (1000, rules.PART)):
-        runs.write_json(tmp_path / "gradients" / "cpu.json", dict(kind="gradients", arms=[], rows=rows, differences=[], shown=[],
+        runs.write_json(tmp_path / "gradients" / "record.json", dict(kind="gradients", arms=[], rows=rows, differences=[], shown=[],
                                                                   settings={}, n=n, tier="cpu", judged_right={}))
-        (tmp_path / "gradients" / "cpu.npz").write_bytes(EMPTY)
+        (tmp_path / "gradients" / "record.npz").write_bytes(EMPTY)
         found = decide("targeted_aligned", tmp_path)
         assert found.verdict == first and (n < 1000 or "on noise: +70.0" in found.evidence and "smoothed: +10.0" in found.evidence)
     found = decide("untargeted_not_aligned", tmp_path)
-    assert found.verdict == rules.HOLDS and "less trained on noise: +10.0" in found.evidence and found.ids == ("gradients/cpu.json",)
+    assert found.verdict == rules.HOLDS and "less trained on noise: +10.0" in found.evidence and found.ids == ("gradients/record.json",)
 
 
 @pytest.fixture(scope="module")

@@ -112,7 +112,7 @@ def small(tmp_path_factory):
         patch.setattr(gradients, "DRAWS", (1, 2))
         patch.setattr(gradients, "SETTINGS", gradients.SETTINGS | {"draws": [1, 2]})
         means = torch.rand(10, 3, 32, 32)
-        asked = dict(path=folder / "gradients" / "cpu.json", n=10, results=folder, means=means, progress=False)
+        asked = dict(path=folder / "gradients" / "record.json", n=10, results=folder, means=means, progress=False)
         record = gradients.measure(**asked)
         patch.setattr(gradients, "job", lambda *_: pytest.fail("it was done"))
         again = gradients.measure(**asked | dict(path=folder / "again" / "x.json"))
@@ -186,14 +186,14 @@ def test_nothing_measured(tmp_path):
 @pytest.mark.parametrize("text", ["no JSON", "[]", '{"kind": "training"}', '{"kind": "gradients"}'])
 def test_foreign_files_are_refused(tmp_path, text):
     (tmp_path / "gradients").mkdir()
-    (tmp_path / "gradients" / "cpu.json").write_text(text)
-    with pytest.raises(ValueError, match="cpu.json: not a record: "):
+    (tmp_path / "gradients" / "record.json").write_text(text)
+    with pytest.raises(ValueError, match="record.json: not a record: "):
         page.read(tmp_path)
 
 
 def test_pictures_are_the_same_every_time(small):
     assert page.perturbations(folder=small)._repr_html_() == page.perturbations(folder=small)._repr_html_()
-    assert json.loads((small / "gradients" / "cpu.json").read_text())["kind"] == "gradients"
+    assert json.loads((small / "gradients" / "record.json").read_text())["kind"] == "gradients"
 
 
 def test_the_plain_networks_have_the_names_of_every_page():

@@ -88,14 +88,14 @@ def small(tmp_path_factory):
         patch.setattr(learnt, "PRECISION", PRECISION)
         patch.setattr(learnt, "ATTACK_STEPS", 1)
         for attempt in range(2):
-            path = learnt.measure(folder / "learnt" / "cpu.json", cells, results=folder, images=10, steps=3, batch=20)
+            path = learnt.measure(folder / "learnt" / "record.json", cells, results=folder, images=10, steps=3, batch=20)
             patch.setattr(learnt, "learn", lambda *_: pytest.fail("it was done"))
     return path
 
 
 def test_a_record_of_other_settings_is_refused_and_kept(small):
     before = small.read_bytes()
-    with pytest.raises(ValueError, match="cpu.json: measured with another steps: move it away"):
+    with pytest.raises(ValueError, match="record.json: measured with another steps: move it away"):
         learnt.measure(small, [("cpni-w-cpu-0", 2, 0.5)], results=small.parents[1], images=10, steps=4, batch=20)
     assert small.read_bytes() == before and json.loads(before)["steps"] == 3
 
@@ -121,7 +121,7 @@ def folder(tmp_path):
             evaluate(tmp_path, "CPNI-W", "pgd", round(pgd / 2), n=500, sigma=sigma, split="heldout")
     cell = dict(checkpoint="cpni-w-0", digest=digest("CPNI-W", 0), label="CPNI-W", tier="cpu", M=8, weight=1.0, sigma=0.2,
                 sigmas=[0.15, 0.2], clean=[1, 1], adversarial=[2, 2], evaluations=[])
-    runs.write_json(tmp_path / "learnt" / "cpu.json", dict(kind="learnt", cells=[cell], steps=2, start=0.12, batch=5, split="heldout"))
+    runs.write_json(tmp_path / "learnt" / "record.json", dict(kind="learnt", cells=[cell], steps=2, start=0.12, batch=5, split="heldout"))
     return tmp_path
 
 

@@ -14,10 +14,10 @@ from siam.paths import RESULTS, ROOT
 
 # Page: what its words are about, and the SHA-256, shortened, of what they were last read beside.
 READ = {
-    "boundary": ("boundary/cpu.json", "d299da3461b926fa"),
+    "boundary": ("boundary/record.json", "d299da3461b926fa"),
     "bound": ("bound/tallies.npz", "d7acf17d366d06e6"),
-    "gradients": ("gradients/cpu.json", "18de30db9ed25162"),
-    "learnt": ("learnt/cpu.json", "f7a37123cd899b58"),
+    "gradients": ("gradients/record.json", "18de30db9ed25162"),
+    "learnt": ("learnt/record.json", "f7a37123cd899b58"),
     "live": ("live/images.json", "301df91e9625c345"),
     "svm": ("svm/argument.json", "d0b12f9945dfa7f5"),
     "table4": ("", "8c4e98055b12eaef"),

@@ -81,7 +81,7 @@ def _aligned(measured, attack, pairs, decide):
     found = {}
     for name, (arm, other) in pairs.items():
         of, against = rows[arm]["robust"], rows[arm]["robust_before"] if other is None else rows[other]["robust"]
-        found[name] = shares(of, against, tier=record["tier"], n=record["n"], runs=1, ids=("gradients/cpu.json",))
+        found[name] = shares(of, against, tier=record["tier"], n=record["n"], runs=1, ids=("gradients/record.json",))
     return judge(found, "", decide)
 
 

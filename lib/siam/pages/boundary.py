@@ -17,7 +17,7 @@ from siam.paths import RESULTS, SAMPLE
 from siam.report import NOT_YET, warning
 
 FIELDS = ("networks", "places", "draws", "epsilon", "reach", "alpha")
-PLACE = "boundary/cpu.json"  # in data/results
+PLACE = "boundary/record.json"  # in data/results
 LOOK = {"without noise": (INK, ":"), "one draw": (VERMILLION, "--"), "vote": (BLUE, "-")}  # how the three readings are drawn
 NAMES = {"plain": "plain, normal training"}  # there is another plain network, trained on attacked images
 DIRECTIONS = {"attack": "towards the attack", "random": "a random way"}

@@ -14,7 +14,7 @@ from siam.paths import RESULTS
 from siam.report import NOT_YET
 
 AMPLIFIED = 3  # how many times a perturbation is drawn stronger than it is
-PLACE = "gradients/cpu.json"  # in data/results
+PLACE = "gradients/record.json"  # in data/results
 FIELDS = ("arms", "rows", "differences", "shown", "settings", "n", "tier", "judged_right")
 
 

@@ -11,7 +11,7 @@ from siam.paired import less
 from siam.paths import RESULTS
 from siam.report import ATTACKS, BASES, NOT_YET, SIGMA_MAX, cells_of, chosen, evaluations, find, interval, select, usual, warning
 
-PLACE = "learnt/cpu.json"  # in data/results
+PLACE = "learnt/record.json"  # in data/results
 DRAWS = 8  # M of the curves
 WEIGHTS = {0.25: BLUE, 0.5: GREEN, 0.75: PINK, 1.0: VERMILLION}  # w
 

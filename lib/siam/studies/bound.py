@@ -23,7 +23,7 @@ from siam.votes import HALVES, load, name_of, save
 
 RECORD = RESULTS / "bound" / "tallies.npz"
 # checkpoint, attack, σ in normalised units
-CELLS = tuple(product(("cpni-w-cpu-0", "gauss-cpu-0"), ("none", "pgd"), (0.12, 0.24, 0.48)))
+CELLS = tuple(product(("cpni-w-long-0", "gauss-long-0"), ("none", "pgd"), (0.12, 0.24, 0.48)))
 
 
 def asked(checkpoint, digest, attack, sigma, **fields):

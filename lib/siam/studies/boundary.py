@@ -32,8 +32,8 @@ from siam.paths import CHECKPOINTS, RESULTS
 from siam.seeding import seeded
 from siam.smoothing import RULES, tally, vote
 
-RECORD = RESULTS / "boundary" / "cpu.json"
-NETWORKS = {"cpni-w-cpu-0": 0.24, "gauss-cpu-0": 0.37, "plain-cpu-0": 0.24}  # σ
+RECORD = RESULTS / "boundary" / "record.json"
+NETWORKS = {"cpni-w-long-0": 0.24, "gauss-long-0": 0.37, "plain-cpu-0": 0.24}  # σ
 EPSILON, STEPS = 8 / 255, 7
 PLACES = np.linspace(0, 4, 17)  # t along a line
 DRAWS = dict(lines=32, competing=64, chosen=64, certified=512, slices=32)  # M; `chosen` are the first of `certified`

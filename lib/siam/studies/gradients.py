@@ -39,23 +39,23 @@ class Arm(NamedTuple):
     samples: int
 
 
-RECORD = RESULTS / "gradients" / "cpu.json"
+RECORD = RESULTS / "gradients" / "record.json"
 ARMS = {  # in the order of the page
     "plain": Arm("plain", "plain-cpu-0", 0.0, 1),
     "plain-noise-1": Arm("plain, σ = 0.24", "plain-cpu-0", 0.24, 1),
     "plain-noise-8": Arm("plain, σ = 0.24", "plain-cpu-0", 0.24, 8),
     "trained-1": Arm("trained on noise, σ = 1", "plain-sigma-1-cpu-0", 1.0, 1),
     "trained-8": Arm("trained on noise, σ = 1", "plain-sigma-1-cpu-0", 1.0, 8),
-    "adversarial": Arm("plain adversarial", "plain-adversarial-cpu-0", 0.0, 1),
-    "cpni-1": Arm("CPNI-W", "cpni-w-cpu-0", 0.0, 1),
-    "cpni-8": Arm("CPNI-W", "cpni-w-cpu-0", 0.0, 8),
-    "gauss-1": Arm("Gauss, σ = 0.24", "gauss-cpu-0", 0.24, 1),
-    "gauss-8": Arm("Gauss, σ = 0.24", "gauss-cpu-0", 0.24, 8),
+    "adversarial": Arm("plain adversarial", "plain-adversarial-long-0", 0.0, 1),
+    "cpni-1": Arm("CPNI-W", "cpni-w-long-0", 0.0, 1),
+    "cpni-8": Arm("CPNI-W", "cpni-w-long-0", 0.0, 8),
+    "gauss-1": Arm("Gauss, σ = 0.24", "gauss-long-0", 0.24, 1),
+    "gauss-8": Arm("Gauss, σ = 0.24", "gauss-long-0", 0.24, 8),
     # The control, not drawn: a plain network's perturbations stay shorter than they may be; would these be, in a robust one?
-    "short": Arm("plain adversarial, radius 3", "plain-adversarial-cpu-0", 0.0, 1),
+    "short": Arm("plain adversarial, radius 3", "plain-adversarial-long-0", 0.0, 1),
 }
 VARIANTS = ("targeted", "untargeted")
-JUDGES = {"robust": "pni-w-cpu-0", "plain": "plain-cpu-0"}  # never attacked, but for the plain one, in its own columns
+JUDGES = {"robust": "pni-w-long-0", "plain": "plain-cpu-0"}  # never attacked, but for the plain one, in its own columns
 EPSILON = 6.0  # radius of the L2 ball in pixel units (pixels in [0, 1]): on average 28/255 per pixel and channel
 SHORT = 3.0  # the radius of the control
 STEPS, STEP = 16, 1 / 8  # the length of a step as a share of the radius

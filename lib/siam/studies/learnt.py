@@ -32,7 +32,7 @@ from siam.noise import GaussianInput
 from siam.paths import CHECKPOINTS, RESULTS
 from siam.seeding import seeded
 
-RECORD = RESULTS / "learnt" / "cpu.json"
+RECORD = RESULTS / "learnt" / "record.json"
 NETWORKS = ("cpni-w-cpu-0", "gauss-cpu-0", "epgd-diverged-cpu-0", "epgd-converged-cpu-0")
 WEIGHTS = (0.25, 0.5, 0.75, 1.0)  # w
 CELLS = (*product(NETWORKS, (8,), WEIGHTS), *product(NETWORKS[:1], (1,), WEIGHTS))  # checkpoint, M, w

@@ -82,8 +82,8 @@ def measure_svm(draws=20_000):
 # -------------------------------------------------------------------------------------- a real network's gradients
 
 # (network, its layers' noise on, σ of the input noise in normalised units)
-SETTINGS = [("cpni-w-cpu-0", True, sigma) for sigma in (0.0, 0.24, 0.48)]
-SETTINGS += [("plain-adversarial-cpu-0", False, sigma) for sigma in (0.24, 0.48)]
+SETTINGS = [("cpni-w-long-0", True, sigma) for sigma in (0.0, 0.24, 0.48)]
+SETTINGS += [("plain-adversarial-long-0", False, sigma) for sigma in (0.24, 0.48)]
 EDGES = np.linspace(-1, 1, 81)
 AVERAGED = (1, 2, 4, 8, 16, 32)  # m
 
