@@ -19,7 +19,7 @@ READ = {
     "gradients": ("gradients/record.json", "18de30db9ed25162"),
     "learnt": ("learnt/record.json", "f7a37123cd899b58"),
     "live": ("live/images.json", "301df91e9625c345"),
-    "svm": ("svm/argument.json", "d0b12f9945dfa7f5"),
+    "svm": ("svm/argument.json", "64ad8d3c14d86e7d"),
     "table4": ("", "8c4e98055b12eaef"),
 }
 

@@ -108,7 +108,7 @@ def _evaluations(folder, state):
     frame = frame.fillna({"variant": "unknown", "method": "unknown", "training_id": "", "recipe": "", "trained": ""})
     lucks = luck(frame)
     each = list(zip(frame["tier"], frame["attack"]))
-    nearest = {which: _nearest(lucks, *which) for which in set(each)}
+    nearest = {which: nearest_luck(lucks, *which) for which in set(each)}
     return frame.assign(luck=[nearest[which] for which in each])
 
 
@@ -166,8 +166,8 @@ def luck(frame):
     return {key: (np.average(of["var"], weights=of["freedom"]), of["freedom"].sum()) for key, of in spread.groupby(["tier", "attack"])}
 
 
-def _nearest(lucks, tier, attack):
-    """The luck of a tier, or where that has none of the one nearest to it (the better of two); None where no tier has."""
+def nearest_luck(lucks, tier, attack):
+    """Of `luck` that of a tier, or where that has none of the one nearest to it (the better of two); None where no tier has."""
     place, kind = runs.TIERS.index(tier), "none" if attack == "none" else "pgd"
     there = [(-abs(runs.TIERS.index(of) - place), runs.TIERS.index(of)) for of, under in lucks if under == kind]
     return lucks[runs.TIERS[max(there)[1]], kind] if there else None

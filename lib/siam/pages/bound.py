@@ -25,7 +25,7 @@ from siam.report import NOT_YET
 from siam.votes import HALVES, load, name_of
 
 PLACE = "bound/tallies.npz"  # in data/results
-NETWORKS = {"cpni-w-cpu-0": "CPNI-W", "gauss-cpu-0": "Gauss"}
+NETWORKS = {"cpni-w-long-0": "CPNI-W", "gauss-long-0": "Gauss"}
 ATTACKS = {"none": "clean", "pgd": "PGD"}
 
 
@@ -143,7 +143,7 @@ def probabilities(folder=RESULTS, sigma=0.24):
     return Figure(panels, legend, caption, Table(pd.DataFrame(rows), "Images by vote and share", 2, PLACE))
 
 
-def ordered(folder=RESULTS, sigma=0.24, checkpoint="cpni-w-cpu-0"):
+def ordered(folder=RESULTS, sigma=0.24, checkpoint="cpni-w-long-0"):
     """Figure: the losses of each image, images sorted by margin: the area under a curve is its mean, a side of eq. (21)."""
     found, about = _all(folder)
     cells = [cell for cell in found if cell[0] == checkpoint and cell[2] == sigma]

@@ -263,3 +263,9 @@ def shown(triple, digits=2, factor=1):
     """[mean, low, high] as text: mean (low to high)."""
     mean, low, high = (f"{factor * value:.{digits}f}".replace("-", "−") for value in triple)
     return f"{mean} ({low} to {high})" if "−" in low else f"{mean} ({low}–{high})"
+
+
+def listed(lines):
+    """A Markdown list, in which what is read in one breath stays on a line; what the page says where there is nothing to list."""
+    text = "\n".join(f"- {line}" for line in lines) or f"{NOT_YET.capitalize()}."
+    return re.sub(" (?=[=±%])|(?<=[=±]) ", "\u00a0", text)

@@ -14,7 +14,7 @@ from siam.report import NOT_YET
 from siam.runs import mean_interval
 
 PLACE = "svm/argument.json"  # in data/results
-NETWORKS = {"cpni-w-cpu-0": "CPNI-W, noisy layers", "plain-adversarial-cpu-0": "plain, adversarial training"}
+NETWORKS = {True: "CPNI-W, noisy layers", False: "plain, adversarial training"}  # by whether their layers are noisy
 
 
 def read(folder=RESULTS):
@@ -163,8 +163,8 @@ def _gradients(record):
 def _by_network(record):
     """[(network, {curve: its setting})] and the look of the curves."""
     settings = record["directions"]["settings"]
-    found = [(name, {f"σ = {row['sigma']:g}": row for row in settings if row["checkpoint"] == checkpoint})
-             for checkpoint, name in NETWORKS.items()]
+    found = [(name, {f"σ = {row['sigma']:g}": row for row in settings if row["layers"] == layers})
+             for layers, name in NETWORKS.items()]
     colours = {f"σ = {sigma:g}": (of_sigma(sigma), "-") for sigma in sorted({row["sigma"] for row in settings})}
     return [(name, rows) for name, rows in found if rows], colours
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 from siam.claims import rules
 from siam.pages.figures import FIGURE1, FIGURE2, FIGURE3, along_sigma, fullest, of_same_networks, strengths
-from siam.pages.words_of_tables import listed
+from siam.pages.style import listed
 from siam.paired import less, mean_of
 from siam.paths import RESULTS
 from siam.report import ATTACKS, BASES, evaluations, select, suites

@@ -1,23 +1,17 @@
 """What the tables say, in sentences: Markdown lists, all of their numbers read from the records."""
 
-import re
 from itertools import combinations
 
 from siam import bits, claims, runs
 from siam.claims.rules import VERDICTS, votes_add
 from siam.claims.rules import read as measured
-from siam.pages import findings, tables
+from siam.pages import adaptive, findings, tables
+from siam.pages.style import listed
 from siam.paired import by_image, less
 from siam.paths import RESULTS
 from siam.report import ATTACKS, NOT_YET, cells_of, evaluations, find, measured_on, signed, suites
 
 UNDER = {"none": "clean"} | {attack: f"under {name}" for attack, name in tables.NAMES.items() if attack != "none"}
-
-
-def listed(lines):
-    """A Markdown list, in which what is read in one breath stays on a line; what the page says where there is nothing to list."""
-    text = "\n".join(f"- {line}" for line in lines) or f"{NOT_YET.capitalize()}."
-    return re.sub(" (?=[=±%])|(?<=[=±]) ", "\u00a0", text)
 
 
 def about(one):
@@ -26,10 +20,11 @@ def about(one):
 
 def headlines(folder=RESULTS, M=64, sigma=0.24):
     """What this book has found so far, for its first page: the verdicts, what smoothing adds, what EPGD takes back, and how that
-    compares with no noise at all."""
+    compares with no noise at all, under attackers who know the defence as well."""
     each = [cells_of(suite)[0] for suite in suites(evaluations(folder))]
     beside = next((line for line in (_without_noise(ours, M, sigma) for ours in each) if line), None)
-    return listed(_verdicts(claims.verdicts(folder)) + _smoothing(each[0], M, sigma) + ([beside] if beside else []))
+    stronger = adaptive.headline(folder)
+    return listed(_verdicts(claims.verdicts(folder)) + _smoothing(each[0], M, sigma) + [line for line in (beside, stronger) if line])
 
 
 def _verdicts(rows):

@@ -1,0 +1,195 @@
+"""Attackers who know the defence: each does what its name says, the record is made once, and the page says what it says."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from conftest import PRECISION
+
+from siam import attacks, bits, models, runs
+from siam.data import images, pixels
+from siam.evaluation import evaluate
+from siam.folding import Folded, without_noise
+from siam.pages import adaptive as page
+from siam.pages import style
+from siam.paths import CHECKPOINTS
+from siam.smoothing import RULES
+from siam.studies import adaptive
+from test_report import train
+
+NETWORK = "cpni-w-cpu-0"
+
+
+class Passes(torch.nn.Module):
+    """A network whose passes are, by turns, those of a few fixed linear ones."""
+
+    def __init__(self, passes, classes=4, size=12):
+        super().__init__()
+        self.weights, self.called = torch.randn(passes, size, classes), 0
+
+    def forward(self, x):
+        self.called += 1
+        return x.flatten(1) @ self.weights[(self.called - 1) % len(self.weights)]
+
+
+def test_through_the_vote_is_the_gradient_of_the_smoothed_classifiers_own_loss():
+    """∇(−log mean p_y), the attack of Salman et al., by autograd through the mean: a positive multiple for each image."""
+    model, x, y = Passes(5), torch.rand(6, 3, 2, 2), torch.arange(6) % 4
+    ours = attacks.gradient(adaptive.miss_of(model, y), x, samples=5)
+    leaf = x.clone().requires_grad_()
+    p = torch.stack([model(leaf).softmax(1) for _ in range(5)]).mean(0)[torch.arange(6), y]
+    (theirs,) = torch.autograd.grad(-p.log().sum(), leaf)
+    assert torch.allclose(ours / p.detach().view(-1, 1, 1, 1), theirs, atol=1e-6)
+    mean_loss = attacks.gradient(attacks.error_of(model, y), x, samples=5)
+    assert not torch.equal(mean_loss.sign(), theirs.sign())  # EPGD's is another
+
+
+def test_the_lead_is_negative_where_the_class_is_right():
+    logits = torch.tensor([[1.0, 3.0, 2.0], [5.0, 1.0, 2.0]])
+    assert adaptive.lead_of(lambda x: x, torch.tensor([1, 2]))(logits).tolist() == [-1, 3]
+
+
+def test_an_attacker_with_the_noise_off_sees_none_and_the_others_do(monkeypatch):
+    path = CHECKPOINTS / f"{NETWORK}.safetensors"
+    model, still = Folded(models.load(path, 0.24)), without_noise(models.load(path, 0.0))
+    x, y = images("sample-test", 4)
+    x, seen, calls = pixels(x), [], dict(model=0, still=0)
+    for name, network in dict(model=model, still=still).items():
+        network.register_forward_hook(lambda *_, name=name: calls.update({name: calls[name] + 1}))
+    monkeypatch.setattr(adaptive, "pgd", lambda of, x, **sizes: seen.append(sizes) or attacks.pgd(of, x, **sizes))
+    for name, attacker in adaptive.ATTACKERS.items():
+        calls.update(model=0, still=0)
+        small = attacker._replace(steps=2, samples=min(attacker.samples, 2))
+        moved = adaptive.attacked(small, model, still, x, y)
+        assert 0 < (moved - x).abs().max() <= adaptive.EPSILON + 1e-6
+        assert calls == (dict(model=0, still=2) if "noise off" in name else dict(model=2 * small.samples, still=0))
+        # As many steps of so much could cross the whole ball: the start at random does not keep any attacker from its border.
+        assert attacker.steps * seen[-1]["step_size"] >= 1.7 * adaptive.EPSILON
+    assert torch.equal(still(x), still(x)) and not torch.equal(model(x), model(x))
+
+
+def test_the_papers_attackers_are_those_of_the_evaluations(tmp_path, monkeypatch):
+    monkeypatch.setattr(adaptive, "PRECISION", PRECISION)
+    monkeypatch.setattr(adaptive, "BATCH", 10)
+    path = CHECKPOINTS / f"{NETWORK}.safetensors"
+    model, still = Folded(models.load(path, 0.24)), without_noise(models.load(path, 0.0))
+    for name, attack in (("PGD", "pgd"), ("EPGD", "epgd")):
+        run = runs.EvaluationRun(NETWORK, runs.digest(path), attack, sigma=0.24, samples=8, draws=2, split="sample-test", images=20,
+                                 batch_size=10, precision=PRECISION)
+        right = runs.right_of(evaluate(run, results=tmp_path, progress=False))
+        ours = adaptive.measure_one(adaptive.ATTACKERS[name], model, still, *images("sample-test", 20), M=2)
+        assert np.array_equal(ours, right[list(RULES).index("prediction") * 2:][:2])
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """A network with noise and one without, under three attackers, in two goes: the second measures what is new."""
+    folder = tmp_path_factory.mktemp("results")
+    attackers = {name: adaptive.ATTACKERS[name]._replace(steps=1) for name in ("PGD", "EPGD", "noise off")}
+    asked = dict(split="sample-test", n=20)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(adaptive, "PRECISION", PRECISION)
+        patch.setattr(adaptive, "BATCH", 10)
+        patch.setitem(adaptive.SETTINGS, "batch", 10)
+        plain = {"plain-adversarial-cpu-0": (0.0, 1)}
+        path = adaptive.measure(folder / "adaptive" / "record.json", plain, attackers, **asked)
+        first, calls, measure_one = json.loads(path.read_text())["cells"], [], adaptive.measure_one
+        patch.setattr(adaptive, "measure_one", lambda *given: calls.append(given[0]) or measure_one(*given))
+        adaptive.measure(path, plain | {NETWORK: (0.24, 4)}, attackers, **asked)
+        assert len(calls) == 4 and json.loads(path.read_text())["cells"][:4] == first
+        calls.clear()
+        attackers["noise off"] = attackers["noise off"]._replace(steps=2)
+        adaptive.measure(path, {NETWORK: (0.24, 4)}, attackers, **asked)
+        assert calls == [attackers["noise off"]] and len(json.loads(path.read_text())["cells"]) == 8  # in the place of the old one
+        before = path.read_bytes()
+        with pytest.raises(ValueError, match="record.json: measured with another n: move it away"):
+            adaptive.measure(path, plain, attackers, split="sample-test", n=30)
+        assert path.read_bytes() == before
+    return folder
+
+
+def test_a_network_without_noise_is_attacked_once_where_averaging_is_nothing_new(measured):
+    cells = [cell for cell in page.read(measured)["cells"] if cell["label"] == "plain"]
+    assert len({cell["right"] for cell in cells if cell["attacker"]}) == 1
+    assert {(cell["samples"], cell["still"]) for cell in cells if cell["attacker"]} == {(1, False)}
+    assert {cell["tier"] for cell in cells} == {"smoke"}
+
+
+def test_the_page_shows_what_was_measured(measured):
+    found = page.networks(page.read(measured))
+    assert list(found) == ["plain, adversarial training", "CPNI-W"] and found["CPNI-W"].M == 4
+    shown = page.accuracies(measured)
+    assert "Tier smoke, n = 20 test images" in shown.caption and len(shown.numbers.frame) == 10
+    assert list(shown.numbers.frame["Gradients an image"][:5]) == ["0", "1", "1", "1", ""]
+
+
+def record(folder, right):
+    """right {label: {attacker: [K, n]}}, M = 1 or 2, batches of 10."""
+    cells = [dict(label=label, attacker=name, sigma=0.24 * (len(of) - 1), draws=[1, 2][: len(of)], tier="cpu",
+                  right=bits.pack(of), **(dict(steps=7, samples=8) if name else {}))
+             for label, by in right.items() for name, of in by.items()]
+    runs.write_json(folder / "adaptive" / "record.json",
+                    dict(kind="adaptive", cells=cells, epsilon=8, batch=10, n=40, split="test"))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """40 images. Under "noise off" other images are wrong than under EPGD."""
+    first = lambda k: np.arange(40) < k  # noqa: E731
+    own = {"": [first(40)] * 2, "PGD": [first(20), first(30)], "EPGD": [first(20), first(20)], "noise off": [first(24), ~first(22)]}
+    plain = {"": [first(36)], "PGD": [first(16)], "EPGD": [first(16)], "noise off": [first(16)]}
+    record(tmp_path, {"plain": plain, "CPNI-W": own})
+    return tmp_path
+
+
+def test_any_of_them_leaves_the_images_that_no_attacker_takes(folder):
+    found = page.networks(page.read(folder))["CPNI-W"]
+    assert [int(found.right[name][-1].sum()) for name in ("PGD", "EPGD", "noise off", page.ANY)] == [30, 20, 18, 0]
+    assert page.taken(page.read(folder), found, "noise off").points == pytest.approx(5.0)
+    rows = page.accuracies(folder).numbers.frame
+    assert list(rows["takes beyond EPGD"].str[:5][-5:]) == ["", "−25.0", "", "+5.0 ", "+50.0"]
+    assert rows["the vote, %"].iloc[-1].startswith("0.0 (") and rows["one pass, %"].iloc[0] == ""
+
+
+def test_a_lead_counts_what_another_training_would_change(folder, monkeypatch):
+    monkeypatch.setattr(page, "luck", lambda frame: {("cpu", "none"): (0.5, 4), ("cpu", "pgd"): (2.0, 6)})
+    monkeypatch.setattr(page, "evaluations", lambda folder: None)
+    about, found = page.read(folder), page.networks(page.read(folder))
+    lead = page.lead(about, found, "CPNI-W", "PGD", folder)
+    assert lead.points == pytest.approx(100 * 14 / 40) and lead.luck == (4.0, 6)
+    assert page.lead(about, found, "CPNI-W", "", folder).luck == (1.0, 4)
+    rows = page.leads(folder).frame.set_index("Attacker")["CPNI-W, σ = 0.24"]
+    assert list(rows.index) == ["no attack", "PGD", "EPGD", "noise off", page.ANY] and rows[page.ANY].startswith("−40.0 ± ")
+    words = page.in_words(folder).replace("\u00a0", " ")
+    assert "PGD leaves 75.0 %, EPGD 50.0 %; *noise off* leaves 45.0 %, +5.0 ± " in words and "0.0 % survive all 3." in words
+    assert "+30.0 ± " in words and "beyond EPGD (CPNI-W)" in words
+    line = page.headline(folder)
+    assert "leave 0.0 % to the vote and 40.0 % to adversarial training without noise: −40.0 ± " in line
+    assert "points, which is not told apart from zero (CPNI-W, σ = 0.24, M = 2; tier cpu, n = 40)" in line
+    assert page.headline(folder, "Gauss") is None
+
+
+def test_where_no_network_was_trained_twice_no_lead_is_said(folder):
+    train(folder, "CPNI-W")
+    (folder / "evaluation").mkdir()
+    assert list(page.leads(folder).frame["CPNI-W, σ = 0.24"]) == [style.NOT_YET] * 5
+    assert page.headline(folder) is None
+
+
+def test_a_network_that_is_half_measured_is_not_shown(folder):
+    path = folder / page.PLACE
+    about = json.loads(path.read_text())
+    about["cells"] = about["cells"][:-1]
+    path.write_text(json.dumps(about))
+    assert list(page.networks(page.read(folder))) == [page.PLAIN]
+    assert page.in_words(folder) == f"{style.NOT_YET.capitalize()}."
+
+
+def test_a_page_of_nothing_says_so(tmp_path):
+    for shown in (repr(page.accuracies(tmp_path)), repr(page.leads(tmp_path)), page.in_words(tmp_path)):
+        assert style.NOT_YET in shown.lower()
+    (tmp_path / "adaptive").mkdir()
+    (tmp_path / "adaptive" / "record.json").write_text('{"kind": "svm"}')
+    with pytest.raises(SystemExit, match="error: .*record.json: not a record: its kind must be adaptive"):
+        adaptive.main(["--record", str(tmp_path / "adaptive" / "record.json")])
