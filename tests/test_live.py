@@ -193,11 +193,11 @@ def test_interval_is_that_of_siam_runs(sums, share):
 def test_a_link_carries_the_state_and_nothing_out_of_range(browser):
     tab = browser.new_page()
     tab.add_script_tag(content=live.source("votes.js", "lab.js"))
-    opening = dict(image=1, attacked=False, rule="prediction", seed=0, weightNoise=True,
+    opening = dict(image=1, attacked=False, rule="prediction", seed=0, weightNoise=True, noisyAttack=True,
                    sigma=0.36, draws=64, epsilon=8, steps=7, samples=1)
-    other = dict(image=7, attacked=True, rule="soft", seed=3, weightNoise=False,
+    other = dict(image=7, attacked=True, rule="soft", seed=3, weightNoise=False, noisyAttack=False,
                  sigma=0.1, draws=2, epsilon=0, steps=9, samples=8)
-    wrong = dict(image=5, attacked=2, rule="second", seed=-1, weightNoise="no",
+    wrong = dict(image=5, attacked=2, rule="second", seed=-1, weightNoise="no", noisyAttack=2,
                  sigma=0.6, draws=3, epsilon=8.5, steps=0, samples=64)
     back = "([state, opening]) => restored(fragment(state), opening, [1, 7])"
     assert tab.evaluate(back, [other, opening]) == other
@@ -297,6 +297,17 @@ def test_every_control_changes_what_it_should(browser, base):  # noqa: F811
             settled(tab, part)
             attacks.append(drawn(tab, ".live-pictures")[1])
         assert len(set(attacks)) == 4, "each control of the attack changes what it adds"
+
+        tab.get_by_label("noise on during the attack").uncheck()
+        settled(tab, "noisyAttack=0", "sigma=0.36&")
+        blind = drawn(tab, ".live-pictures")[1]
+        move(tab, "σ, noise on the input", "ArrowLeft")
+        settled(tab, "noisyAttack=0", "sigma=0.35&")
+        assert drawn(tab, ".live-pictures")[1] == blind and blind not in attacks, "the attacker does not see the noise"
+        move(tab, "σ, noise on the input", "ArrowRight")
+        tab.get_by_label("noise on during the attack").check()
+        settled(tab, "noisyAttack=1", "sigma=0.36&")
+        assert drawn(tab, ".live-pictures")[1] == attacks[-1]
         move(tab, "ε, budget", "Home")
         settled(tab, "epsilon=0&")
         image, added, seen = drawn(tab, ".live-pictures")

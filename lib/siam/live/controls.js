@@ -75,6 +75,12 @@ function controlPanel(about, name, ask) {
     ...KEYS,
   });
   const weightsSaid = html("span", { class: "siam-quiet" });
+  const noisyAttack = html("input", {
+    type: "checkbox",
+    onchange: () => change({ noisyAttack: noisyAttack.checked, ...attacked }),
+    ...KEYS,
+  });
+  const noisyAttackSaid = html("span", { class: "siam-quiet" });
   const undo = button("Undo", ask.undo);
   const anew = button("Draw anew", () => change({ seed: ask.state().seed + 1 }));
   // No link: the theme takes every link to a fragment for that of a heading.
@@ -113,7 +119,15 @@ function controlPanel(about, name, ask) {
       sliders.draws[0],
       html("label", { class: "live-check" }, weights, html("span", {}, "noise in the weights "), weightsSaid),
     ),
-    html("fieldset", {}, html("legend", {}, "Attack"), sliders.epsilon[0], sliders.steps[0], sliders.samples[0]),
+    html(
+      "fieldset",
+      {},
+      html("legend", {}, "Attack"),
+      sliders.epsilon[0],
+      sliders.steps[0],
+      sliders.samples[0],
+      html("label", { class: "live-check" }, noisyAttack, html("span", {}, "noise on during the attack "), noisyAttackSaid),
+    ),
   );
   const tools = html(
     "div",
@@ -134,6 +148,8 @@ function controlPanel(about, name, ask) {
         for (const [key, [, show]] of Object.entries(sliders)) show(state[key]);
         weights.checked = state.weightNoise;
         weightsSaid.textContent = !about.noisy ? "(this network has none)" : exact ? "" : "(still loading)";
+        noisyAttack.checked = state.noisyAttack;
+        noisyAttackSaid.textContent = state.noisyAttack ? "" : "(off: all samples are one)";
         sides.forEach((side, i) => {
           side.checked = state.attacked === Boolean(i);
         });

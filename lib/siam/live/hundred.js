@@ -1,10 +1,11 @@
 // "Attack 100 images": the reader's accuracy under attack, beside the one that was recorded.
 function hundred(about, state, lab, parts) {
-  const settings = ["sigma", "draws", "epsilon", "steps", "samples", "weightNoise"];
+  const settings = ["sigma", "draws", "epsilon", "steps", "samples", "weightNoise", "noisyAttack"];
   const { book } = about;
   const words = (s) =>
     `σ = ${s.sigma}, M = ${s.draws}, ε = ${s.epsilon}/255, ${counted(s.steps, "step")}, ` +
-    `${s.samples === 1 ? "PGD" : `EPGD with ${s.samples} samples`}${s.weightNoise ? "" : ", no noise in the weights"}`;
+    (s.noisyAttack ? (s.samples === 1 ? "PGD" : `EPGD with ${s.samples} samples`) : "PGD with all noise off") +
+    (s.weightNoise ? "" : ", no noise in the weights");
   const counts = book?.counts ?? []; // of the same images, then of more
   const [table, showShare] = shares(["Here", ...counts.map(({ n }, i) => (i ? `${whole(n)} images` : "The book"))]);
   const button = html(

@@ -20,7 +20,7 @@ function restored(hash, opening, images) {
     if (["draws", "samples"].includes(key) && !Number.isInteger(Math.log2(value))) continue;
     state[key] = value;
   }
-  for (const key of ["attacked", "weightNoise"]) {
+  for (const key of ["attacked", "weightNoise", "noisyAttack"]) {
     if (["0", "1"].includes(asked.get(key))) state[key] = asked.get(key) === "1";
   }
   if (RULES.some(({ key }) => key === asked.get("rule"))) state.rule = asked.get("rule");
@@ -66,15 +66,17 @@ function laboratory(engine) {
       voted.clear();
     }),
 
-    // The adversarial form of pixels of a class, made against the network with this σ and noise.
+    // The adversarial form of pixels of a class, made against the network with this σ and noise, or, where the attacker has
+    // switched all noise off, without any: then one sample a step is all that there are.
     async attack(id, { label, pixels }, s, onStep, signal) {
       if (s.epsilon === 0) return pixels;
       const how = {
         epsilon: s.epsilon / 255,
         stepSize: s.epsilon / 4 / 255,
         steps: s.steps,
-        samples: s.samples,
-        ...noise(s),
+        ...(s.noisyAttack
+          ? { samples: s.samples, ...noise(s) }
+          : { samples: 1, sigma: 0, weightNoise: false, seed: s.seed }),
       };
       if (id === null) return engine.attack({ image: pixels, label, ...how }, onStep, signal); // nobody will ask again
       const key = JSON.stringify([id, how]);

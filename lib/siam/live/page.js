@@ -14,6 +14,7 @@ function startLive(el, { about, worker, parts, linked, instead }) {
     rule: "prediction",
     seed: 0,
     weightNoise: about.noisy,
+    noisyAttack: true,
     ...about.setting,
   };
   const name = `live-${Math.random().toString(36).slice(2)}`; // of its radio buttons, where there are several pages
@@ -156,7 +157,9 @@ function startLive(el, { about, worker, parts, linked, instead }) {
         },
         () => {},
       );
-      const id = attacking ? [s.image, s.epsilon, s.steps, s.samples, s.sigma, s.weightNoise, s.seed] : [s.image];
+      const id = attacking
+        ? [s.image, s.epsilon, s.steps, s.samples, s.sigma, s.weightNoise, s.noisyAttack, s.seed]
+        : [s.image];
       // The same network without noise faces an attack of its own.
       const plain = { ...s, sigma: 0, weightNoise: false, samples: 1, draws: 1 };
       const withoutNoise = async () =>
