@@ -471,8 +471,10 @@ def test_attack_100_images_counts_and_stops(browser, base):  # noqa: F811
         assert f"({100 * low:.0f}–{100 * high:.0f} %)" in here
         tab.wait_for_timeout(500)
         assert part.get_by_role("row", name="Here").inner_text() == here, "it has stopped"
+        tab.get_by_label("noise on during the attack").uncheck()
         part.get_by_role("button", name="Attack 100 images").click()
         part.get_by_role("button", name="Stop").wait_for()
+        assert "7 steps, PGD with all noise off." in part.inner_text()
         move(tab, "ε, budget", "ArrowRight")
         assert "A control was moved: stopped." in part.inner_text()
 
@@ -486,7 +488,7 @@ def test_the_vote_is_repeated_when_the_noise_has_come(browser, html):  # noqa: F
         tab.goto(f"{address}{PAGE}.html")
         tab.wait_for_selector("[data-exact=false][data-settled]")
         assert "noise of the weights is still loading" in tab.get_by_test_id("live-verdict").inner_text()
-        assert "(still loading)" in tab.locator(".live-check").inner_text()
+        assert "(still loading)" in tab.locator(".live-check").first.inner_text()
         before = counts(tab)
         tab.wait_for_timeout(200)
         waiting[0].continue_()
