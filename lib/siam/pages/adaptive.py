@@ -100,6 +100,7 @@ def accuracies(folder=RESULTS):
             axes.plot([100 * of.right[name][-1].mean() for name in attackers], places + shift, "o", color=look[label][0], ms=4.5)
         axes.set_yticks(places, attackers)
         axes.invert_yaxis()
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.axhline(len(attackers) - 1.5, color=INK, lw=0.8)
 
     said, rows = [], []
