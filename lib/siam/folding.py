@@ -70,6 +70,7 @@ def without_noise(model):
     """`Folded(model)` with all noise of its layers off, as it is now: `refresh` would switch it on again."""
     folded = Folded(model)
     folded.D = folded.F = None
+    folded.still = True
     return folded
 
 
@@ -90,7 +91,7 @@ class Folded(nn.Module):
             self.layers.append((block.conv2, block.norm2))
         self.layers.append((network.linear, None))
         self.blocks = len(network.blocks)
-        self.layer_of = None
+        self.layer_of, self.still = None, False  # still: no activation noise either
         self.refresh()
 
     @torch.no_grad()
@@ -134,7 +135,7 @@ class Folded(nn.Module):
 
         def normed(x, added=None, rectify=True):
             layer, weight, bias = next(drawn)
-            x = layer.activation_noise(x).to(weight.dtype)
+            x = (x if self.still else layer.activation_noise(x)).to(weight.dtype)
             if rectify:
                 return rectified(x, weight, bias, layer.stride, layer.padding, added)
             return conv2d(x, weight, bias, layer.stride, layer.padding)

@@ -17,16 +17,19 @@ PLACE = "adaptive/record.json"  # in data/results
 FIELDS = ("cells", "epsilon", "batch", "n", "split")
 NAMES = {"plain": "plain, adversarial training"}  # no noise: what the others are held against
 PLAIN, ANY = NAMES["plain"], "any of them"  # an image counts as right only if it is so under every attacker
-PGD, EPGD, OFF = "PGD", "EPGD", "noise off"  # attackers that sentences are about
+PGD, EPGD, LONG, OFF = "PGD", "EPGD", "EPGD, 20 steps", "noise off"  # attackers that sentences and differences are about
 
 
 class Network(NamedTuple):
-    """Of one network: σ, its largest M, and {attacker: which images are right [K, n]}, "" without an attack."""
+    """One network: σ, its largest M, whether it draws any noise, the tier of its training, and for each attacker ("": none) which
+    images are right [K, n] and how many gradients it takes an image."""
 
     sigma: float
     M: int
+    noisy: bool
+    trained: str
     right: dict
-    gradients: dict  # {attacker: gradients an image}
+    gradients: dict
 
 
 def read(folder=RESULTS):
@@ -36,23 +39,32 @@ def read(folder=RESULTS):
 
 
 def networks(record):
-    """{label: Network}, of the networks for which every attacker is measured."""
-    found, everyone = {}, {cell["attacker"] for cell in record["cells"]}
+    """{label: Network} of those under the paper's two attackers at least, and of the attackers those that all of them face."""
+    found = {}
     for cell in record["cells"]:
         label = NAMES.get(cell["label"], cell["label"])
-        of = found.setdefault(label, Network(cell["sigma"], cell["draws"][-1], {}, {}))
+        of = found.setdefault(label, Network(cell["sigma"], cell["draws"][-1], cell["noisy"], cell["trained"], {}, {}))
         of.right[cell["attacker"]] = bits.unpack(cell["right"], len(cell["draws"]), record["n"])
         of.gradients[cell["attacker"]] = cell.get("steps", 0) * cell.get("samples", 0)
-    found = {label: of for label, of in found.items() if set(of.right) == everyone and len(everyone) > 1}
-    for of in found.values():
-        attackers = [right for name, right in of.right.items() if name]
-        of.right[ANY] = np.logical_and.reduce(attackers)
-    return found
+    found = {label: of for label, of in found.items() if {"", PGD, EPGD} <= set(of.right)}
+    common = set.intersection(*(set(of.right) for of in found.values())) if found else set()
+    return {label: of._replace(right=_and_any({name: right for name, right in of.right.items() if name in common}))
+            for label, of in found.items()}
 
 
-def _about(record):
-    tiers = {cell["tier"] for cell in record["cells"]}
-    return f"Tier {' and '.join(sorted(tiers))}, n = {record['n']:,} test images.{warning(tiers)}"
+def _and_any(right):
+    return right | {ANY: np.logical_and.reduce([of for name, of in right.items() if name])}
+
+
+def single(found):
+    """The attackers that the networks `found` face, one by one."""
+    return [name for name in next(iter(found.values())).right if name not in ("", ANY)]
+
+
+def _about(record, found):
+    trained, tiers = {of.trained for of in found.values()}, {cell["tier"] for cell in record["cells"]}
+    return (f"Networks of the tier {' and '.join(sorted(trained))} on {record['n']:,} test images: tier"
+            f" {' and '.join(sorted(tiers))}.{warning(tiers)}")
 
 
 def _cell(right):
@@ -66,38 +78,37 @@ def taken(record, of, attacker, other=EPGD):
 
 
 def lead(record, found, label, attacker, folder=RESULTS):
-    """Points that the vote of a network has over the one without noise, a Difference; None without the latter.
-
-    Its ± counts what other trainings of the two would change, as our evaluations have it (`siam.report.luck`).
-    """
+    """Points that the vote of a network has over the one without noise, a Difference; None without the latter, and where no network
+    was trained so often that one knows what another training changes (`siam.report.luck`), which its ± allows for."""
     if PLAIN not in found:
         return None
     tier = min((cell["tier"] for cell in record["cells"]), key=runs.TIERS.index)
-    of_training = nearest_luck(luck(evaluations(folder)), tier, "pgd" if attacker else "none")
-    if of_training is None:
+    known, kind = luck(evaluations(folder)), "pgd" if attacker else "none"
+    each = [nearest_luck(known, found[one].trained, kind) for one in (label, PLAIN)]
+    if None in each:
         return None
-    each = 100.0 * found[label].right[attacker][-1] - 100.0 * found[PLAIN].right[attacker][-1]
-    return by_image(each, record["batch"], (2 * of_training[0], of_training[1]), tier=tier, n=record["n"])
+    variance, freedom = sum(of[0] for of in each), min(of[1] for of in each)
+    right = [100.0 * found[one].right[attacker][-1] for one in (label, PLAIN)]
+    return by_image(right[0] - right[1], record["batch"], (variance, freedom), tier=tier, n=record["n"])
 
 
 # ------------------------------------------------------------------------------------------------ the page
 
 
 def accuracies(folder=RESULTS):
-    """Figure: the accuracy of every network's vote under every attacker; its numbers have one pass as well, and what an attacker
-    takes beyond EPGD."""
+    """Figure: the accuracy of every network's vote under every attacker; its numbers have one pass as well, and paired differences."""
     title, record = "Accuracy of the vote under attackers who know the defence", read(folder)
     found = networks(record) if record else {}
     if not found:
         return undrawn(title)
-    attackers = [name for name in next(iter(found.values())).right if name]
+    attackers = [*single(found), ANY]
     look = {label: (NETWORKS.get(label, INK), "o") for label in found}
 
     def draw(axes):
         places = np.arange(len(attackers))
         for k, (label, of) in enumerate(found.items()):
             shift = 0.13 * (k - (len(found) - 1) / 2)
-            axes.plot([100 * of.right[name][-1].mean() for name in attackers], places + shift, "o", color=look[label][0], ms=4.5)
+            axes.plot([100 * of.right[name][-1].mean() for name in attackers], places + shift, "o", color=look[label][0], ms=4)
         axes.set_yticks(places, attackers)
         axes.invert_yaxis()
         axes.xaxis.get_major_locator().set_params(integer=True)
@@ -105,21 +116,23 @@ def accuracies(folder=RESULTS):
 
     said, rows = [], []
     for label, of in found.items():
-        name_of = f"{label}, σ = {of.sigma:g}, M = {of.M}" if of.M > 1 else f"{label}, no noise"
+        name_of = f"{label}, σ = {of.sigma:g}, M = {of.M}" if of.noisy else f"{label}, no noise"
         said.append(f"{label}: " + ", ".join(f"{name} {100 * of.right[name][-1].mean():.1f} %" for name in attackers))
         for name, right in of.right.items():
-            beyond = taken(record, of, name) if name not in ("", EPGD) else None
+            gain = by_image(100.0 * right[-1] - 100.0 * right[0], record["batch"]) if of.noisy else ""
+            beyond = taken(record, of, name) if name not in ("", EPGD) else ""
+            longer = taken(record, of, name, LONG) if LONG in of.right and name not in ("", PGD, EPGD, OFF, LONG, ANY) else ""
             rows.append({"Rows": name_of, "Attacker": name or "no attack",
                          "Gradients an image": f"{of.gradients[name]}" if name in of.gradients else "",
-                         "one pass, %": interval(_cell(right[0])) if of.M > 1 else "",
-                         "the vote, %": interval(_cell(right[-1])), "takes beyond EPGD": "" if beyond is None else str(beyond)})
+                         "one pass, %": interval(_cell(right[0])) if of.noisy else "", "the vote, %": interval(_cell(right[-1])),
+                         "vote less one pass": f"{gain}", "takes beyond EPGD": f"{beyond}", f"beyond {LONG}": f"{longer}"})
     wide = max(50 * (cell["high"] - cell["low"]) for of in found.values() for cell in (_cell(of.right[name][-1]) for name in attackers))
-    caption = (f"{title}, ε = {record['epsilon']:g}/255. {ANY.capitalize()}: images that are right under every attacker above. Each point"
-               f" ± {wide:.1f}, but all are of the same images and draws: what one attacker takes beyond another is told far more exactly,"
-               f" below. {_about(record)}")
+    caption = (f"{title}, prediction smoothing, ε = {record['epsilon']:g}/255. {ANY.capitalize()}: images that are right under every"
+               f" attacker above. Each point ± {wide:.1f}, but all are of the same images and draws: most differences are told more"
+               f" exactly, below. {_about(record, found)}")
     legend = {label: ("currentColor" if colour == INK else colour, mark) for label, (colour, mark) in look.items()}
     panel = drawing(draw, "All networks", "accuracy, %", "", "; ".join(said), "adaptive", 1.4 * ALONE)
-    name = "Accuracy in percent (95 % interval), and points that an attacker takes beyond EPGD (± half a 95 % interval over batches)"
+    name = "Accuracy in percent (95 % interval), and differences in points (± half a 95 % interval over batches)"
     return Figure([panel], legend, caption, Table(pd.DataFrame(rows), name, 1, PLACE))
 
 
@@ -129,14 +142,14 @@ def leads(folder=RESULTS):
     found, caption = networks(record) if record else {}, "The vote less adversarial training without noise"
     rows = []
     for name in next(iter(found.values())).right if PLAIN in found else ():
-        told = {f"{label}, σ = {of.sigma:g}": lead(record, found, label, name, folder) for label, of in found.items() if label != PLAIN}
+        told = {f"{label}, σ = {of.sigma:g}": lead(record, found, label, name, folder) for label, of in found.items() if of.noisy}
         rows.append({"Rows": "both under the same attacker", "Attacker": name or "no attack",
                      **{label: NOT_YET if one is None else str(one) for label, one in told.items()}})
     if not rows:
         return Table(pd.DataFrame([["both under the same attacker", NOT_YET]], columns=["Rows", "Attacker"]), f"{caption}.", 1)
     M = max(of.M for of in found.values())
-    caption += (f": points of accuracy ± half a 95 % interval, that another training of either would give another number included. M = {M}."
-                f" {_about(record)}")
+    caption += (f": points of accuracy ± half a 95 % interval, each for itself, which allows for another training of either. All columns"
+                f" rest on one training without noise. Prediction smoothing, M = {M}. {_about(record, found)}")
     return Table(pd.DataFrame(rows), caption, 1, PLACE)
 
 
@@ -144,24 +157,30 @@ def in_words(folder=RESULTS):
     """What the record says, a Markdown list."""
     record = read(folder)
     found = networks(record) if record else {}
-    noisy = {label: of for label, of in found.items() if of.M > 1}
-    single = [name for name in next(iter(noisy.values())).right if name not in ("", ANY)] if noisy else []
-    lines = []
+    noisy, lines = {label: of for label, of in found.items() if of.noisy}, []
     for label, of in noisy.items():
-        strongest = min(single, key=lambda name: of.right[name][-1].sum())
+        others = [name for name in single(found) if name != EPGD]
+        strongest = min(others, key=lambda name: of.right[name][-1].sum())
         leaves = {name: f"{100 * of.right[name][-1].mean():.1f} %" for name in ("", PGD, EPGD, strongest, ANY)}
-        # The strongest of several: each of them is to keep its 95 %.
-        beyond = taken(record, of, strongest).among(len(single) - 1)
-        more = "none of the others takes more"
-        if strongest != EPGD:
-            more = f"*{strongest}* leaves {leaves[strongest]}, {beyond} points beyond EPGD"
+        beyond = taken(record, of, strongest).among(len(others))  # each of those it was picked from is to keep its 95 %
         lines.append(f"**{label}** (σ = {of.sigma:g}, M = {of.M}) is right on {leaves['']} of the images. PGD leaves {leaves[PGD]}, EPGD"
-                     f" {leaves[EPGD]}; {more}. {leaves[ANY]} survive all {len(single)}.")
-    if noisy and OFF in single:
+                     f" {leaves[EPGD]}; the strongest, *{strongest}*, {leaves[strongest]}, {beyond} points beyond EPGD, where ± allows for"
+                     f" its being picked from {len(others)}. {leaves[ANY]} survive all {len(others) + 1}.")
+    if noisy and OFF in single(found):
         told = [f"{taken(record, of, OFF, PGD)} beyond PGD and {taken(record, of, OFF)} beyond EPGD ({label})"
                 for label, of in noisy.items()]
         lines.append(f"With the noise off PGD costs an eighth of EPGD's gradients and takes, in points, {'; '.join(told)}.")
+    if noisy and PLAIN in found and None not in (each := {label: _ahead(record, found, label, folder) for label in noisy}).values():
+        told = [f"{', '.join(names) or 'none'} ({label})" for label, names in each.items()]
+        lines.append(f"Attackers under whom the vote's lead over adversarial training without noise is told apart from zero, each by"
+                     f" itself: {'; '.join(told)}.")
     return listed(lines)
+
+
+def _ahead(record, found, label, folder):
+    """The attackers under whom a network's lead is surely above zero; None where no lead can be told."""
+    each = {name: lead(record, found, label, name, folder) for name in [*single(found), ANY]}
+    return None if None in each.values() else [name for name, one in each.items() if one.low > 0]
 
 
 def headline(folder=RESULTS, label="CPNI-W"):
@@ -170,10 +189,8 @@ def headline(folder=RESULTS, label="CPNI-W"):
     found = networks(record) if record else {}
     if label not in found or (last := lead(record, found, label, ANY, folder)) is None:
         return None
-    of = found[label]
-    single = sum(name not in ("", ANY) for name in of.right)
-    sure = "" if last.low > 0 or last.high < 0 else ", which is not told apart from zero"
+    of, sure = found[label], "" if last.low > 0 or last.high < 0 else ", which is not told apart from zero"
     left = [f"{100 * one.right[ANY][-1].mean():.1f} %" for one in (of, found[PLAIN])]
-    return (f"[Attackers who know the defence](notebooks/adaptive.ipynb), {single} of them, leave {left[0]} to the vote and {left[1]} to"
-            f" adversarial training without noise: {last} points{sure} ({label}, σ = {of.sigma:g}, M = {of.M}; tier {last.tier},"
-            f" n = {last.n:,}).")
+    return (f"If [the attacker who knows the defence](notebooks/adaptive.ipynb) may take for each image the best of"
+            f" {len(single(found))} attacks, he leaves {left[0]} to the vote and {left[1]} to adversarial training without noise:"
+            f" {last} points{sure} ({label}, σ = {of.sigma:g}, M = {of.M}; tier {last.tier}, n = {last.n:,}).")

@@ -1,19 +1,20 @@
-"""Attackers who know that the network is random: with its noise off, with more steps, through the vote, towards the border.
+"""Attackers who know that the network is random: with its noise off, with more steps and draws, at the vote, at the border.
 
     python -m siam.studies.adaptive
 
 A defence is as good as the best attack that was made on it, and an attack that a defence was published with need not be that
-(Tramèr et al., 2020). Every attacker here is PGD in the ball of ε = 8/255 from a random start, white-box, and differs from the
-paper's two in three things alone: whether it takes its gradients with all noise off, how many steps of what length, and what it
+(Tramèr et al., 2020). Every attacker here is PGD in the ball of ε = 8/255 from a random start, white-box. What may differ is whether
+it takes its gradients with all noise off, how many draws of it a step averages, how many steps of what length there are, and what it
 maximises, the mean over its draws of
 
 - the cross-entropy of a pass: the paper's EPGD;
 - 1 - p_y of a pass: its mean is what soft smoothing, eq. (9), lacks of the right class, and its gradient points where that of the
-  smoothed classifier's cross-entropy does (Salman et al., 2019);
+  smoothed classifier's cross-entropy does, the objective of Salman et al. (2019);
 - the lead of the best wrong class's logit over the right one's.
 
-All are made on the same images with the same random numbers, and all votes draw the same noise, so that two attackers
-are compared image by image. What this writes, `RECORD`, is read by `siam.pages.adaptive`, which draws the page.
+Attacks on a network start from the same random places, and its votes, prediction smoothing, draw the same noise, so that two attackers are
+compared image by image. A network without any noise cannot tell some attackers from others: those start from other places, so
+that it faces as many. What this writes, `RECORD`, is read by `siam.pages.adaptive`, which draws the page.
 """
 
 import time
@@ -64,9 +65,11 @@ ATTACKERS = {  # in the order of the page
     "EPGD": Attacker(error_of, 7, 8, 4),
     "noise off": Attacker(error_of, 7, 1, 4, still=True),
     "noise off, 20 steps": Attacker(error_of, 20, 1, 8, still=True),
+    "noise off, aimed at the border": Attacker(lead_of, 20, 1, 8, still=True),
     "EPGD, 20 steps": Attacker(error_of, 20, 8, 8),
-    "through the vote, 20 steps": Attacker(miss_of, 20, 8, 8),
-    "towards the border, 20 steps": Attacker(lead_of, 20, 8, 8),
+    "aimed at the soft vote": Attacker(miss_of, 20, 8, 8),
+    "aimed at the border": Attacker(lead_of, 20, 8, 8),
+    "aimed at the border, 32 draws": Attacker(lead_of, 20, 32, 8),
 }
 RECORD = RESULTS / "adaptive" / "record.json"
 # checkpoint: σ, the paper's for this network, and the largest M
@@ -78,30 +81,45 @@ SETTINGS = dict(epsilon=255 * EPSILON, seed=SEED, precision=PRECISION, batch=BAT
 
 
 def attacked(attacker, model, still, x, y):
-    """Pixels x [N, 3, H, W] with labels y after an attack on `model`, or on `still`, the same network without noise."""
+    """Pixels x [N, 3, H, W] with labels y [N] after an attack on `model`, or on `still`, the same network without noise."""
     of = attacker.objective(still if attacker.still else model, y)
     return pgd(of, x, epsilon=EPSILON, step_size=EPSILON / attacker.parts, steps=attacker.steps, samples=attacker.samples)
 
 
-def measure_one(attacker, model, still, x, y, M):
+def measure_one(attacker, model, still, x, y, M, again=()):
     """Which images are right [K, N] by the votes of 1, 2, 4, … M passes (prediction smoothing), attacked or, where `attacker` is
-    None, clean. x: bytes [N, 3, 32, 32], labels y [N]."""
+    None, clean. x: bytes [N, 3, 32, 32], labels y [N]; again: what tells the attack's start from that of others, a tuple."""
     right = []
     for batch, (seen, labels) in enumerate(zip(x.split(BATCH), y.split(BATCH))):
         seen = pixels(seen)
         with autocast("cpu", PRECISION):
             if attacker is not None:
-                with seeded(SEED, batch, "attack"):
+                with seeded(SEED, batch, "attack", *again):
                     seen = attacked(attacker, model, still, seen, labels)
             right.append(vote(RULES["prediction"](tally(model, seen, M, (SEED, batch)))) == labels)
     return torch.cat(right, 1).numpy()
 
 
+def met(attackers, noisy):
+    """{name: (Attacker as a network meets it, `again` of `measure_one`)}: without noise there is nothing to average or switch off,
+    1 - p_y of the one pass points where its cross-entropy does, and of attackers that are then one and the same each has a start of
+    its own."""
+    found = {}
+    for name, attacker in attackers.items():
+        if not noisy:
+            same = error_of if attacker.objective is miss_of else attacker.objective
+            attacker = attacker._replace(objective=same, samples=1, still=False)
+        before = sum(attacker == other for other, _ in found.values())
+        found[name] = attacker, (before,) if before else ()
+    return found
+
+
 def measure(path=RECORD, networks=NETWORKS, attackers=ATTACKERS, checkpoints=CHECKPOINTS, results=RESULTS, split="test", n=1000):
     """Measure every network, clean and under every attacker, and write the record after each; what is there of this very network
-    is kept.
+    and attacker is kept, what there is of other attackers dropped. Returns its path.
 
-    Raises ValueError, one line, for a record made with other settings.
+    Raises ValueError, one line, for a file at `path` that is no record or was made with other settings, and FileNotFoundError for
+    a network that is not here.
     """
     record = read_other(path, "adaptive", ("cells",)) if Path(path).exists() else dict(kind="adaptive", cells=[])
     fixed = SETTINGS | dict(split=split, n=n)
@@ -109,26 +127,28 @@ def measure(path=RECORD, networks=NETWORKS, attackers=ATTACKERS, checkpoints=CHE
         refuse_unlike(path, record, fixed)
     x, y = images(split, n)
     for checkpoint, (sigma, M) in networks.items():
-        file, found = Path(checkpoints) / f"{checkpoint}.safetensors", {}
+        file = Path(checkpoints) / f"{checkpoint}.safetensors"
         digest, about = digest_of(checkpoint, checkpoints, results), models.about(file)
-        for name, attacker in ({"": None} | attackers).items():
-            if attacker is not None and M == 1:  # the network draws no noise: to average is to do the same again
-                attacker = attacker._replace(samples=1, still=False)
-            said = dict(zip(("steps", "samples", "parts", "still"), attacker[1:])) if attacker else {}
-            identity = dict(checkpoint=checkpoint, sigma=sigma, draws=list(powers_of_two(M)), attacker=name, digest=digest) | said
+        noisy = sigma > 0 or about["variant"] != "plain"
+        names = ["", *attackers]
+        record["cells"] = [cell for cell in record["cells"] if cell["checkpoint"] != checkpoint or cell["attacker"] in names]
+        of_network = dict(checkpoint=checkpoint, digest=digest, sigma=sigma, noisy=noisy, draws=list(powers_of_two(M)))
+        for name, (attacker, again) in ({"": (None, ())} | met(attackers, noisy)).items():
+            said = attacker._asdict() | dict(objective=attacker.objective.__name__) if attacker else {}
+            identity = of_network | dict(attacker=name, again=list(again)) | said
             if any(identity.items() <= cell.items() for cell in record["cells"]):
                 continue
-            began = time.perf_counter()
-            if attacker not in found:
-                model, still = Folded(models.load(file, sigma)), without_noise(models.load(file, 0.0))
-                found[attacker] = measure_one(attacker, model, still, x, y, M)
-            shared = runs.provenance(describe("cpu"))
+            began, shared = time.perf_counter(), runs.provenance(describe("cpu"))
+            model, still = Folded(models.load(file, sigma)), without_noise(models.load(file, 0.0))
+            right = measure_one(attacker, model, still, x, y, M, again)
             others = [cell for cell in record["cells"] if (cell["checkpoint"], cell["attacker"]) != (checkpoint, name)]
-            record["cells"] = [*others, identity | dict(
-                label=about["label"], tier=runs.tier(about["tier"], split, n, "cpu"), right=bits.pack(found[attacker]),
-                seconds=round(time.perf_counter() - began, 1), commit=shared["commit"])]
+            cell = identity | dict(
+                label=about["label"], trained=about["tier"], tier=runs.tier(about["tier"], split, n, "cpu"), right=bits.pack(right),
+                seconds=round(time.perf_counter() - began, 1), commit=shared["commit"])
+            own = sorted([one for one in others if one["checkpoint"] == checkpoint] + [cell], key=lambda one: names.index(one["attacker"]))
+            record["cells"] = [one for one in others if one["checkpoint"] != checkpoint] + own
             runs.write_json(path, record | fixed | shared)
-            print(f"{checkpoint}, {name or 'clean'}: {100 * found[attacker][-1].mean():.1f} %", flush=True)
+            print(f"{checkpoint}, {name or 'clean'}: {100 * right[-1].mean():.1f} %", flush=True)
     return path
 
 
