@@ -64,7 +64,7 @@ def test_an_attacker_with_the_noise_off_sees_none_and_the_others_do(monkeypatch)
         moved = adaptive.attacked(small, model, still, x, y)
         assert 0 < (moved - x).abs().max() <= adaptive.EPSILON + 1e-6
         assert calls == (dict(model=0, still=2) if "noise off" in name else dict(model=2 * small.samples, still=0))
-        # As many steps of so much could cross the whole ball: the start at random does not keep any attacker from its border.
+        # From anywhere in the ball but a corner of it the steps reach its opposite side.
         assert attacker.steps * seen[-1]["step_size"] >= 1.7 * adaptive.EPSILON
     assert torch.equal(still(x), still(x)) and not torch.equal(model(x), model(x))
 
@@ -86,7 +86,7 @@ def test_the_papers_attackers_are_those_of_the_evaluations(tmp_path, monkeypatch
 def measured(tmp_path_factory):
     """A network with noise and one without, under three attackers, in two goes: the second measures what is new."""
     folder = tmp_path_factory.mktemp("results")
-    attackers = {name: adaptive.ATTACKERS[name]._replace(steps=1) for name in ("PGD", "EPGD", "noise off")}
+    attackers = {name: adaptive.ATTACKERS[name]._replace(steps=1) for name in ("PGD", "EPGD", "noise off", "aimed at the soft vote")}
     asked = dict(split="sample-test", n=20)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(adaptive, "PRECISION", PRECISION)
@@ -97,11 +97,15 @@ def measured(tmp_path_factory):
         first, calls, measure_one = json.loads(path.read_text())["cells"], [], adaptive.measure_one
         patch.setattr(adaptive, "measure_one", lambda *given: calls.append(given[0]) or measure_one(*given))
         adaptive.measure(path, plain | {NETWORK: (0.24, 4)}, attackers, **asked)
-        assert len(calls) == 4 and json.loads(path.read_text())["cells"][:4] == first
+        assert len(calls) == 5 and json.loads(path.read_text())["cells"][:5] == first
         calls.clear()
-        attackers["noise off"] = attackers["noise off"]._replace(steps=2)
-        adaptive.measure(path, {NETWORK: (0.24, 4)}, attackers, **asked)
-        assert calls == [attackers["noise off"]] and len(json.loads(path.read_text())["cells"]) == 8  # in the place of the old one
+        attackers["noise off"] = attackers["noise off"]._replace(objective=adaptive.lead_of)
+        attackers.pop("aimed at the soft vote")
+        adaptive.measure(path, plain | {NETWORK: (0.24, 4)}, attackers, **asked)
+        cells = json.loads(path.read_text())["cells"]
+        assert [attacker.objective for attacker in calls] == [adaptive.lead_of] * 2  # in the place of the old ones
+        assert [cell["attacker"] for cell in cells] == ["", "PGD", "EPGD", "noise off"] * 2
+        assert [cell["objective"] for cell in cells if cell["attacker"] == "noise off"] == ["lead_of"] * 2
         before = path.read_bytes()
         with pytest.raises(ValueError, match="record.json: measured with another n: move it away"):
             adaptive.measure(path, plain, attackers, split="sample-test", n=30)
@@ -109,25 +113,34 @@ def measured(tmp_path_factory):
     return folder
 
 
-def test_a_network_without_noise_is_attacked_once_where_averaging_is_nothing_new(measured):
-    cells = [cell for cell in page.read(measured)["cells"] if cell["label"] == "plain"]
-    assert len({cell["right"] for cell in cells if cell["attacker"]}) == 1
-    assert {(cell["samples"], cell["still"]) for cell in cells if cell["attacker"]} == {(1, False)}
-    assert {cell["tier"] for cell in cells} == {"smoke"}
+def test_a_network_without_noise_faces_as_many_attacks_each_from_its_own_start():
+    met = adaptive.met(adaptive.ATTACKERS, noisy=False)
+    assert list(met) == list(adaptive.ATTACKERS) and len(set(met.values())) == len(met)
+    # What is averaged or switched off is nothing there, and 1 - p_y of one pass points where its cross-entropy does.
+    assert {(of.samples, of.still, of.objective) for of, _ in met.values()} == {
+        (1, False, attacks.error_of), (1, False, adaptive.lead_of)}
+    assert adaptive.met(adaptive.ATTACKERS, noisy=True) == {name: (of, ()) for name, of in adaptive.ATTACKERS.items()}
+
+
+def test_the_record_says_what_was_done(measured):
+    cells = {(cell["label"], cell["attacker"]): cell for cell in page.read(measured)["cells"]}
+    assert [cells["plain", name]["again"] for name in ("PGD", "EPGD")] == [[], [1]]
+    assert [(cells[label, "EPGD"]["samples"], cells[label, "EPGD"]["noisy"]) for label in ("plain", "CPNI-W")] == [(1, False), (8, True)]
+    assert {(cell["tier"], cell["trained"]) for cell in cells.values()} == {("smoke", "cpu")}
 
 
 def test_the_page_shows_what_was_measured(measured):
     found = page.networks(page.read(measured))
     assert list(found) == ["plain, adversarial training", "CPNI-W"] and found["CPNI-W"].M == 4
     shown = page.accuracies(measured)
-    assert "Tier smoke, n = 20 test images" in shown.caption and len(shown.numbers.frame) == 10
-    assert list(shown.numbers.frame["Gradients an image"][:5]) == ["0", "1", "1", "1", ""]
+    assert "Networks of the tier cpu on 20 test images: tier smoke." in shown.caption and len(shown.numbers.frame) == 10
+    assert list(shown.numbers.frame["Gradients an image"]) == ["0", "1", "1", "1", "", "0", "1", "8", "1", ""]
 
 
 def record(folder, right):
     """right {label: {attacker: [K, n]}}, M = 1 or 2, batches of 10."""
-    cells = [dict(label=label, attacker=name, sigma=0.24 * (len(of) - 1), draws=[1, 2][: len(of)], tier="cpu",
-                  right=bits.pack(of), **(dict(steps=7, samples=8) if name else {}))
+    cells = [dict(label=label, attacker=name, sigma=0.24 * (len(of) - 1), draws=[1, 2][: len(of)], tier="cpu", trained="long",
+                  noisy=len(of) > 1, right=bits.pack(of), **(dict(steps=7, samples=8) if name else {}))
              for label, by in right.items() for name, of in by.items()]
     runs.write_json(folder / "adaptive" / "record.json",
                     dict(kind="adaptive", cells=cells, epsilon=8, batch=10, n=40, split="test"))
@@ -149,11 +162,13 @@ def test_any_of_them_leaves_the_images_that_no_attacker_takes(folder):
     assert page.taken(page.read(folder), found, "noise off").points == pytest.approx(5.0)
     rows = page.accuracies(folder).numbers.frame
     assert list(rows["takes beyond EPGD"].str[:5][-5:]) == ["", "−25.0", "", "+5.0 ", "+50.0"]
+    assert list(rows["vote less one pass"].str[:5]) == [""] * 5 + ["+0.0 ", "+25.0", "+0.0 ", "−15.0", "−50.0"]
+    assert not rows["beyond EPGD, 20 steps"].any()  # nobody measured that
     assert rows["the vote, %"].iloc[-1].startswith("0.0 (") and rows["one pass, %"].iloc[0] == ""
 
 
 def test_a_lead_counts_what_another_training_would_change(folder, monkeypatch):
-    monkeypatch.setattr(page, "luck", lambda frame: {("cpu", "none"): (0.5, 4), ("cpu", "pgd"): (2.0, 6)})
+    monkeypatch.setattr(page, "luck", lambda frame: {("cpu", "pgd"): (9.0, 1), ("long", "none"): (0.5, 4), ("long", "pgd"): (2.0, 6)})
     monkeypatch.setattr(page, "evaluations", lambda folder: None)
     about, found = page.read(folder), page.networks(page.read(folder))
     lead = page.lead(about, found, "CPNI-W", "PGD", folder)
@@ -162,10 +177,11 @@ def test_a_lead_counts_what_another_training_would_change(folder, monkeypatch):
     rows = page.leads(folder).frame.set_index("Attacker")["CPNI-W, σ = 0.24"]
     assert list(rows.index) == ["no attack", "PGD", "EPGD", "noise off", page.ANY] and rows[page.ANY].startswith("−40.0 ± ")
     words = page.in_words(folder).replace("\u00a0", " ")
-    assert "PGD leaves 75.0 %, EPGD 50.0 %; *noise off* leaves 45.0 %, +5.0 ± " in words and "0.0 % survive all 3." in words
-    assert "+30.0 ± " in words and "beyond EPGD (CPNI-W)" in words
+    assert "PGD leaves 75.0 %, EPGD 50.0 %; the strongest, *noise off*, 45.0 %, +5.0 ± " in words and "0.0 % survive all 3." in words
+    assert "for its being picked from 2." in words and "+30.0 ± " in words and "beyond EPGD (CPNI-W)" in words
+    assert words.endswith("each by itself: none (CPNI-W).")
     line = page.headline(folder)
-    assert "leave 0.0 % to the vote and 40.0 % to adversarial training without noise: −40.0 ± " in line
+    assert "the best of 3 attacks, he leaves 0.0 % to the vote and 40.0 % to adversarial training without noise: −40.0 ± " in line
     assert "points, which is not told apart from zero (CPNI-W, σ = 0.24, M = 2; tier cpu, n = 40)" in line
     assert page.headline(folder, "Gauss") is None
 
@@ -174,15 +190,17 @@ def test_where_no_network_was_trained_twice_no_lead_is_said(folder):
     train(folder, "CPNI-W")
     (folder / "evaluation").mkdir()
     assert list(page.leads(folder).frame["CPNI-W, σ = 0.24"]) == [style.NOT_YET] * 5
-    assert page.headline(folder) is None
+    assert page.headline(folder) is None and "told apart" not in page.in_words(folder)
 
 
-def test_a_network_that_is_half_measured_is_not_shown(folder):
+def test_while_it_is_measured_only_what_all_networks_have_is_shown(folder):
     path = folder / page.PLACE
     about = json.loads(path.read_text())
-    about["cells"] = about["cells"][:-1]
-    path.write_text(json.dumps(about))
-    assert list(page.networks(page.read(folder))) == [page.PLAIN]
+    cells = about["cells"]
+    for gone, labels, attackers in ((1, [page.PLAIN, "CPNI-W"], ["PGD", "EPGD"]), (2, [page.PLAIN], ["PGD", "EPGD", "noise off"])):
+        path.write_text(json.dumps(about | dict(cells=cells[:-gone])))
+        found = page.networks(page.read(folder))
+        assert list(found) == labels and page.single(found) == attackers
     assert page.in_words(folder) == f"{style.NOT_YET.capitalize()}."
 
 

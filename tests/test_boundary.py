@@ -127,6 +127,9 @@ def test_without_noise_is_without_noise():
             if hasattr(module, "weight_noise"):
                 module.weight_noise = torch.nn.Identity()
         assert torch.allclose(model(x), plain(x), atol=1e-4)
+        noisy = models.classifier("CPNI-A-a").eval()  # untrained: noise in its activations alone, but for the last layer
+        still = boundary.without_noise(noisy)
+        assert torch.equal(still(x), still(x)) and not torch.equal(noisy(x), noisy(x))
 
 
 @pytest.fixture(scope="module")
