@@ -301,6 +301,7 @@ def test_every_control_changes_what_it_should(browser, base):  # noqa: F811
         tab.get_by_label("noise on during the attack").uncheck()
         settled(tab, "noisyAttack=0", "sigma=0.36&")
         blind = drawn(tab, ".live-pictures")[1]
+        assert tab.get_by_role("slider", name="Samples a step").is_disabled()
         move(tab, "σ, noise on the input", "ArrowLeft")
         settled(tab, "noisyAttack=0", "sigma=0.35&")
         assert drawn(tab, ".live-pictures")[1] == blind and blind not in attacks, "the attacker does not see the noise"

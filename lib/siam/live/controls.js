@@ -149,7 +149,8 @@ function controlPanel(about, name, ask) {
         weights.checked = state.weightNoise;
         weightsSaid.textContent = !about.noisy ? "(this network has none)" : exact ? "" : "(still loading)";
         noisyAttack.checked = state.noisyAttack;
-        noisyAttackSaid.textContent = state.noisyAttack ? "" : "(off: all samples are one)";
+        noisyAttackSaid.textContent = state.noisyAttack ? "" : "(off: one gradient a step)";
+        sliders.samples[0].querySelector("input").disabled = !state.noisyAttack;
         sides.forEach((side, i) => {
           side.checked = state.attacked === Boolean(i);
         });

@@ -158,7 +158,7 @@ function startLive(el, { about, worker, parts, linked, instead }) {
         () => {},
       );
       const id = attacking
-        ? [s.image, s.epsilon, s.steps, s.samples, s.sigma, s.weightNoise, s.noisyAttack, s.seed]
+        ? [s.image, s.epsilon, s.steps, s.noisyAttack && s.samples, s.sigma, s.weightNoise, s.seed]
         : [s.image];
       // The same network without noise faces an attack of its own.
       const plain = { ...s, sigma: 0, weightNoise: false, samples: 1, draws: 1 };
