@@ -16,7 +16,7 @@ from siam.paths import RESULTS, ROOT
 READ = {
     "boundary": ("boundary/record.json", "927df52829e6e369"),
     "bound": ("bound/tallies.npz", "702fec57f0cae439"),
-    "gradients": ("gradients/record.json", "18de30db9ed25162"),
+    "gradients": ("gradients/record.json", "773eff4a534ce7fd"),
     "learnt": ("learnt/record.json", "f7a37123cd899b58"),
     "live": ("live/images.json", "301df91e9625c345"),
     "svm": ("svm/argument.json", "64ad8d3c14d86e7d"),

@@ -122,6 +122,13 @@ def test_the_first_page_gives_a_share_only_of_a_sure_gain(tmp_path, voted, said)
     assert plain(words.headlines(tmp_path)).endswith(f" points then: {said}.")
 
 
+def test_the_first_page_says_what_is_left_under_all_attackers(tmp_path, monkeypatch):
+    train(tmp_path, "CPNI-W")
+    before = words.headlines(tmp_path)
+    monkeypatch.setattr(words.adaptive, "headline", lambda folder: f"All of it in {folder.name}.")
+    assert words.headlines(tmp_path).splitlines() == [*before.splitlines(), f"- All of it in {tmp_path.name}."]
+
+
 def test_the_first_page_says_what_epgd_takes_back(tmp_path):
     train(tmp_path, "CPNI-W")
     for attack, once, voted in (("none", 700, 740), ("pgd", 400, 480), ("epgd", 350, 360)):
