@@ -170,17 +170,18 @@ def in_words(folder=RESULTS):
         told = [f"{taken(record, of, OFF, PGD)} beyond PGD and {taken(record, of, OFF)} beyond EPGD ({label})"
                 for label, of in noisy.items()]
         lines.append(f"With the noise off PGD costs an eighth of EPGD's gradients and takes, in points, {'; '.join(told)}.")
-    if noisy and PLAIN in found and None not in (each := {label: _ahead(record, found, label, folder) for label in noisy}).values():
-        told = [f"{', '.join(names) or 'none'} ({label})" for label, names in each.items()]
-        lines.append(f"Attackers under whom the vote's lead over adversarial training without noise is told apart from zero, each by"
-                     f" itself: {'; '.join(told)}.")
+    for label in noisy:
+        each = {name: lead(record, found, label, name, folder) for name in [*single(found), ANY]}
+        if None not in each.values():
+            sides = {side: _italic(name for name, one in each.items() if side == (one.low > 0) - (one.high < 0)) for side in (1, -1)}
+            lines.append(f"Each by itself, the vote of {label} is told apart from adversarial training without noise, and ahead, under"
+                         f" {sides[1]}; and behind under {sides[-1]}.")
     return listed(lines)
 
 
-def _ahead(record, found, label, folder):
-    """The attackers under whom a network's lead is surely above zero; None where no lead can be told."""
-    each = {name: lead(record, found, label, name, folder) for name in [*single(found), ANY]}
-    return None if None in each.values() else [name for name, one in each.items() if one.low > 0]
+def _italic(names):
+    """Names that have commas of their own, one after the other."""
+    return ", ".join(f"*{name}*" for name in names) or "none of them"
 
 
 def headline(folder=RESULTS, label="CPNI-W"):
