@@ -173,9 +173,10 @@ def in_words(folder=RESULTS):
     for label in noisy:
         each = {name: lead(record, found, label, name, folder) for name in [*single(found), ANY]}
         if None not in each.values():
-            sides = {side: _italic(name for name, one in each.items() if side == (one.low > 0) - (one.high < 0)) for side in (1, -1)}
+            ahead, behind = (_italic(name for name, one in each.items() if side(one)) for side in (
+                lambda one: one.low > 0, lambda one: one.high < 0))
             lines.append(f"Each by itself, the vote of {label} is told apart from adversarial training without noise, and ahead, under"
-                         f" {sides[1]}; and behind under {sides[-1]}.")
+                         f" {ahead}; and behind under {behind}.")
     return listed(lines)
 
 
