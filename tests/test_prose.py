@@ -14,6 +14,7 @@ from siam.paths import RESULTS, ROOT
 
 # Page: what its words are about, and the SHA-256, shortened, of what they were last read beside.
 READ = {
+    "adaptive": ("adaptive/record.json", "37ef49950c924012"),
     "boundary": ("boundary/record.json", "927df52829e6e369"),
     "bound": ("bound/tallies.npz", "702fec57f0cae439"),
     "gradients": ("gradients/record.json", "773eff4a534ce7fd"),
