@@ -8,7 +8,7 @@ import pandas as pd
 
 from siam import bits, runs
 from siam.files import read_other
-from siam.pages.style import ALONE, INK, NETWORKS, Figure, Table, drawing, listed, undrawn
+from siam.pages.style import ALONE, INCHES, INK, NETWORKS, Figure, Table, drawing, listed, undrawn
 from siam.paired import by_image
 from siam.paths import RESULTS
 from siam.report import NOT_YET, evaluations, interval, luck, nearest_luck, warning
@@ -131,7 +131,7 @@ def accuracies(folder=RESULTS):
                f" attacker above. Each point ± {wide:.1f}, but all are of the same images and draws: most differences are told more"
                f" exactly, below. {_about(record, found)}")
     legend = {label: ("currentColor" if colour == INK else colour, mark) for label, (colour, mark) in look.items()}
-    panel = drawing(draw, "All networks", "accuracy, %", "", "; ".join(said), "adaptive", 1.4 * ALONE)
+    panel = drawing(draw, "All networks", "accuracy, %", "", "; ".join(said), "adaptive", 1.1 * ALONE, 1.5 * INCHES)
     name = "Accuracy in percent (95 % interval), and differences in points (± half a 95 % interval over batches)"
     return Figure([panel], legend, caption, Table(pd.DataFrame(rows), name, 1, PLACE))
 

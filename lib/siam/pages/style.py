@@ -193,13 +193,13 @@ def panel(curves, look, x, xlabel, title, salt, marks, limits, inches):
     return labelled(svg, f"{title}: accuracy against {xlabel}. {ends}{ticks}", inches)
 
 
-def drawing(draw, title, xlabel, ylabel, alt, salt, inches=INCHES):
+def drawing(draw, title, xlabel, ylabel, alt, salt, inches=INCHES, height=INCHES):
     """One panel as SVG text, the same text every time; `draw` is called with its axes. alt: what it shows, in words.
 
-    salt: keeps the ids of one panel apart from those of another on the same page.
+    salt: keeps the ids of one panel apart from those of another on the same page; inches, height: its size.
     """
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": salt}):
-        canvas = Canvas(figsize=(inches, INCHES), layout="constrained")
+        canvas = Canvas(figsize=(inches, height), layout="constrained")
         axes = canvas.subplots()
         draw(axes)
         axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
