@@ -70,13 +70,13 @@ function laboratory(engine) {
     // switched all noise off, without any: then one sample a step is all that there are.
     async attack(id, { label, pixels }, s, onStep, signal) {
       if (s.epsilon === 0) return pixels;
+      const seen = s.noisyAttack ? s : { ...s, samples: 1, sigma: 0, weightNoise: false };
       const how = {
         epsilon: s.epsilon / 255,
         stepSize: s.epsilon / 4 / 255,
         steps: s.steps,
-        ...(s.noisyAttack
-          ? { samples: s.samples, ...noise(s) }
-          : { samples: 1, sigma: 0, weightNoise: false, seed: s.seed }),
+        samples: seen.samples,
+        ...noise(seen),
       };
       if (id === null) return engine.attack({ image: pixels, label, ...how }, onStep, signal); // nobody will ask again
       const key = JSON.stringify([id, how]);

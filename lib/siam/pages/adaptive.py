@@ -169,7 +169,9 @@ def in_words(folder=RESULTS):
     if noisy and OFF in single(found):
         told = [f"{taken(record, of, OFF, PGD)} beyond PGD and {taken(record, of, OFF)} beyond EPGD ({label})"
                 for label, of in noisy.items()]
-        lines.append(f"With the noise off PGD costs an eighth of EPGD's gradients and takes, in points, {'; '.join(told)}.")
+        costs = next(iter(noisy.values())).gradients
+        lines.append(f"With the noise off PGD takes {costs[OFF]} gradients for an image, EPGD {costs[EPGD]}. What it takes of the vote is,"
+                     f" in points, {'; '.join(told)}.")
     for label in noisy:
         each = {name: lead(record, found, label, name, folder) for name in [*single(found), ANY]}
         if None not in each.values():

@@ -18,6 +18,7 @@ that it faces as many. What this writes, `RECORD`, is read by `siam.pages.adapti
 """
 
 import time
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -126,27 +127,26 @@ def measure(path=RECORD, networks=NETWORKS, attackers=ATTACKERS, checkpoints=CHE
     if record["cells"]:
         refuse_unlike(path, record, fixed)
     x, y = images(split, n)
+    names = ["", *attackers]
+    cells = {(cell["checkpoint"], cell["attacker"]): cell for cell in record["cells"]}
     for checkpoint, (sigma, M) in networks.items():
         file = Path(checkpoints) / f"{checkpoint}.safetensors"
         digest, about = digest_of(checkpoint, checkpoints, results), models.about(file)
         noisy = sigma > 0 or about["variant"] != "plain"
-        names = ["", *attackers]
-        record["cells"] = [cell for cell in record["cells"] if cell["checkpoint"] != checkpoint or cell["attacker"] in names]
         of_network = dict(checkpoint=checkpoint, digest=digest, sigma=sigma, noisy=noisy, draws=list(powers_of_two(M)))
         for name, (attacker, again) in ({"": (None, ())} | met(attackers, noisy)).items():
             said = attacker._asdict() | dict(objective=attacker.objective.__name__) if attacker else {}
             identity = of_network | dict(attacker=name, again=list(again)) | said
-            if any(identity.items() <= cell.items() for cell in record["cells"]):
+            if identity.items() <= cells.get((checkpoint, name), {}).items():
                 continue
             began, shared = time.perf_counter(), runs.provenance(describe("cpu"))
             model, still = Folded(models.load(file, sigma)), without_noise(models.load(file, 0.0))
             right = measure_one(attacker, model, still, x, y, M, again)
-            others = [cell for cell in record["cells"] if (cell["checkpoint"], cell["attacker"]) != (checkpoint, name)]
-            cell = identity | dict(
+            cells[checkpoint, name] = identity | dict(
                 label=about["label"], trained=about["tier"], tier=runs.tier(about["tier"], split, n, "cpu"), right=bits.pack(right),
                 seconds=round(time.perf_counter() - began, 1), commit=shared["commit"])
-            own = sorted([one for one in others if one["checkpoint"] == checkpoint] + [cell], key=lambda one: names.index(one["attacker"]))
-            record["cells"] = [one for one in others if one["checkpoint"] != checkpoint] + own
+            others = [key for key in cells if key[0] not in networks]
+            record["cells"] = [cells[key] for key in (*others, *product(networks, names)) if key in cells]
             runs.write_json(path, record | fixed | shared)
             print(f"{checkpoint}, {name or 'clean'}: {100 * right[-1].mean():.1f} %", flush=True)
     return path
