@@ -3,6 +3,10 @@
 import copy
 import importlib.util
 import json
+import os
+import platform
+import subprocess
+import sys
 import time
 from html import escape
 
@@ -210,3 +214,26 @@ def test_what_is_no_record_is_refused_in_one_line(tmp_path, text, said):
     with pytest.raises(ValueError, match=f"x.json: not a record: {said}") as refused:
         speed.throughput(tmp_path)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.skipif(sys.platform != "linux" or platform.libc_ver()[0] != "glibc", reason="another allocator")
+def test_a_tally_does_not_ask_for_its_memory_again_in_every_pass():
+    program = """
+import resource
+import torch
+from siam import models
+from siam.folding import Folded
+from siam.smoothing import tally
+model, x = Folded(models.classifier("CPNI-W").eval()), torch.rand(500, 3, 32, 32)
+def faults(M):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    tally(model, x, M, (0,))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+faults(2)  # what it needs at all
+print(faults(4), resource.getpagesize())
+"""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "LD_PRELOAD"))}
+    said = subprocess.run([sys.executable, "-c", program], env=ours, capture_output=True, text=True, check=True).stdout
+    faults, page = map(int, said.split())
+    layer = 500 * 16 * 32 * 32 * 4  # bytes of one output of the first layers, of which a pass writes eight
+    assert faults * page < layer, f"4 passes faulted {faults} times, {faults * page / layer:.1f} times a layer's output"
