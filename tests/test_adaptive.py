@@ -171,10 +171,10 @@ def test_any_of_them_leaves_the_images_that_no_attacker_takes(folder):
 def test_a_lead_counts_what_another_training_would_change(folder, monkeypatch):
     monkeypatch.setattr(page, "luck", lambda frame: {("cpu", "pgd"): (9.0, 1), ("long", "none"): (0.5, 4), ("long", "pgd"): (2.0, 6)})
     monkeypatch.setattr(page, "evaluations", lambda folder: None)
-    about, found = page.read(folder), page.networks(page.read(folder))
-    lead = page.lead(about, found, "CPNI-W", "PGD", folder)
+    about, found, known = page.read(folder), page.networks(page.read(folder)), page.luck(None)
+    lead = page.lead(about, found, "CPNI-W", "PGD", known)
     assert lead.points == pytest.approx(100 * 14 / 40) and lead.luck == (4.0, 6)
-    assert page.lead(about, found, "CPNI-W", "", folder).luck == (1.0, 4)
+    assert page.lead(about, found, "CPNI-W", "", known).luck == (1.0, 4)
     rows = page.leads(folder).frame.set_index("Attacker")["CPNI-W, σ = 0.24"]
     assert list(rows.index) == ["no attack", "PGD", "EPGD", "noise off", page.ANY] and rows[page.ANY].startswith("−40.0 ± ")
     words = page.in_words(folder).replace("\u00a0", " ")

@@ -77,14 +77,13 @@ def taken(record, of, attacker, other=EPGD):
     return by_image(100.0 * of.right[other][-1] - 100.0 * of.right[attacker][-1], record["batch"], n=record["n"])
 
 
-def lead(record, found, label, attacker, folder=RESULTS):
+def lead(record, found, label, attacker, known):
     """Points that the vote of a network has over the one without noise, a Difference; None without the latter, and where no network
-    was trained so often that one knows what another training changes (`siam.report.luck`), which its ± allows for."""
+    was trained so often that one knows what another training changes: `known`, of `siam.report.luck`, which its ± allows for."""
     if PLAIN not in found:
         return None
     tier = min((cell["tier"] for cell in record["cells"]), key=runs.TIERS.index)
-    known, kind = luck(evaluations(folder)), "pgd" if attacker else "none"
-    each = [nearest_luck(known, found[one].trained, kind) for one in (label, PLAIN)]
+    each = [nearest_luck(known, found[one].trained, "pgd" if attacker else "none") for one in (label, PLAIN)]
     if None in each:
         return None
     variance, freedom = sum(of[0] for of in each), min(of[1] for of in each)
@@ -140,9 +139,9 @@ def leads(folder=RESULTS):
     """Table: what each network's vote has over adversarial training without any noise, under each attacker."""
     record = read(folder)
     found, caption = networks(record) if record else {}, "The vote less adversarial training without noise"
-    rows = []
+    rows, known = [], luck(evaluations(folder))
     for name in next(iter(found.values())).right if PLAIN in found else ():
-        told = {f"{label}, σ = {of.sigma:g}": lead(record, found, label, name, folder) for label, of in found.items() if of.noisy}
+        told = {f"{label}, σ = {of.sigma:g}": lead(record, found, label, name, known) for label, of in found.items() if of.noisy}
         rows.append({"Rows": "both under the same attacker", "Attacker": name or "no attack",
                      **{label: NOT_YET if one is None else str(one) for label, one in told.items()}})
     if not rows:
@@ -157,7 +156,7 @@ def in_words(folder=RESULTS):
     """What the record says, a Markdown list."""
     record = read(folder)
     found = networks(record) if record else {}
-    noisy, lines = {label: of for label, of in found.items() if of.noisy}, []
+    noisy, lines, known = {label: of for label, of in found.items() if of.noisy}, [], luck(evaluations(folder))
     for label, of in noisy.items():
         others = [name for name in single(found) if name != EPGD]
         strongest = min(others, key=lambda name: of.right[name][-1].sum())
@@ -173,7 +172,7 @@ def in_words(folder=RESULTS):
         lines.append(f"With the noise off PGD takes {costs[OFF]} gradients for an image, EPGD {costs[EPGD]}. What it takes of the vote is,"
                      f" in points, {'; '.join(told)}.")
     for label in noisy:
-        each = {name: lead(record, found, label, name, folder) for name in [*single(found), ANY]}
+        each = {name: lead(record, found, label, name, known) for name in [*single(found), ANY]}
         if None not in each.values():
             ahead, behind = (_italic(name for name, one in each.items() if side(one)) for side in (
                 lambda one: one.low > 0, lambda one: one.high < 0))
@@ -191,7 +190,7 @@ def headline(folder=RESULTS, label="CPNI-W"):
     """What is left of a network's lead under all attackers together, a sentence; None where that is not measured."""
     record = read(folder)
     found = networks(record) if record else {}
-    if label not in found or (last := lead(record, found, label, ANY, folder)) is None:
+    if label not in found or (last := lead(record, found, label, ANY, luck(evaluations(folder)))) is None:
         return None
     of, sure = found[label], "" if last.low > 0 or last.high < 0 else ", which is not told apart from zero"
     left = [f"{100 * one.right[ANY][-1].mean():.1f} %" for one in (of, found[PLAIN])]
