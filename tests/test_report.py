@@ -13,7 +13,7 @@ from siam import claims, paths, report, runs
 from siam.claims.rules import read
 from siam.pages import figures, findings, style, tables, ties, words_of_tables
 
-DIGITS = {"CPNI-W": "a", "PNI-W": "b", "Gauss": "c", "EPGD-diverged": "d", "plain": "e",
+DIGITS = {"CPNI-W": "a", "PNI-W": "b", "Gauss": "c", "EPGD-diverged": "d", "EPGD-converged": "f", "plain": "e",
           "CPNI-W r=0": "0", "CPNI-W r=2": "2", "CPNI-W r=10": "1"}
 
 

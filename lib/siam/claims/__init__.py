@@ -20,7 +20,8 @@ from siam.report import ATTACKS, NOT_YET, evaluations, luck, warning
 
 SECTIONS = {"a": "The abstract", "1": "Section 1: Introduction", "3": "Section 3: Randomized smoothing",
             "4": "Section 4: Training a smoothed classifier", "5": "Section 5: Experiments", "6": "Section 6: Conclusions"}
-PAGES = {"decision boundaries": "boundary", "noise strength": "learnt", "the SVM argument": "svm"}  # others are named as they are called
+# Other pages are named as they are called.
+PAGES = {"attackers": "adaptive", "decision boundaries": "boundary", "noise strength": "learnt", "the SVM argument": "svm"}
 # By name, the functions that decide: (Measured, the number the paper gives or NaN) -> Verdict
 CLAIMS = {name: function for section in (section1, section3, section4, section5, section6)
           for name, function in vars(section).items()

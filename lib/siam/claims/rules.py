@@ -172,6 +172,11 @@ def prediction_adds(measured, Ms, attacks, others):
             for label, attack, M, rule in product(BASES, attacks, Ms, others)}
 
 
+def on_average(differences, name):
+    """{name: the mean of {what: Difference or None}}, and with it those that are None: a claim about all asks for them too."""
+    return {name: mean_of(differences.values())} | {what: one for what, one in differences.items() if one is None}
+
+
 # Verdicts from differences
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from siam import hinge
 from siam.claims.common import ATTACKED, BOUNDARY, GRADIENTS, GRID, MANY, SIGMA, TABLE3, tested_boundary
-from siam.claims.rules import FAILS, HOLDS, Verdict, judge, lacks, pick, pick_chosen, pick_other, prediction_adds, votes_add
+from siam.claims.rules import FAILS, HOLDS, Verdict, judge, lacks, on_average, pick, pick_chosen, pick_other, prediction_adds, votes_add
 from siam.pages import boundary, svm
 from siam.paired import combine, less
 from siam.report import BASES
@@ -19,7 +19,7 @@ def votes_help(measured, number):
 
 
 def soft_is_easier(measured, number):
-    return judge(prediction_adds(measured, (MANY,), ATTACKED, ("soft",)), GRID)
+    return judge(on_average(prediction_adds(measured, (MANY,), ATTACKED, ("soft",)), "the mean over base models and both attacks"), GRID)
 
 
 def competing_classes(measured, number):

@@ -6,9 +6,9 @@ import numpy as np
 
 from siam.claims.common import ATTACKED, BOUNDARY, COMPARABLE, GRID, MANY, TABLE3, Range, best_of_others, diverged, tested_boundary
 from siam.claims.rules import (FAILS, HOLDS, LEAST, NARROW, OPEN, PART, SAME, SEEDS, agrees, decided, draws_of, judge, lacks,
-                               level, optima, optimum_of, pick, pick_chosen, place, prediction_adds, rises, sigmas_of, spread,
+                               level, on_average, optima, optimum_of, pick, pick_chosen, place, prediction_adds, rises, sigmas_of, spread,
                                std_limits, together)
-from siam.pages import boundary
+from siam.pages import adaptive, boundary
 from siam.paired import combine, less, mean_of
 from siam.report import ATTACKS, BASES, cells, measured_on, one_recipe, select
 
@@ -56,9 +56,14 @@ def transfer_is_weaker(measured, number):
     return judge({"transferred less white-box": less(*pair)}, TRANSFER)
 
 
-def transfer_unsmoothed(measured, number):
+def no_obfuscation(measured, number):
+    def hides_nothing(one):
+        return {HOLDS: FAILS, FAILS: HOLDS}.get(rises(one), OPEN)
+
     pair = [pick(measured, "CPNI-W", f"transferred {attack}", 8, 0.02) for attack in ("pgd", "pgd_s")]
-    return judge({"PGD less PGD-s": less(*pair)}, TRANSFER, agrees)
+    premise, inferred = "the premise, transferred PGD less PGD-s", "the inference, what PGD takes more with the noise off"
+    return judge({premise: less(*pair), inferred: adaptive.noise_off_takes(measured.folder, "CPNI-W")},
+                 f"{TRANSFER}, and siam.studies.adaptive", {premise: agrees, inferred: hides_nothing})
 
 
 def sixteen_is_enough(measured, number):
@@ -131,7 +136,10 @@ def advantage_one_std(measured, number):
 
 
 def advantage_persists(measured, number):
-    return judge(prediction_adds(measured, (MANY,), ATTACKS, ("soft",)), GRID)
+    each = prediction_adds(measured, (MANY,), ATTACKS, ("soft",))
+    mean = on_average(each, "the mean over base models and attacks")
+    # What is surely below zero on the mean of all cannot be above it in each.
+    return judge(mean if any(one and rises(one) == FAILS for one in mean.values()) else each, GRID)
 
 
 def diverged_is_best(measured, number):

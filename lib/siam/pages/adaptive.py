@@ -74,7 +74,19 @@ def _cell(right):
 
 def taken(record, of, attacker, other=EPGD):
     """Points that `attacker` takes from a Network's vote beyond what `other` does: a Difference of one network with itself."""
-    return by_image(100.0 * of.right[other][-1] - 100.0 * of.right[attacker][-1], record["batch"], n=record["n"])
+    return by_image(100.0 * of.right[other][-1] - 100.0 * of.right[attacker][-1], record["batch"], **_of(record))
+
+
+def _of(record):
+    """What a Difference says of its measurement."""
+    return dict(tier=min((cell["tier"] for cell in record["cells"]), key=runs.TIERS.index), n=record["n"], runs=1, ids=(PLACE,))
+
+
+def noise_off_takes(folder, label):
+    """Points that PGD takes from a network's vote with the noise off, at the same cost, beyond what it takes with it on; or None."""
+    record = read(folder)
+    of = networks(record).get(label) if record else None
+    return taken(record, of, OFF, PGD) if of and OFF in of.right else None
 
 
 def lead(record, found, label, attacker, known):
@@ -82,13 +94,12 @@ def lead(record, found, label, attacker, known):
     was trained so often that one knows what another training changes: `known`, of `siam.report.luck`, which its ± allows for."""
     if PLAIN not in found:
         return None
-    tier = min((cell["tier"] for cell in record["cells"]), key=runs.TIERS.index)
     each = [nearest_luck(known, found[one].trained, "pgd" if attacker else "none") for one in (label, PLAIN)]
     if None in each:
         return None
     variance, freedom = sum(of[0] for of in each), min(of[1] for of in each)
     right = [100.0 * found[one].right[attacker][-1] for one in (label, PLAIN)]
-    return by_image(right[0] - right[1], record["batch"], (variance, freedom), tier=tier, n=record["n"])
+    return by_image(right[0] - right[1], record["batch"], (variance, freedom), **_of(record))
 
 
 # ------------------------------------------------------------------------------------------------ the page
