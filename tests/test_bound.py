@@ -194,11 +194,11 @@ def test_the_table_counts_what_the_losses_say(record):
     assert json.dumps(record[2])  # plain numbers and text
 
 
-def test_a_tie_costs_what_the_lot_would_have_given():
+def test_a_tie_is_held_against_what_the_lot_would_have_given():
     votes = np.array([[3, 3, 2, 0], [3, 3, 2, 0], [2, 2, 2, 2], [5, 3, 0, 0], [3, 0, 3, 2]])
-    several, cost = ties.tied(votes, np.array([0, 1, 3, 0, 3]))
+    several, gain = ties.tied(votes, np.array([0, 1, 3, 0, 3]))
     assert several.tolist() == [True, True, True, False, True]
-    assert cost.tolist() == [-0.5, 0.5, 0.25, 0.0, 0.0]
+    assert gain.tolist() == [0.5, -0.5, -0.25, 0.0, 0.0]
 
 
 def test_two_votes_that_draw_lots_are_right_as_often_as_one_pass():
@@ -208,8 +208,8 @@ def test_two_votes_that_draw_lots_are_right_as_often_as_one_pass():
     assert (series.sum(2) == 2).all() and (series <= counts).all()
     labels = np.array([0, 0, 2])
     votes, told = series.reshape(-1, 4), np.tile(labels, ties.REDRAWN)
-    _, cost = ties.tied(votes, told)
-    by_lot = cost + (votes.argmax(1) == told)
+    _, gain = ties.tied(votes, told)
+    by_lot = (votes.argmax(1) == told) - gain
     assert by_lot == pytest.approx(votes[np.arange(len(votes)), told] / 2)
 
 

@@ -110,6 +110,27 @@ def test_the_record_names_its_evaluations(small):
             assert run["sigma"] == cell["sigma"] and run["digest"] == cell["digest"]
 
 
+def test_a_descent_whose_evaluation_is_gone_is_evaluated_and_not_learnt_again(small, monkeypatch):
+    folder, before = small.parents[1], page.read(small.parents[1])["cells"]
+    gone = folder / "evaluation" / f"{before[0]['evaluations'][0]}.json"
+    gone.unlink()
+    asked = []
+
+    def put_back(run, **_):
+        asked.append(run)
+        gone.write_text("{}")
+
+    monkeypatch.setattr(learnt, "evaluate", put_back)
+    monkeypatch.setattr(learnt, "learn", lambda *_: pytest.fail("it was learnt already"))
+    monkeypatch.setattr(learnt, "DRAWS", 2)
+    monkeypatch.setattr(learnt, "PRECISION", PRECISION)
+    monkeypatch.setattr(learnt, "ATTACK_STEPS", 1)
+    cells = [(cell["checkpoint"], cell["M"], cell["weight"]) for cell in before]
+    learnt.measure(small, cells, results=folder, images=10, steps=3, batch=20)
+    assert [run.id for run in asked] == [gone.stem]
+    assert sorted(page.read(folder)["cells"], key=str) == sorted(before, key=str)
+
+
 @pytest.fixture
 def folder(tmp_path):
     """σ learnt for CPNI-W at M = 8 with w = 1, its records, and a grid of held-out and test images."""

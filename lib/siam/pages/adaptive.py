@@ -9,7 +9,7 @@ import pandas as pd
 from siam import bits, runs
 from siam.files import read_other
 from siam.pages.style import ALONE, INCHES, INK, NETWORKS, Figure, Table, drawing, listed, undrawn
-from siam.paired import by_image
+from siam.paired import by_image, mean_of
 from siam.paths import RESULTS
 from siam.report import NOT_YET, evaluations, interval, luck, nearest_luck, warning
 
@@ -17,7 +17,8 @@ PLACE = "adaptive/record.json"  # in data/results
 FIELDS = ("cells", "epsilon", "batch", "n", "split")
 NAMES = {"plain": "plain, adversarial training"}  # no noise: what the others are held against
 PLAIN, ANY = NAMES["plain"], "any of them"  # an image counts as right only if it is so under every attacker
-PGD, EPGD, LONG, OFF = "PGD", "EPGD", "EPGD, 20 steps", "noise off"  # attackers that sentences and differences are about
+# Attackers that sentences and differences are about
+PGD, EPGD, LONG, OFF, BORDER, MOST = "PGD", "EPGD", "EPGD, 20 steps", "noise off", "aimed at the border", "aimed at the border, 32 draws"
 
 
 class Network(NamedTuple):
@@ -77,6 +78,11 @@ def taken(record, of, attacker, other=EPGD):
     return by_image(100.0 * of.right[other][-1] - 100.0 * of.right[attacker][-1], record["batch"], **_of(record))
 
 
+def votes_add(record, of, attacker):
+    """Points that the vote of a Network has over its single pass under an attacker, a Difference."""
+    return by_image(100.0 * of.right[attacker][-1] - 100.0 * of.right[attacker][0], record["batch"], **_of(record))
+
+
 def _of(record):
     """What a Difference says of its measurement."""
     return dict(tier=min((cell["tier"] for cell in record["cells"]), key=runs.TIERS.index), n=record["n"], runs=1, ids=(PLACE,))
@@ -129,7 +135,7 @@ def accuracies(folder=RESULTS):
         name_of = f"{label}, σ = {of.sigma:g}, M = {of.M}" if of.noisy else f"{label}, no noise"
         said.append(f"{label}: " + ", ".join(f"{name} {100 * of.right[name][-1].mean():.1f} %" for name in attackers))
         for name, right in of.right.items():
-            gain = by_image(100.0 * right[-1] - 100.0 * right[0], record["batch"]) if of.noisy else ""
+            gain = votes_add(record, of, name) if of.noisy else ""
             beyond = taken(record, of, name) if name not in ("", EPGD) else ""
             longer = taken(record, of, name, LONG) if LONG in of.right and name not in ("", PGD, EPGD, OFF, LONG, ANY) else ""
             rows.append({"Rows": name_of, "Attacker": name or "no attack",
@@ -182,6 +188,13 @@ def in_words(folder=RESULTS):
         costs = next(iter(noisy.values())).gradients
         lines.append(f"With the noise off PGD takes {costs[OFF]} gradients for an image, EPGD {costs[EPGD]}. What it takes of the vote is,"
                      f" in points, {'; '.join(told)}.")
+    if {BORDER, MOST} <= set(single(found)):
+        told = [f"{taken(record, of, MOST, BORDER)} ({label})" for label, of in noisy.items()]
+        lines.append(f"Aimed at the border, 32 draws a step instead of 8 take {', '.join(told)} points more of the vote.")
+    if noisy:
+        of_all = {name: mean_of(votes_add(record, of, name) for of in noisy.values()) for name in ("", *single(found), ANY)}
+        told = "; ".join(f"{one} ({_italic([name or 'no attack'])})" for name, one in of_all.items())
+        lines.append(f"What the vote has over one pass, in points, the mean of {len(noisy)} networks: {told}.")
     for label in noisy:
         each = {name: lead(record, found, label, name, known) for name in [*single(found), ANY]}
         if None not in each.values():

@@ -54,12 +54,14 @@ def curves(folder=RESULTS):
         return undrawn(title)
     ours = select(ours[ours["sigma"] <= SIGMA_MAX], rule="prediction", M=DRAWS)
     ours = ours[(ours["attack"] == "none") | (ours["epsilon"] == 8)]
-    panels, lines, used = [], [], []
+    panels, lines, used, apart = [], [], [], []
     for label in [label for label in BASES if label in set(found["label"])]:
         pairs = ours[ours["label"] == label].pivot_table(index="sigma", columns="attack", values="accuracy")[["none", "pgd"]].dropna()
         learning = found[found["label"] == label].sort_values("weight")
         # The grid is what held-out images chose from: a σ that was learnt has been evaluated on test images alone.
         swept = pairs[pairs.index.isin(select(heldout, label=label, rule="prediction", M=DRAWS)["sigma"])]
+        sizes = set(select(ours[ours["sigma"].isin(swept.index)], label=label)["batch_size"])
+        apart += [label] if {of.pgd["batch_size"] for of in learning.itertuples()} - sizes else []
         row = grid_choice(heldout, label, DRAWS)
         choice = [find(select(ours, label=label), row, attack) for attack in ("none", "pgd")]
 
@@ -90,9 +92,11 @@ def curves(folder=RESULTS):
     used = pd.DataFrame(used)
     tiers = " and ".join(sorted(set(used["tier"])))
     wide = 50 * (used["high"] - used["low"]).max()
+    alone = f"; some dots of {' and '.join(apart)}, evaluated in batches of another size, share the images alone" if apart else ""
     caption = (f"{title}. Tier {tiers}, n = {used['n'].min():,} test images. Along a line σ grows over the grid that held-out"
                f" images choose from. Each interval over images is at most ± {wide:.1f} points, and neighbours share their images"
-               f" and random numbers.{warning(used['tier'])}")
+               f" and random numbers{alone}."
+               f"{warning(used['tier'])}")
     legend = {"σ swept over a grid": ("currentColor", "-"), "σ of the grid that held-out images choose": ("currentColor", "D")}
     legend |= {f"σ learnt, {name}": (colour, "o") for name, (colour, _) in _weights(found).items()}
     return Figure(panels, legend, caption, Table(pd.DataFrame(lines), "Accuracy in percent (95 % interval)", 1))

@@ -1,4 +1,4 @@
-"""What ties cost, on the page on section 4.1: a vote of few passes often has no single winner. No torch."""
+"""What ties change, on the page on section 4.1: a vote of few passes often has no single winner. No torch."""
 
 import numpy as np
 import pandas as pd
@@ -13,10 +13,10 @@ REDRAWN = 50  # times
 
 
 def tied(votes, labels):
-    """(whether several classes lead, how much more often a tie is right by lot than by the lowest index), both [N], of votes [N, 10]."""
+    """(whether several classes lead, how much more often a tie is right by the lowest index than by lot), both [N], of votes [N, 10]."""
     leads = votes == votes.max(1, keepdims=True)
     by_lot = leads[np.arange(len(votes)), labels] / leads.sum(1)
-    return leads.sum(1) > 1, by_lot - (votes.argmax(1) == labels)
+    return leads.sum(1) > 1, (votes.argmax(1) == labels) - by_lot
 
 
 def redrawn(votes, M, seed=0):
@@ -27,44 +27,44 @@ def redrawn(votes, M, seed=0):
 
 
 def _ties(folder):
-    """{cell: {M: [share of images with a tie, then mean, low, high of what the lowest index costs against the lot]}}, and about."""
+    """{cell: {M: [share of images with a tie, then mean, low, high of what the lowest index gains over the lot]}}, and about."""
     counts, labels, about = read(folder)
     found = {}
     for cell, halves in counts.items():
         found[cell] = {}
         for M in VOTES:
             votes = redrawn(halves.sum(0, dtype=int), M)
-            several, cost = (of.reshape(REDRAWN, -1).mean(0) for of in tied(votes, np.tile(labels, REDRAWN)))
-            found[cell][M] = [several.mean(), *interval_of(cost, about)]
+            several, gain = (of.reshape(REDRAWN, -1).mean(0) for of in tied(votes, np.tile(labels, REDRAWN)))
+            found[cell][M] = [several.mean(), *interval_of(gain, about)]
     return found, about
 
 
 def table(folder=RESULTS):
-    """Table: how often the first place is tied, and what giving it to the lowest class index costs."""
+    """Table: how often the first place is tied, and what giving it to the lowest class index changes."""
     found, about = _ties(folder)
     if not found:
-        return Table(pd.DataFrame([["all", NOT_YET]], columns=["Rows", "Cell"]), "What ties cost", 1)
+        return Table(pd.DataFrame([["all", NOT_YET]], columns=["Rows", "Cell"]), "What ties change", 1)
     rows = [{"Rows": f"{NETWORKS[cell[0]]}, {ATTACKS[cell[1]]}", "σ": f"{cell[2]:g}",
-             **{f"{what}, M\u00a0=\u00a0{M}": text for M, (share, *cost) in of.items()
-                for what, text in (("Ties, %", f"{100 * share:.1f}"), ("cost, points", shown(cost, 2, 100)))}}
+             **{f"{what}, M\u00a0=\u00a0{M}": text for M, (share, *gain) in of.items()
+                for what, text in (("Ties, %", f"{100 * share:.1f}"), ("change, points", shown(gain, 2, 100)))}}
             for cell, of in found.items()]
-    caption = (f"What ties cost: images whose vote is tied, and how many points giving the tie to the lowest class index loses against"
-               f" drawing lots: the mean over {REDRAWN} series of M passes, drawn from the {about['draws']} that were counted. In"
+    caption = (f"What ties change: images whose vote is tied, and by how many points of accuracy giving the tie to the lowest class index"
+               f" beats drawing lots: the mean over {REDRAWN} series of M passes, drawn from the {about['draws']} that were counted. In"
                f" brackets {sampled(about)}. {measured(about)}")
     return Table(pd.DataFrame(rows), caption, 1, PLACE)
 
 
 def in_words(folder=RESULTS):
-    """What ties cost, over all cells of an attack: a Markdown list."""
+    """What ties change, over all cells of an attack: a Markdown list."""
     found, about = _ties(folder)
     lines = []
     for attack, name in ATTACKS.items():
         each = [of for cell, of in found.items() if cell[1] == attack]
         said = []
         for M in each[0] if each else ():
-            share, cost = (sorted(100 * of[M][i] for of in each) for i in (0, 1))
-            said.append(f"{share[0]:.1f} to {share[-1]:.1f}\u00a0% of the images at M\u00a0=\u00a0{M}, which costs"
-                        f" {signed(cost[0], 2)} to {signed(cost[-1], 2)} points")
+            share, gain = (sorted(100 * of[M][i] for of in each) for i in (0, 1))
+            said.append(f"{share[0]:.1f} to {share[-1]:.1f}\u00a0% of the images at M\u00a0=\u00a0{M}, which changes accuracy by"
+                        f" {signed(gain[0], 2)} to {signed(gain[-1], 2)} points, {signed(sum(gain) / len(gain), 2)} in the mean")
         if said:
             lines.append(f"Ties that go to the lowest index instead of by lot, {name}: {'; '.join(said)} ({len(each)} cells).")
     return "\n".join(f"- {line}" for line in [*lines, *([measured(about)] if lines else [])]) or f"{NOT_YET.capitalize()}."

@@ -37,6 +37,7 @@ NETWORKS = ("cpni-w-cpu-0", "gauss-cpu-0", "epgd-diverged-cpu-0", "epgd-converge
 WEIGHTS = (0.25, 0.5, 0.75, 1.0)  # w
 CELLS = (*product(NETWORKS, (8,), WEIGHTS), *product(NETWORKS[:1], (1,), WEIGHTS))  # checkpoint, M, w
 START, LEAST = 0.12, 0.005  # σ to begin with; σ below which it is none on the paper's grid, and learning ends there
+DESCENT = ("sigmas", "clean", "adversarial")  # what `learn` returns
 STEPS, BATCH, RATE, TAIL = 30, 100, 0.15, 10  # the rate of log σ falls to zero along a cosine; σ: mean of the TAIL last steps
 EPSILON, ATTACK_STEPS = 8 / 255, 7
 SEED, PRECISION, DRAWS = 0, "bf16", 64
@@ -91,7 +92,8 @@ def found(sigmas):
 
 
 def measure(path=RECORD, cells=CELLS, checkpoints=CHECKPOINTS, results=RESULTS, images=1000, steps=STEPS, batch=BATCH):
-    """Learn σ in every cell, evaluate what was found, and write the record after each; what is there of this very network is kept.
+    """Learn σ in every cell, evaluate what was found, and write the record after each. A descent that is there of this very network is
+    kept, and evaluated where that is lacking.
 
     Raises ValueError, one line, for a record made with other settings.
     """
@@ -101,26 +103,33 @@ def measure(path=RECORD, cells=CELLS, checkpoints=CHECKPOINTS, results=RESULTS, 
         refuse_unlike(path, record, settings)
     for checkpoint, M, weight in cells:
         others = [cell for cell in record["cells"] if (cell["checkpoint"], cell["M"], cell["weight"]) != (checkpoint, M, weight)]
-        kept = [cell["digest"] for cell in record["cells"] if cell not in others]
-        if kept == [digest_of(checkpoint, checkpoints, results)]:
-            continue
-        began = time.perf_counter()
-        said = models.about(Path(checkpoints) / f"{checkpoint}.safetensors")
-        sigmas, clean, adversarial = learn(checkpoint, M, weight, checkpoints, steps, batch)
-        asked = runs.EvaluationRun(checkpoint, said["digest"], attack="pgd", sigma=found(sigmas), draws=DRAWS, images=images,
+        began, file = time.perf_counter(), Path(checkpoints) / f"{checkpoint}.safetensors"
+        digest = digest_of(checkpoint, checkpoints, results)
+        kept = next((cell for cell in record["cells"] if cell not in others and cell["digest"] == digest), None)
+        if kept and not file.exists():
+            continue  # nothing can be evaluated anew
+        if kept:
+            descent = {name: kept[name] for name in DESCENT}
+        else:
+            descent = dict(zip(DESCENT, learn(checkpoint, M, weight, checkpoints, steps, batch)))
+        asked = runs.EvaluationRun(checkpoint, digest, attack="pgd", sigma=found(descent["sigmas"]), draws=DRAWS, images=images,
                                    batch_size=max(1, images // 10), precision=PRECISION, seed=SEED)
         asked = [asked, replace(asked, attack="none")]
-        for run in asked:
-            if not runs.finished(run, results):
-                evaluate(run, checkpoints=checkpoints, results=results)
+        left = [run for run in asked if not runs.finished(run, results)]
+        if kept and not left and kept["evaluations"] == [run.id for run in asked]:
+            continue
+        for run in left:
+            evaluate(run, checkpoints=checkpoints, results=results)
+        said = models.about(file)
         shared = runs.provenance(describe("cpu"))
         record["cells"] = [*others, dict(
-            checkpoint=checkpoint, digest=said["digest"], label=said["label"], tier=said["tier"], M=M, weight=weight,
-            sigma=found(sigmas), sigmas=sigmas, clean=clean, adversarial=adversarial, evaluations=[run.id for run in asked],
-            seconds=round(time.perf_counter() - began, 1), commit=shared["commit"],
+            checkpoint=checkpoint, digest=digest, label=said["label"], tier=said["tier"], M=M, weight=weight,
+            sigma=asked[0].sigma, **descent, evaluations=[run.id for run in asked],
+            **{name: kept[name] for name in ("seconds", "commit")} if kept else dict(
+                seconds=round(time.perf_counter() - began, 1), commit=shared["commit"]),
         )]
         runs.write_json(path, record | settings | shared)
-        print(f"{checkpoint}, M = {M}, w = {weight:g}: σ = {found(sigmas):g}", flush=True)
+        print(f"{checkpoint}, M = {M}, w = {weight:g}: σ = {asked[0].sigma:g}", flush=True)
     return path
 
 
