@@ -70,7 +70,7 @@ env-campaign: $(VENV)/campaign  ## the tests' environment, with Snakemake
 engine: env-dev  ## compile the live page's engine to WebAssembly
 	$(RUN) -m siam.live.build
 
-pictures: env-dev html  ## shoot the README's pictures of the built book
+pictures: env-dev html  ## shoot the pictures of the README and of the first page
 	$(RUN) tests/pictures.py
 
 clean:  ## remove the built book (the environment: rm -r .venv)

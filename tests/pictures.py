@@ -1,4 +1,4 @@
-"""The README's pictures, shot from the built book as it is: `make pictures`.
+"""The pictures of the README and of the first page, shot from the built book as it is: `make pictures`.
 
 Each says in its PNG's text "records" what it shows, and a test holds that against the records there are.
 """
@@ -41,7 +41,10 @@ def main():
         page.wait_for_timeout(8000)  # attack and votes are computed in the page
         live, rules = page.get_by_test_id("siam-live").bounding_box(), page.locator(".live-verdicts").bounding_box()
         above = live | dict(height=rules["y"] + rules["height"] + 8 - live["y"])
-        keep("live.png", page.screenshot(clip=above, full_page=True), digest(RESULTS / "live" / "images.json"))
+        verdict, stage = (page.locator(of).bounding_box() for of in (".live-verdict", ".live-stage"))
+        ballot = live | dict(y=verdict["y"] - 8, height=stage["y"] + stage["height"] + 16 - verdict["y"])
+        for name, clip in (("live.png", above), ("vote.png", ballot)):
+            keep(name, page.screenshot(clip=clip, full_page=True), digest(RESULTS / "live" / "images.json"))
         chromium.close()
 
 

@@ -342,7 +342,7 @@ def test_who_moves_the_attack_sees_one(browser, base):  # noqa: F811
 def test_no_answer_is_cut_off_on_the_phone(browser, base):  # noqa: F811
     with visit(browser, base, PAGE, PHONE) as tab:
         settled(tab)
-        tab.get_by_role("group", name="Never in danger").get_by_role("radio", name="automobile").check()
+        tab.get_by_role("group", name="Right either way").get_by_role("radio", name="automobile").check()
         settled(tab)
         tab.wait_for_function("document.querySelector('.live-samples').textContent.includes('auto')")
         answers = tab.locator(".live-samples li span").evaluate_all("""all => all.map((span) => {

@@ -33,8 +33,8 @@ def test_the_words_of_a_page_were_read_beside_its_numbers(page):
     assert found == digest, f"new numbers: read notebooks/{page}.ipynb again, mend its words, and write {found} here"
 
 
-@pytest.mark.parametrize("name", ["live.png", "explorer.png"])
-def test_the_readmes_pictures_show_records_that_there_are(name):
+@pytest.mark.parametrize("name", ["live.png", "vote.png", "explorer.png"])
+def test_pictures_of_the_book_show_records_that_there_are(name):
     shown = Image.open(ROOT / "book" / "assets" / name).text["records"].split()
     there = {path.stem for path in (RESULTS / "evaluation").glob("*.json")} | {runs.digest(RESULTS / "live" / "images.json")}
     assert shown and set(shown) <= there, "shoot them anew: make pictures"

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
 
-from siam import claims, paths, report, runs
+from siam import claims, paired, paths, report, runs
 from siam.claims.rules import read
 from siam.pages import figures, findings, style, tables, ties, words_of_tables
 
@@ -419,6 +419,17 @@ def test_contrasts_compare_like_with_like(folder):
     clean, pgd = tables.contrasts(1, folder).frame.iloc[:2, 1:7].to_numpy().tolist()
     assert pgd == ["PGD", "+2.73", "+2.0 ± 4.3", "cpu", "M = 1, σ = 0", "1,000"]
     assert clean == ["Clean", "−4.36", style.NOT_YET, "", "", ""]  # other numbers of images
+
+
+def test_a_contrast_says_what_images_and_draws_alone_leave_unsure(folder, monkeypatch):
+    def column(luck):
+        one = paired.by_image(each, 10, luck, tier="cpu", n=100, runs=1)
+        monkeypatch.setattr(tables, "compared", lambda number, folder: [("a row", "pgd", 1.0, [(one, "M = 1")])])
+        return tables.contrasts(1, folder).frame.get(tables.ALONE)
+
+    each = 100 * np.random.default_rng(0).integers(-1, 2, 100)
+    assert column((9.0, 4)).tolist() == [f"± {paired.by_image(each, 10).half:.1f}"]
+    assert column((0.0, np.inf)) is None  # a network compared with itself
 
 
 def test_contrasts_are_taken_tier_by_tier_at_the_most_votes_both_have(folder):

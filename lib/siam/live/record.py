@@ -26,7 +26,7 @@ GROUPS = {
     "rescued": "Smoothing rescues",
     "harmed": "Smoothing harms",
     "lost": "Smoothing does not help",
-    "safe": "Never in danger",
+    "safe": "Right either way",
 }
 
 

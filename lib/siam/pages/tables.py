@@ -42,6 +42,7 @@ PAPERS_CHOICE = "the paper's σ and M (its own choice, made on the test set)"
 NEAREST = "nearest cell we measured, where we lack the paper's: not compared"
 # The two networks of one noisy pass that have no noise: their names on every page.
 PLAIN = {"plain": "plain, normal training", "adversarial": "plain, adversarial training"}
+ALONE = "without the luck of training"  # the column of what images and draws alone leave unsure, half an interval
 ENOUGH = 64  # votes: from here on more of them change little (Figure 1)
 
 
@@ -115,8 +116,11 @@ def contrasts(number, folder=RESULTS):
         used += [difference for difference, _ in ours]
         for difference, at in ours or [(None, "")]:
             told, text = (sources([]), NOT_YET) if difference is None else (sources([difference]), str(difference))
-            lines.append({**name, "Ours": text, "Tier": told["Tier"], "at": at, **told})
-    return Table(pd.DataFrame(lines), f"What changes between rows of Table {number}, in points{of_differences(used)}", 1)
+            alone = f"± {difference.half_alone:.1f}" if difference is not None and difference.luck[0] else ""
+            lines.append({**name, "Ours": text, ALONE: alone, "Tier": told["Tier"], "at": at, **told})
+    frame = pd.DataFrame(lines)
+    frame = frame if frame[ALONE].any() else frame.drop(columns=ALONE)
+    return Table(frame, f"What changes between rows of Table {number}, in points{of_differences(used)}", 1)
 
 
 def compared(number, folder=RESULTS):

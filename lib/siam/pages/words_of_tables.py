@@ -52,7 +52,7 @@ def _smoothing(ours, M, sigma):
     if gain["none"] is None or gain["pgd"] is None:
         return [f"What votes and noise add: {NOT_YET}."]
     lines = [f"Votes and noise add {gain['none']} points of accuracy on clean images and {gain['pgd']} under PGD to one noisy"
-             f" pass (CPNI-W, σ = {sigma:g}, M = {M}; {about(gain['pgd'])})."]
+             f" pass without input noise (CPNI-W, σ = {sigma:g}, M = {M}; {about(gain['pgd'])})."]
     row = {"label": "CPNI-W", "rule": "prediction", "M": M, "sigma": sigma}
     pgd, epgd = (find(ours, row, attack) for attack in ("pgd", "epgd"))
     taken = less(epgd, pgd)
