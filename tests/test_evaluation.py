@@ -89,6 +89,18 @@ def test_what_was_not_begun_here_is_refused_and_stays(checkpoints, tmp_path, mon
     assert path.read_text() == spoiled
 
 
+def test_a_run_that_another_process_does_is_left_to_it_and_one_that_was_killed_holds_nothing(checkpoints, tmp_path):
+    (run,) = asked(checkpoints)
+    place = tmp_path / ".partial" / f"{run.id}.json"
+    program = f"import sys, time; from siam.files import alone\nwith alone({str(place)!r}): print('here', flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "here\n"
+        with pytest.raises(ValueError, match=f"{place}: another process works on it"):
+            run_it(run, checkpoints, tmp_path)
+        other.kill()
+    assert run_it(run, checkpoints, tmp_path)["n"] == 30 and not list(place.parent.iterdir())
+
+
 def test_a_run_begun_with_other_code_says_so(checkpoints, tmp_path, monkeypatch):
     (run,) = asked(checkpoints)
     path, batch = tmp_path / ".partial" / f"{run.id}.json", evaluation.evaluate_batch

@@ -9,7 +9,7 @@ from conftest import say_nothing_is_measured
 import torch
 from conftest import restless
 
-from siam import hinge, models, paths
+from siam import hinge, models, paths, runs
 from siam.data import images, pixels
 from siam.folding import Folded
 from siam.pages import style
@@ -122,15 +122,20 @@ def test_without_noise_every_draw_points_along_v(network):
     assert (found["losses"]["expected"] > found["losses"]["none"]).all()
 
 
-def test_noise_scatters_and_averaging_gathers(network):
+def test_noise_scatters_and_averaging_gathers(network, monkeypatch):
     x, y = images("sample-test", 3)
     quiet, model = Folded(network), Folded(network)
     quiet.D = quiet.F = None
     found = svm.directions(quiet, model, pixels(x), y, 0.5, draws=4, passes=1)
     assert found["along"].max() < 0.99 and abs(found["noise"]).max() < 0.5
     assert found["averaged"].shape == (3, 3) and found["averaged"][:, -1].mean() > found["averaged"][:, 0].mean()
-    kept = json.loads(json.dumps(svm.summary(found)))
-    assert sum(kept["along"]) == 3 * 4 and kept["mean"][0] == pytest.approx(found["along"].mean())
+    assert np.array_equal(svm.together([found, found])["losses"]["single"], np.tile(found["losses"]["single"], 2))
+    both = svm.together([found, svm.directions(quiet, model, pixels(x), y, 0.5, draws=4, passes=1, batch=1)])
+    assert not np.array_equal(both["along"][:3], both["along"][3:])  # another batch, other draws
+    monkeypatch.setattr(svm, "BATCH", 3)
+    kept = json.loads(json.dumps(svm.summary(both)))
+    assert sum(kept["along"]) == 6 * 4 and kept["mean"][0] == pytest.approx(both["along"].mean())
+    assert kept["mean"] == pytest.approx(runs.mean_interval([both["along"][:3].mean(), both["along"][3:].mean()]))
 
 
 def test_the_noise_of_a_gradient_is_the_classifiers_own(network):

@@ -134,7 +134,7 @@ def test_a_training_that_diverges_ends_in_one_line_and_leaves_only_what_was_soun
 def test_an_epoch_that_diverges_between_two_saves_is_noticed_at_its_end(tmp_path):
     with pytest.raises(ValueError, match="in epoch 1, at lr = .*, its loss or weights are no longer finite"):
         training.train(tiny(lr=1e9, batch_size=10), checkpoints=tmp_path, results=tmp_path, save_after=1e9, progress=False)
-    assert not list(tmp_path.iterdir())
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_another_runs_checkpoint_is_never_overwritten(done):
@@ -170,7 +170,7 @@ def test_a_foreign_state_is_refused_by_name_and_kept(tmp_path):
     state = tmp_path / ".partial" / f"{tiny().id}.safetensors"
     state.parent.mkdir()
     state.write_bytes(b"somebody else's")
-    with pytest.raises(ValueError, match=f"{state}: no training state, or one of an older version: remove it to begin again"):
+    with pytest.raises(ValueError, match=rf"{state}: no training state, or one of an older version \(.+\): remove it to begin again"):
         training.train(tiny(), checkpoints=tmp_path, results=tmp_path, progress=False)
     assert state.read_bytes() == b"somebody else's"
 
@@ -199,6 +199,19 @@ def test_a_state_that_does_not_say_where_it_was_begun_is_refused(tmp_path):
     assert said.pop("provenance")
     save_file(load_file(state.path), state.path, said)
     with pytest.raises(ValueError, match="x.safetensors: no training state, or one of an older version"):
+        state.restore()
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), PermissionError("not yours")])
+def test_what_says_nothing_about_a_state_does_not_ask_to_remove_it(tmp_path, monkeypatch, error):
+    state = state_at(tmp_path / "x.safetensors")
+    state.save()
+
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(training, "safe_open", fail)
+    with pytest.raises(type(error), match=str(error)):
         state.restore()
 
 

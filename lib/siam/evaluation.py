@@ -14,6 +14,7 @@ from siam import bits, models, runs
 from siam.attacks import error_of, pgd
 from siam.data import images, pixels
 from siam.devices import autocast, available, clock, describe
+from siam.files import alone
 from siam.folding import Folded
 from siam.paths import CHECKPOINTS, RESULTS
 from siam.seeding import seeded
@@ -136,7 +137,8 @@ def evaluate(run, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, progre
 
     A finished run is refused (FileExistsError); one that was cut off goes on after its last finished batch and gives
     what it would have given, on the same kind of machine with as many threads; its record says where that was another.
-    Raises ValueError if the checkpoint is not the one the run names, and for a voting rule that records do not know.
+    Raises ValueError if the checkpoint is not the one the run names, where another process does the run, and for a voting rule that
+    records do not know.
     """
     if unlike := sorted(set(RULES) ^ set(runs.RULES)):
         raise ValueError(f"rule {unlike[0]!r} is in only one of siam.smoothing.RULES and siam.runs.RULES: it must be in both")
@@ -153,19 +155,20 @@ def evaluate(run, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, progre
     x, y = (part.split(run.batch_size) for part in images(run.split, run.images, device))
     rows = list(product(RULES, powers_of_two(run.draws)))
     partial = Path(results) / ".partial" / f"{run.id}.json"
-    found = begun(partial, len(rows), [len(part) for part in y], provenance)
-    done = found["batches"]
-    if y[0].is_cuda and len(done) < len(x):  # one pass for nothing: the time a GPU takes to start up is that of no batch
-        votes_on(model, source, pixels(x[len(done)]), y[len(done)], replace(run, draws=1, steps=1, samples=1), 0)
-    title = f"{run.checkpoint} {run.attack} σ={run.sigma:g}"
-    for batch in tqdm(range(len(done), len(x)), initial=len(done), total=len(x), desc=title, mininterval=5, disable=not progress):
-        right, seconds = evaluate_batch(model, source, pixels(x[batch]), y[batch], run, batch)
-        done.append(dict(right=bits.pack(right), seconds=seconds))
-        runs.write_json(partial, found)
-    right = np.hstack([bits.unpack(batch["right"], len(rows), len(part)) for batch, part in zip(done, y)])
-    result = [runs.row(rule, M, correct, run.images) for (rule, M), correct in zip(rows, right.sum(1))]
-    seconds = {name: round(sum(batch["seconds"][name] for batch in done), 4) for name in ("attack", "smoothing")}
-    record = runs.record(run, tier=tier, n=run.images, result=result, right=bits.pack(right), seconds=seconds, **found["provenance"])
-    runs.write(record, results)
-    partial.unlink(missing_ok=True)
+    with alone(partial):
+        found = begun(partial, len(rows), [len(part) for part in y], provenance)
+        done = found["batches"]
+        if y[0].is_cuda and len(done) < len(x):  # one pass for nothing: the time a GPU takes to start up is that of no batch
+            votes_on(model, source, pixels(x[len(done)]), y[len(done)], replace(run, draws=1, steps=1), 0)
+        title = f"{run.checkpoint} {run.attack} σ={run.sigma:g}"
+        for batch in tqdm(range(len(done), len(x)), initial=len(done), total=len(x), desc=title, mininterval=5, disable=not progress):
+            right, seconds = evaluate_batch(model, source, pixels(x[batch]), y[batch], run, batch)
+            done.append(dict(right=bits.pack(right), seconds=seconds))
+            runs.write_json(partial, found)
+        right = np.hstack([bits.unpack(batch["right"], len(rows), len(part)) for batch, part in zip(done, y)])
+        result = [runs.row(rule, M, correct, run.images) for (rule, M), correct in zip(rows, right.sum(1))]
+        seconds = {name: round(sum(batch["seconds"][name] for batch in done), 4) for name in ("attack", "smoothing")}
+        record = runs.record(run, tier=tier, n=run.images, result=result, right=bits.pack(right), seconds=seconds, **found["provenance"])
+        runs.write(record, results)
+        partial.unlink(missing_ok=True)
     return record

@@ -1,6 +1,7 @@
 """Files that are whole or not there; JSON, or one line that says why it is none; and the command that measures a record."""
 
 import argparse
+import fcntl
 import json
 import os
 import sys
@@ -16,7 +17,8 @@ def writing(path):
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")  # in the same folder: a file is renamed at once only within a file system
+    # In the same folder, as a file is renamed at once only within a file system; of this process, so that no two write into one.
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield part
         with open(part, "rb") as file:
@@ -24,6 +26,27 @@ def writing(path):
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def alone(path):
+    """While the block lasts no other process may be in one for the same `path`, which need not be there: two that do one run would
+    each lose the other's work.
+
+    Raises ValueError, one line that names the file, where another process is; one that was killed no longer is.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = path.with_name(f".{path.name}.lock")
+    with open(lock, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"{path}: another process works on it: let it end, or end it") from None
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
 
 
 def read_json(path):

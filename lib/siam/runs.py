@@ -155,7 +155,7 @@ class EvaluationRun(_Run):
 
     checkpoint, digest: name and content digest of the network. attack: one of ATTACKS.
     epsilon, step_size: in 1/255 of the pixel range; a step is ε/4, the paper's, unless given. steps: gradient steps.
-    samples: noise draws per step.
+    samples: noise draws per step, 8 for EPGD unless given.
     sigma: input noise in normalised units, in the attack and in the vote. draws: largest M, a power of two.
     split: one of SPLITS. images: how many of it. batch_size: images that share one draw of the layers' noise.
     seed: fixes every draw. precision: one of PRECISIONS. source, source_sigma: digest of the network on which a
@@ -170,7 +170,7 @@ class EvaluationRun(_Run):
     epsilon: float = 8.0
     step_size: float | None = None
     steps: int = 7
-    samples: int = 1
+    samples: int | None = None
     sigma: float = 0.0
     draws: int = 64
     split: str = "test"
@@ -192,13 +192,17 @@ class EvaluationRun(_Run):
         _one_of("precision", self.precision, PRECISIONS)
         epsilon = real("epsilon", self.epsilon)
         step_size = real("step_size", epsilon / 4 if self.step_size is None else self.step_size)
-        steps, samples = whole("steps", self.steps, 0), whole("samples", self.samples, 0)
+        usual = 8 if self.attack == "epgd" else 1
+        steps, samples = whole("steps", self.steps, 0), whole("samples", usual if self.samples is None else self.samples, 0)
         if self.attack == "none":
             epsilon, step_size, steps, samples = 0.0, 0.0, 0, 0
         else:
             in_255ths("epsilon", self.epsilon, 0.5, 8)
+            in_255ths("step_size", step_size, 0.1, 2)
+            _require(step_size > 0 or epsilon == 0, "step_size", self.step_size, "an attack of such steps goes nowhere")
             _require(steps >= 1, "steps", self.steps, "give a whole number, 1 or more")
-            _require(samples >= 1, "samples", self.samples, "give a whole number, 1 or more")
+            least = 2 if self.attack == "epgd" else 1  # of one sample it is PGD, under another id
+            _require(samples >= least, "samples", self.samples, f"give a whole number, {least} or more")
             if self.attack == "fgsm":  # one step as long as the budget
                 step_size, steps = epsilon, 1
             if self.attack in ("fgsm", "pgd"):  # they take one gradient a step
@@ -407,6 +411,12 @@ def going_on(path, found, here):
     parts = [*found.get("begun", ()), {name: value for name, value in found.items() if name != "begun"}]
     others = [part for part in parts if part | {"date": None} != here | {"date": None}]
     return here | ({"begun": others} if others else {})
+
+
+def grown(record, path, here):
+    """The provenance of a `record` at `path`, a dict that may have none yet, to which what is made `here` is added: as `going_on`."""
+    found = {name: record[name] for name in (*here, "begun") if name in record}
+    return going_on(path, found, here) if set(here) <= set(found) else here
 
 
 def _versions():

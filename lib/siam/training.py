@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
@@ -25,7 +25,7 @@ from siam.attacks import error_of, pgd
 from siam.cifar10 import HELDOUT
 from siam.data import crop_and_flip, images, pixels
 from siam.devices import autocast, available, describe
-from siam.files import writing
+from siam.files import alone, writing
 from siam.folding import Folded
 from siam.graphs import captured
 from siam.noise import soften
@@ -221,7 +221,7 @@ def heldout_images(schedule, device):
 
 def heldout_counts(folded, schedule, heldout, *key):
     """What one noisy pass gets right of `heldout_images`: {"n", "clean", "adversarial" (the paper's PGD-7)}."""
-    attack = attack_of(replace(schedule, steps=7, step_size=2.0, samples=1), folded)
+    attack = attack_of(replace(schedule, epsilon=8.0, steps=7, step_size=2.0, samples=1), folded)
     counts = dict(n=0, clean=0, adversarial=0)
     with seeded(*key, "heldout"):
         for x, y in zip(*(part.split(500) for part in heldout)):
@@ -314,8 +314,13 @@ class State:
             momentum = groups.pop("momentum")
             for name, parameter in self.model.named_parameters():
                 self.optimiser.state[parameter]["momentum_buffer"].copy_(momentum[name])
-        except Exception as error:
-            raise ValueError(f"{self.path}: no training state, or one of an older version: remove it to begin again") from error
+            if not isinstance(found["device"], str):
+                raise ValueError("it does not say on what device")
+        except torch.OutOfMemoryError:  # a RuntimeError, as a shape that does not fit is, but it says nothing about the file
+            raise
+        except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise ValueError(f"{self.path}: no training state, or one of an older version ({str(error).splitlines()[0]}): remove it to"
+                             " begin again") from error
         self.provenance = runs.going_on(self.path, found, self.provenance)
         self.kept = groups
 
@@ -396,13 +401,19 @@ def train(run, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, save_afte
     A finished run is refused (FileExistsError), and one whose checkpoint's name is taken. A cut-off one goes on from its
     last saved step, at most `save_after` seconds and a step back, to bit-equal weights on the same CPU with as many threads;
     where an earlier part was made with something else, the record's `begun` says so. Raises ValueError, one line, where
-    that was another kind of device, and where the loss or a weight is no longer finite: then nothing is left but the last
-    saved step before.
+    that was another kind of device, where another process does the run, and where the loss or a weight is no longer finite: then
+    nothing is left but the last saved step before.
     """
     if runs.finished(run, results):
         raise FileExistsError(f"training {run.id} is finished: {runs.record_path(run, results)}")
     refuse_to_overwrite(run, checkpoints)
-    plan, checkpoints = Schedule(**run.schedule), Path(checkpoints)
+    path = Path(checkpoints) / ".partial" / f"{run.id}.safetensors"
+    with alone(path):
+        return _train(run, path, device, Path(checkpoints), results, save_after, progress)
+
+
+def _train(run, path, device, checkpoints, results, save_after, progress):
+    plan = Schedule(**run.schedule)
     with seeded(run.seed, "initial"):
         model = models.classifier(run.variant, run.rank, run.sigma)
     if run.start is not None:
@@ -413,7 +424,7 @@ def train(run, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, save_afte
     model.to(device)
     (x_all, y_all), heldout = images(plan.split, plan.images, device), heldout_images(plan, device)
     optimiser = sgd(plan, model)
-    state = State(model, optimiser, checkpoints / ".partial" / f"{run.id}.safetensors", runs.provenance(describe(device)))
+    state = State(model, optimiser, path, runs.provenance(describe(device)))
     state.restore()
     at, steps = state.position, math.ceil(len(y_all) / plan.batch_size)
     update, folded = update_of(plan, model, optimiser, x_all, y_all, state.sums), Folded(model)

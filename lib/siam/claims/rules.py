@@ -270,7 +270,8 @@ def spread(pairs, decide, lacking):
 
     decide: takes the cells and how many comparisons are to keep the 95 % together, as in `judge`.
     """
-    found = {name: _shared(of) for name, of in pairs.items() if all(cell is not None for cell in of)}
+    there = {name: of for name, of in pairs.items() if all(cell is not None for cell in of)}
+    found = {name: _shared(of) for name, of in there.items() if len({measured_on(cell) for cell in of}) == 1}
     enough = {name: of for name, of in found.items() if all(cell["runs"] >= SEEDS for cell in of)}
     if not enough:
         have = max((min(cell["runs"] for cell in of) for of in found.values()), default=0)

@@ -163,7 +163,8 @@ def gradient_cosines(folder=RESULTS):
 
 
 def _over_images(record):
-    return f" First {record['n']:,} test images; bootstrapped 95 % intervals over images. Tier {record['tier']}."
+    return (f" First {record['n']:,} test images; 95 % intervals by Student's t over batches, whose images share their draws."
+            f" Tier {record['tier']}.")
 
 
 def _cosine_rows(record, attacks, columns):

@@ -157,7 +157,8 @@ def _gradients(record):
     about = record["directions"]
     tier = runs.tier("cpu", about["split"], about["n"], record["device"])
     return (f"n = {about['n']} shipped test images, {about['draws']} draws each and {about['draws']} others for the expected"
-            f" direction, {about['precision']}. Tier {tier}: small models, no reproduction.")
+            f" direction, {about['precision']}; {about['batch']} images are a batch, which shares its draws. Tier {tier}: small models,"
+            " no reproduction.")
 
 
 def _by_network(record):
@@ -199,7 +200,7 @@ def along(folder=RESULTS):
                          "noise off, cosine with v": shown(row["still"])})
     caption = (f"Attacks along the expected direction: the cosine of the sign of one noisy gradient with v, the sign of the mean"
                f" of others. Without noise every draw is the same and lies on the line at 1. {_gradients(record)}")
-    return Figure(panels, look, caption, Table(pd.DataFrame(rows), "One noisy gradient and v (95 % interval over images)", 1, PLACE))
+    return Figure(panels, look, caption, Table(pd.DataFrame(rows), "One noisy gradient and v (95 % interval over batches)", 1, PLACE))
 
 
 def averaging(folder=RESULTS):
@@ -224,9 +225,9 @@ def averaging(folder=RESULTS):
         for row in settings.values():
             values = {f"m = {m}": shown(triple) for m, triple in zip(averaged, row["averaged"])}
             rows.append({"Rows": network, "σ": f"{row['sigma']:g}", **values})
-    caption = (f"Averaging gradients: the sign of the mean of m gradients against v. Bands: 95\u00a0% intervals over images."
+    caption = (f"Averaging gradients: the sign of the mean of m gradients against v. Bands: 95\u00a0% intervals over batches."
                f" {_gradients(record)}")
-    return Figure(panels, look, caption, Table(pd.DataFrame(rows), "Cosine with v (95 % interval over images)", 1, PLACE))
+    return Figure(panels, look, caption, Table(pd.DataFrame(rows), "Cosine with v (95 % interval over batches)", 1, PLACE))
 
 
 def losses(folder=RESULTS):
@@ -244,5 +245,5 @@ def losses(folder=RESULTS):
                          "v − one noisy gradient": shown(gain["lost"]),
                          "of v's, %": f"{100 * gain['single'][0] / gain['expected'][0]:.0f}"})
     caption = (f"One step of ε = 8/255: what it adds to the expected cross-entropy under the same noise, 8 fresh passes. 95 %"
-               f" intervals over images; the difference is paired. {_gradients(record)}")
+               f" intervals over batches; the difference is paired. {_gradients(record)}")
     return Table(pd.DataFrame(rows), caption, 1, PLACE)

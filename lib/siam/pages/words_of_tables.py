@@ -7,7 +7,7 @@ from siam.claims.rules import VERDICTS, votes_add
 from siam.claims.rules import read as measured
 from siam.pages import adaptive, findings, tables
 from siam.pages.style import listed
-from siam.paired import by_image, less
+from siam.paired import by_image, combine, less
 from siam.paths import RESULTS
 from siam.report import ATTACKS, NOT_YET, cells_of, evaluations, find, measured_on, signed, suites
 
@@ -48,7 +48,7 @@ def _plural(verdict, count):
 
 
 def _smoothing(ours, M, sigma):
-    gain = findings.gained(ours, M, sigma)
+    gain, once = findings.gained(ours, M, sigma), {"label": "CPNI-W", "rule": "prediction", "M": 1, "sigma": 0}
     if gain["none"] is None or gain["pgd"] is None:
         return [f"What votes and noise add: {NOT_YET}."]
     lines = [f"Votes and noise add {gain['none']} points of accuracy on clean images and {gain['pgd']} under PGD to one noisy"
@@ -56,18 +56,20 @@ def _smoothing(ours, M, sigma):
     row = {"label": "CPNI-W", "rule": "prediction", "M": M, "sigma": sigma}
     pgd, epgd = (find(ours, row, attack) for attack in ("pgd", "epgd"))
     taken = less(epgd, pgd)
-    if gain["epgd"] is not None and taken is not None:
+    gone = combine((1, pgd), (-1, find(ours, once, "pgd")), (-1, epgd), (1, find(ours, once, "epgd")))
+    if gone is not None and taken is not None:
         lines.append(f"An attacker who averages over the noise, EPGD, takes the vote from {100 * pgd['accuracy']:.1f} % to"
                      f" {100 * epgd['accuracy']:.1f} % ({taken} points), and what votes and noise add is {gain['epgd']} points"
-                     f" then: {_gone(gain['pgd'], gain['epgd'])}.")
+                     f" then: {_gone(gain['pgd'], gain['epgd'], gone)}.")
     return lines
 
 
-def _gone(under_pgd, under_epgd):
-    """How much of a gain under PGD is gone under EPGD: a share only of what is there, and where some of it surely is gone."""
+def _gone(under_pgd, under_epgd, gone):
+    """How much of a gain under PGD is gone under EPGD, `gone` the one less the other: a share only of what is there, and where some
+    of it surely is gone."""
     if under_pgd.low <= 0:
         return "there is no sure gain under PGD that it could take"
-    if under_epgd.high >= under_pgd.points:
+    if gone.low <= 0:
         return "nothing of the gain under PGD is surely gone"
     if under_epgd.points <= 0:
         return "all of the gain under PGD is gone"

@@ -147,7 +147,7 @@ def measure(path=RECORD, networks=NETWORKS, attackers=ATTACKERS, checkpoints=CHE
                 seconds=round(time.perf_counter() - began, 1), commit=shared["commit"])
             others = [key for key in cells if key[0] not in networks]
             record["cells"] = [cells[key] for key in (*others, *product(networks, names)) if key in cells]
-            runs.write_json(path, record | fixed | shared)
+            runs.write_json(path, record | fixed | runs.grown(record, path, shared))
             print(f"{checkpoint}, {name or 'clean'}: {100 * right[-1].mean():.1f} %", flush=True)
     return path
 

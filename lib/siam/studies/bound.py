@@ -32,12 +32,19 @@ def asked(checkpoint, digest, attack, sigma, **fields):
     return runs.EvaluationRun(checkpoint, digest, attack=attack, sigma=sigma, **fields)
 
 
+def said_of(run):
+    """What all cells of a record have in common."""
+    return {name: getattr(run, name) for name in ("draws", "batch_size", "seed", "split", "images", "precision")}
+
+
 def count(run, model, x, y):
     """First choices of `run.draws` passes in two halves, uint8 [2, N, 10].
 
     x: pixels as bytes [N, 3, 32, 32], y [N]. Attack, passes and their random numbers are as in `siam.evaluation`: what
-    more images or more passes of the same run give begins with what fewer give.
+    more images or more passes of the same run give begins with what fewer give. Raises ValueError for more passes than a byte counts.
     """
+    if run.draws // HALVES > 255:
+        raise ValueError(f"draws = {run.draws} is not allowed: a half of more than 255 is not kept")
     halves = []
     for batch, (seen, labels) in enumerate(zip(x.split(run.batch_size), y.split(run.batch_size))):
         votes, _ = votes_on(model, model, pixels(seen), labels, run, batch)
@@ -55,6 +62,8 @@ def measure(path=RECORD, cells=CELLS, checkpoints=CHECKPOINTS, results=RESULTS, 
     if Path(path).exists():
         done, _, about = load(path)
         counts = {name_of(*cell): votes for cell, votes in done.items()}
+    if about["cells"]:
+        refuse_unlike(path, about, said_of(asked(*cells[0][:1], "0" * 16, *cells[0][1:], **fields)))
     for checkpoint, attack, sigma in cells:
         others = [one for one in about["cells"] if tuple(one["cell"]) != (checkpoint, attack, sigma)]
         kept = [one["digest"] for one in about["cells"] if one not in others]
@@ -63,10 +72,6 @@ def measure(path=RECORD, cells=CELLS, checkpoints=CHECKPOINTS, results=RESULTS, 
         file = Path(checkpoints) / f"{checkpoint}.safetensors"
         said = models.about(file)
         run = asked(checkpoint, said["digest"], attack, sigma, **fields)
-        settings = dict(draws=run.draws, batch_size=run.batch_size, seed=run.seed, split=run.split, images=run.images,
-                        precision=run.precision)
-        if others:
-            refuse_unlike(path, about, settings)
         x, y = images(run.split, run.images)
         votes = count(run, Folded(models.load(file, run.sigma)), x, y)
         tier = runs.tier(said["tier"], run.split, run.images, shared["device"])
@@ -75,8 +80,8 @@ def measure(path=RECORD, cells=CELLS, checkpoints=CHECKPOINTS, results=RESULTS, 
             cell=[checkpoint, attack, sigma], digest=run.digest, epsilon=run.epsilon, steps=run.steps,
             step_size=run.step_size, tier=tier, commit=shared["commit"],
         )]
-        about |= dict(kind="votes", **settings, **shared)
-        save(path, counts, y.numpy().astype(np.uint8), about)
+        about |= dict(kind="votes", **said_of(run))
+        save(path, counts, y.numpy().astype(np.uint8), about | runs.grown(about, path, shared))
         print(f"{name_of(checkpoint, attack, sigma)}: counted", flush=True)
     return path
 

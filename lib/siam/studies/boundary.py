@@ -173,7 +173,7 @@ def measure(path=RECORD, networks=NETWORKS, checkpoints=CHECKPOINTS, split="test
         found = of_network(file, sigma, x, y)
         others = [one for one in record["networks"] if one["checkpoint"] != name]  # one that it was before counts no more
         record["networks"] = [*others, about | found | dict(seconds=round(time.perf_counter() - began, 1))]
-        runs.write_json(path, record | fixed | runs.provenance(describe("cpu")))
+        runs.write_json(path, record | fixed | runs.grown(record, path, runs.provenance(describe("cpu"))))
     return path
 
 

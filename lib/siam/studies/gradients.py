@@ -23,8 +23,9 @@ from siam.attacks import error_of, gradient, towards
 from siam.cifar10 import CLASSES
 from siam.data import images, pixels
 from siam.devices import autocast, describe
-from siam.files import command, read_other, writing
+from siam.files import command, read_json, read_other, writing
 from siam.folding import Folded
+from siam.paired import by_image
 from siam.paths import CHECKPOINTS, RESULTS
 from siam.seeding import seeded
 from siam.smoothing import RULES, tally
@@ -209,12 +210,10 @@ def share(hits):
     return {"count": count, "share": round(count / n, 4), "low": round(low, 4), "high": round(high, 4)}
 
 
-def average(values, resamples=2000):
-    """The mean of values [N] and its 95 % bootstrap interval over images (percentiles, always the same resamples)."""
-    values = np.asarray(values, dtype=np.float64)
-    chosen = np.random.default_rng(SEED).integers(len(values), size=(resamples, len(values)))
-    low, high = np.quantile(values[chosen].mean(1), [0.025, 0.975])
-    return {"mean": round(values.mean(), 4), "low": round(low, 4), "high": round(high, 4)}
+def average(values):
+    """The mean of values [N] and its 95 % interval over batches, whose images share the draws of the layers' noise."""
+    one = by_image(np.asarray(values, dtype=np.float64), BATCH)
+    return {"mean": round(float(one.points), 4), "low": round(float(one.low), 4), "high": round(float(one.high), 4)}
 
 
 def rows(arm, found, y, clean):
@@ -261,12 +260,12 @@ def identity(checkpoints=CHECKPOINTS):
 def measure(path=RECORD, n=1000, checkpoints=CHECKPOINTS, results=RESULTS, means=None, progress=True):
     """Carry out all jobs of the first n test images that are not done yet, write the record and its pictures, and return the record.
 
-    Cut off, it goes on after its last finished job, kept in `results`; more images later keep what fewer found. Raises
-    ValueError for an n that is no multiple of BATCH and for a file at `path` that is no record, FileNotFoundError where the
+    Cut off, it goes on after its last finished job, kept in `results` until the record is written. Raises ValueError for an n that
+    is no multiple of BATCH, two of which an interval needs, and for a file at `path` that is no record, FileNotFoundError where the
     training images are missing, whose class means it needs.
     """
-    if n < BATCH or n % BATCH:
-        raise ValueError(f"images = {n}: give a multiple of {BATCH}")
+    if n < 2 * BATCH or n % BATCH:
+        raise ValueError(f"images = {n}: give a multiple of {BATCH}, {2 * BATCH} or more")
     if Path(path).exists():
         read_other(path, "gradients", ("rows",))
     digests, known_by = identity(checkpoints)
@@ -275,6 +274,9 @@ def measure(path=RECORD, n=1000, checkpoints=CHECKPOINTS, results=RESULTS, means
     x, target = pixels(x), wanted(y)
     means = class_means(*images("train")) if means is None else means
     judges = {judge: network(checkpoint, 0.0, checkpoints) for judge, checkpoint in JUDGES.items()}
+    begun, here = partial / f"{known_by}.json", runs.provenance(describe("cpu"))
+    here = runs.grown(read_json(begun) if begun.exists() else {}, begun, here)
+    runs.write_json(begun, here)
     jobs = [(batch, arm) for batch in range(n // BATCH) for arm in ARMS]
     for batch, arm in tqdm(jobs, desc="gradients", mininterval=5, disable=not progress):
         done = partial / f"{known_by}-{batch}-{arm}.npz"
@@ -301,14 +303,15 @@ def measure(path=RECORD, n=1000, checkpoints=CHECKPOINTS, results=RESULTS, means
     pictures["source"] = as_bytes(x[first])
     shown = [{"class": CLASSES[y[i]], "target": CLASSES[target[i]], "position": i} for i in first]
     arms = [dict(arm=arm, **of._asdict(), noisy=noisy(arm)) for arm, of in ARMS.items()]
-    device = describe("cpu")
-    record = dict(kind="gradients", tier=runs.tier("cpu", "test", n, device), split="test", n=n, settings=SETTINGS,
+    record = dict(kind="gradients", tier=runs.tier("cpu", "test", n, here["device"]), split="test", n=n, settings=SETTINGS,
                   arms=arms, judges=JUDGES, checkpoints=digests, shown=shown, rows=lines, means="train", differences=differences(values),
                   judged_right={judge: share(classes == y.numpy()) for judge, classes in clean.items()},
-                  **runs.provenance(device))
+                  **here)
     with writing(Path(path).with_suffix(".npz")) as part, open(part, "wb") as file:
         np.savez_compressed(file, **pictures)
     runs.write_json(path, record)
+    for done in partial.glob(f"{known_by}*"):
+        done.unlink()
     return record
 
 

@@ -91,6 +91,11 @@ def found(sigmas):
     return round(sum(last) / len(last), 2)
 
 
+def named(cell):
+    """What tells a cell of the record from the others, as CELLS has it."""
+    return cell["checkpoint"], cell["M"], cell["weight"]
+
+
 def measure(path=RECORD, cells=CELLS, checkpoints=CHECKPOINTS, results=RESULTS, images=1000, steps=STEPS, batch=BATCH):
     """Learn σ in every cell, evaluate what was found, and write the record after each. A descent that is there of this very network is
     kept, and evaluated where that is lacking.
@@ -101,8 +106,9 @@ def measure(path=RECORD, cells=CELLS, checkpoints=CHECKPOINTS, results=RESULTS, 
     record = read_other(path, "learnt", ("cells",)) if Path(path).exists() else dict(kind="learnt", cells=[])
     if record["cells"]:
         refuse_unlike(path, record, settings)
+    ranks = {cell: rank for rank, cell in enumerate(cells)}
     for checkpoint, M, weight in cells:
-        others = [cell for cell in record["cells"] if (cell["checkpoint"], cell["M"], cell["weight"]) != (checkpoint, M, weight)]
+        others = [cell for cell in record["cells"] if named(cell) != (checkpoint, M, weight)]
         began, file = time.perf_counter(), Path(checkpoints) / f"{checkpoint}.safetensors"
         digest = digest_of(checkpoint, checkpoints, results)
         kept = next((cell for cell in record["cells"] if cell not in others and cell["digest"] == digest), None)
@@ -122,13 +128,14 @@ def measure(path=RECORD, cells=CELLS, checkpoints=CHECKPOINTS, results=RESULTS, 
             evaluate(run, checkpoints=checkpoints, results=results)
         said = models.about(file)
         shared = runs.provenance(describe("cpu"))
-        record["cells"] = [*others, dict(
+        this = dict(
             checkpoint=checkpoint, digest=digest, label=said["label"], tier=said["tier"], M=M, weight=weight,
             sigma=asked[0].sigma, **descent, evaluations=[run.id for run in asked],
             **{name: kept[name] for name in ("seconds", "commit")} if kept else dict(
                 seconds=round(time.perf_counter() - began, 1), commit=shared["commit"]),
-        )]
-        runs.write_json(path, record | settings | shared)
+        )
+        record["cells"] = sorted([*others, this], key=lambda cell: ranks.get(named(cell), -1))
+        runs.write_json(path, record | settings | runs.grown(record, path, shared))
         print(f"{checkpoint}, M = {M}, w = {weight:g}: σ = {asked[0].sigma:g}", flush=True)
     return path
 

@@ -18,6 +18,7 @@ from siam.devices import describe
 from siam.files import command, read_other
 from siam.folding import Folded, without_noise
 from siam.hinge import PIXEL_SIGMA, hinge
+from siam.paired import by_image
 from siam.paths import CHECKPOINTS, RESULTS
 from siam.seeding import seeded
 
@@ -86,6 +87,7 @@ SETTINGS = [("cpni-w-long-0", True, sigma) for sigma in (0.0, 0.24, 0.48)]
 SETTINGS += [("plain-adversarial-long-0", False, sigma) for sigma in (0.24, 0.48)]
 EDGES = np.linspace(-1, 1, 81)
 AVERAGED = (1, 2, 4, 8, 16, 32)  # m
+BATCH = 5  # images that share the draws of the layers' noise: few, as the batches are the sample of all intervals
 
 
 def cosine(a, b):
@@ -106,19 +108,20 @@ def gradients(model, x, y, sigma, draws, key):
             yield gradient(error_of(model, y), x + eta), eta
 
 
-def directions(noiseless, model, x, y, sigma, draws=32, passes=8):
+def directions(noiseless, model, x, y, sigma, draws=32, passes=8, batch=0):
     """How far single noisy gradients stray from the expected direction v: a dict of arrays, one row per image.
 
-    v: the sign of the mean of `draws` gradients; what is compared with it comes from `draws` others. along [N, draws]:
+    batch: a number that fixes all draws, which the images share. v: the sign of the mean of `draws` gradients; what is compared with
+    it comes from `draws` others. along [N, draws]:
     cosine of the one-pass attack sign(g) and v. noise [N, draws]: cosine of what of the attack is off v and what of η is.
     averaged [N, len(AVERAGED)]: as along, for the sign of the mean of m gradients. still [N]: for the gradient with all
     noise off. losses {attack: [N]}: expected cross-entropy after one step of ε, over `passes` fresh noisy passes.
     """
 
-    v = sum(g for g, _ in gradients(model, x, y, sigma, draws, ("reference",))).sign()
+    v = sum(g for g, _ in gradients(model, x, y, sigma, draws, ("reference", batch))).sign()
     across = lambda t: t - v * (t * v).mean((1, 2, 3), keepdim=True)  # noqa: E731  v has entries of ±1
     along, noise, averaged, single, total = [], [], [], [], 0
-    for k, (g, eta) in enumerate(gradients(model, x, y, sigma, draws, ("drawn",))):
+    for k, (g, eta) in enumerate(gradients(model, x, y, sigma, draws, ("drawn", batch))):
         attack, total = g.sign(), total + g
         along.append(cosine(attack, v))
         noise.append(cosine(across(attack), across(eta)))
@@ -127,13 +130,13 @@ def directions(noiseless, model, x, y, sigma, draws=32, passes=8):
         if k < 4:
             single.append(attack)
     still = gradient(error_of(noiseless, y), x).sign()
-    with seeded("random sign"):
+    with seeded("random sign", batch):
         random = torch.randn_like(x).sign()
 
     def loss(step):
         moved, found = (x + EPSILON * step).clamp(0, 1), 0
         for k in range(passes):
-            with torch.no_grad(), seeded("loss", k):
+            with torch.no_grad(), seeded("loss", batch, k):
                 found = found + error_of(model, y)(moved + sigma * model.std * torch.randn_like(x)).double()
         return found / passes
 
@@ -146,17 +149,27 @@ def directions(noiseless, model, x, y, sigma, draws=32, passes=8):
 
 
 def summary(found):
-    """What the record keeps of `directions`: histograms, means over images and their 95 % intervals (Student's t)."""
+    """What the record keeps of `directions` of all images: histograms, means and their 95 % intervals over batches."""
+    def interval(values):
+        one = by_image(values, BATCH)
+        return [float(value) for value in (one.points, one.low, one.high)]
+
     losses = found["losses"]
-    gains = {name: runs.mean_interval(losses[name] - losses["none"]) for name in losses if name != "none"}
-    gains["lost"] = runs.mean_interval(losses["expected"] - losses["single"])  # paired, image by image
+    gains = {name: interval(losses[name] - losses["none"]) for name in losses if name != "none"}
+    gains["lost"] = interval(losses["expected"] - losses["single"])  # paired, image by image
     return dict(
-        along=np.histogram(found["along"], EDGES)[0].tolist(), mean=runs.mean_interval(found["along"].mean(1)),
-        quantiles=np.quantile(found["along"], [0.05, 0.5, 0.95]).tolist(), still=runs.mean_interval(found["still"]),
-        averaged=[runs.mean_interval(column) for column in found["averaged"].T],
-        noise=runs.mean_interval(found["noise"].mean(1)), noise_spread=float(found["noise"].std()),
-        none=runs.mean_interval(losses["none"]), gains=gains,
+        along=np.histogram(found["along"], EDGES)[0].tolist(), mean=interval(found["along"].mean(1)),
+        quantiles=np.quantile(found["along"], [0.05, 0.5, 0.95]).tolist(), still=interval(found["still"]),
+        averaged=[interval(column) for column in found["averaged"].T],
+        noise=interval(found["noise"].mean(1)), noise_spread=float(found["noise"].std()),
+        none=interval(losses["none"]), gains=gains,
     )
+
+
+def together(parts):
+    """The `directions` of several batches as those of all their images."""
+    losses = {name: np.concatenate([part["losses"][name] for part in parts]) for name in parts[0]["losses"]}
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0] if name != "losses"} | dict(losses=losses)
 
 
 def measure_directions(n=50, draws=32, checkpoints=CHECKPOINTS):
@@ -166,10 +179,11 @@ def measure_directions(n=50, draws=32, checkpoints=CHECKPOINTS):
     for checkpoint, layers, sigma in SETTINGS:
         path = Path(checkpoints) / f"{checkpoint}.safetensors"
         noiseless, model = (form(models.load(path, 0.0)) for form in (without_noise, Folded))
-        found = summary(directions(noiseless, model, x, y, sigma, draws))
+        batches = enumerate(zip(x.split(BATCH), y.split(BATCH)))
+        found = summary(together([directions(noiseless, model, *of, sigma, draws, batch=batch) for batch, of in batches]))
         rows.append(dict(checkpoint=checkpoint, digest=models.about(path)["digest"], layers=layers, sigma=sigma, **found))
         print(f"{checkpoint} σ = {sigma:g}: mean cosine {found['mean'][0]:.3f}", flush=True)
-    return dict(split="sample-test", n=n, draws=draws, precision="fp32", edges=EDGES.tolist(), settings=rows)
+    return dict(split="sample-test", n=n, draws=draws, batch=BATCH, precision="fp32", edges=EDGES.tolist(), settings=rows)
 
 
 def measure(path=RECORD, **sizes):
