@@ -41,6 +41,13 @@ def written(tmp_path):
     return read
 
 
+@pytest.mark.parametrize("text", ["", "- a", "steps: []", "tiers: {}\nsteps: {}"])
+def test_a_file_that_is_no_campaign_is_refused_by_name(tmp_path, text):
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(ValueError, match="^mine.yaml: no campaign: it has no mapping of tiers and list of steps$"):
+        campaign.read(tmp_path / "mine.yaml", tmp_path)
+
+
 @pytest.fixture(scope="module")
 def real():
     steps = campaign.read()

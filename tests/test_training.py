@@ -415,6 +415,9 @@ def test_softened_noise_has_its_standard_deviation_scaled_and_no_common_shift():
     "change, message",
     [
         (dict(tier="huge"), "tier 'huge' has no schedule; there are paper, fast, long, cpu, smoke"),
+        (dict(tier=["cpu"]), "tier \\['cpu'\\] has no schedule"),
+        (dict(changes={2: 2}), "changes = {2: 2} is not allowed: give fields of the schedule"),
+        (dict(device=0), "device 0 is not to be had here; there is: cpu"),
         (dict(tier="paper", changes={"epochs": 3}), "takes no change, not epochs"),
         (dict(tier="fast", changes={"weight": 0.0}), "takes no change, not weight"),
         (dict(tier="cpu", changes={"split": "sample-train"}),

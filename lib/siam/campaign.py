@@ -67,6 +67,8 @@ def read(path=CAMPAIGN, checkpoints=CHECKPOINTS):
         said = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except yaml.MarkedYAMLError as error:
         raise ValueError(f"{Path(path).name}, line {error.problem_mark.line + 1}: {error.problem}") from None
+    if not isinstance(said, dict) or not isinstance(said.get("tiers"), dict) or not isinstance(said.get("steps"), list):
+        raise ValueError(f"{Path(path).name}: no campaign: it has no mapping of tiers and list of steps")
     there = {file.stem: None for file in Path(checkpoints).glob("*.safetensors")}
     steps, writers = {}, {}
     for entry in said["steps"]:

@@ -30,11 +30,12 @@ keep_memory()
 def available(device):
     """Raise ValueError, one line, if torch cannot use `device` here."""
     try:
-        if torch.device(device).type not in ("cpu", "cuda"):
+        if not isinstance(device, str) or torch.device(device).type not in ("cpu", "cuda"):
             raise RuntimeError("no device that this package runs on")
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, TypeError) as error:
-        there = "cpu, cuda" if torch.cuda.is_available() else "cpu"
+        cards = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+        there = ", ".join(["cpu", *(["cuda", *cards] if cards else [])])
         raise ValueError(f"device {device!r} is not to be had here; there is: {there}") from error
 
 

@@ -113,7 +113,7 @@ def schedule(tier, method, /, **changes):
         "cpu": dict(epochs=8, batch_size=128, **few_epochs),
         "smoke": dict(epochs=2, batch_size=50, split="sample-train", images=250, **few_epochs | dict(precision="fp32")),
     }
-    if tier not in tiers:
+    if not isinstance(tier, str) or tier not in tiers:
         raise ValueError(f"tier {tier!r} has no schedule; there are {', '.join(tiers)}")
     if tier in runs.REPRODUCTIONS and changes:
         raise ValueError(f"tier {tier!r} is what may be held against the paper and takes no change, not {', '.join(changes)}")
@@ -146,7 +146,7 @@ def requested(variant, method, tier, rank, start, sigma, seeds, changes, device=
 
     Raises ValueError or FileNotFoundError, one line, for a value that is not allowed.
     """
-    if not isinstance(changes, dict):
+    if not isinstance(changes, dict) or not all(isinstance(name, str) for name in changes):
         raise ValueError(f"changes = {changes!r} is not allowed: give fields of the schedule, {{name: value}}")
     plan, origin = schedule(tier, method, **changes), None
     runs.several("seeds", seeds)

@@ -188,7 +188,7 @@ def in_words(folder=RESULTS):
         costs = next(iter(noisy.values())).gradients
         lines.append(f"With the noise off PGD takes {costs[OFF]} gradients for an image, EPGD {costs[EPGD]}. What it takes of the vote is,"
                      f" in points, {'; '.join(told)}.")
-    if {BORDER, MOST} <= set(single(found)):
+    if noisy and {BORDER, MOST} <= set(single(found)):
         told = [f"{taken(record, of, MOST, BORDER)} ({label})" for label, of in noisy.items()]
         lines.append(f"Aimed at the border, 32 draws a step instead of 8 take {', '.join(told)} points more of the vote.")
     if noisy:
