@@ -101,18 +101,18 @@ def test_bytes(x):
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    """A folder of results with the record of four arms and ten images, one step each, cut off once and made by two commits."""
+    """A folder of results with the record of four arms and twenty images, one step each, cut off once and made by two commits."""
     folder = tmp_path_factory.mktemp("results")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gradients, "ARMS", {arm: gradients.ARMS[arm] for arm in ("plain", "gauss-1", "gauss-8", "short")})
-        patch.setattr(gradients, "BATCH", 5)
+        patch.setattr(gradients, "BATCH", 10)
         patch.setattr(gradients, "PRECISION", PRECISION)
         patch.setattr(gradients, "STEPS", 1)
         patch.setattr(gradients, "VOTES", 2)
         patch.setattr(gradients, "DRAWS", (1, 2))
         patch.setattr(gradients, "SETTINGS", gradients.SETTINGS | {"draws": [1, 2]})
         means = torch.rand(10, 3, 32, 32)
-        asked = dict(path=folder / "gradients" / "record.json", n=10, results=folder, means=means, progress=False)
+        asked = dict(path=folder / "gradients" / "record.json", n=20, results=folder, means=means, progress=False)
         job, jobs = gradients.job, []
 
         def cut(arm, batch, *rest):

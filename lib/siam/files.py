@@ -58,10 +58,12 @@ def read_json(path):
 
 
 def read_other(path, kind, fields):
-    """The record at `path` of a measurement that is no run, a dict with `kind` and `fields`.
+    """The record at `path` of a measurement that is no run, a dict with `kind` and `fields`; None where there is no file.
 
-    Raises ValueError, one line that names the file, where it is none.
+    Raises ValueError, one line that names the file, for one that is no such record.
     """
+    if not Path(path).exists():
+        return None
     record = read_json(path)
     if not isinstance(record, dict) or record.get("kind") != kind:
         raise ValueError(f"{path}: not a record: its kind must be {kind}")

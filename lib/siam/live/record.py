@@ -116,7 +116,7 @@ def path(results=RESULTS):
 
 def read(results=RESULTS):
     """The record, a dict, or None where nothing was measured. Raises ValueError, one line, for a file that is none."""
-    return read_other(path(results), "live", FIELDS) if path(results).exists() else None
+    return read_other(path(results), "live", FIELDS)
 
 
 def write(record, results=RESULTS):

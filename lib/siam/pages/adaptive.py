@@ -35,8 +35,7 @@ class Network(NamedTuple):
 
 def read(folder=RESULTS):
     """The record of `siam.studies.adaptive`, or None. Raises ValueError, one line, for a file that is none."""
-    path = Path(folder) / PLACE
-    return read_other(path, "adaptive", FIELDS) if path.exists() else None
+    return read_other(Path(folder) / PLACE, "adaptive", FIELDS)
 
 
 def networks(record):

@@ -27,10 +27,9 @@ OTHERS = (VERMILLION, GREEN, PINK, "#E69F00", "#999999")  # classes but the imag
 
 def read(folder=RESULTS):
     """The record of `siam.studies.boundary`, a dict, or None. Raises ValueError, one line, for a file that is none."""
-    path = Path(folder) / PLACE
-    if not path.exists():
+    record = read_other(Path(folder) / PLACE, "boundary", FIELDS)
+    if record is None:
         return None
-    record = read_other(path, "boundary", FIELDS)
     named = [{**one, "label": NAMES.get(one["label"], one["label"])} for one in record["networks"]]
     return {**record, "networks": named}
 

@@ -18,8 +18,7 @@ WEIGHTS = {0.25: BLUE, 0.5: GREEN, 0.75: PINK, 1.0: VERMILLION}  # w
 
 def read(folder=RESULTS):
     """The record of `siam.studies.learnt`, or None. Raises ValueError, one line, for a file that is none."""
-    path = Path(folder) / PLACE
-    return read_other(path, "learnt", ("cells", "steps", "start", "batch", "split")) if path.exists() else None
+    return read_other(Path(folder) / PLACE, "learnt", ("cells", "steps", "start", "batch", "split"))
 
 
 def ours_of(folder):

@@ -19,8 +19,7 @@ NETWORKS = {True: "CPNI-W, noisy layers", False: "plain, adversarial training"} 
 
 def read(folder=RESULTS):
     """The record of `siam.studies.svm`, or None. Raises ValueError, one line, for a file that is none."""
-    path = Path(folder) / PLACE
-    return read_other(path, "svm", ("svm", "directions", "versions", "commit")) if path.exists() else None
+    return read_other(Path(folder) / PLACE, "svm", ("svm", "directions", "versions", "commit"))
 
 
 def toy(draws=20_000):

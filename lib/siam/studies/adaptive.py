@@ -122,7 +122,7 @@ def measure(path=RECORD, networks=NETWORKS, attackers=ATTACKERS, checkpoints=CHE
     Raises ValueError, one line, for a file at `path` that is no record or was made with other settings, and FileNotFoundError for
     a network that is not here.
     """
-    record = read_other(path, "adaptive", ("cells",)) if Path(path).exists() else dict(kind="adaptive", cells=[])
+    record = read_other(path, "adaptive", ("cells",)) or dict(kind="adaptive", cells=[])
     fixed = SETTINGS | dict(split=split, n=n)
     if record["cells"]:
         refuse_unlike(path, record, fixed)

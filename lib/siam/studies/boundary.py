@@ -158,7 +158,7 @@ def of_network(path, sigma, x, y):
 
 def measure(path=RECORD, networks=NETWORKS, checkpoints=CHECKPOINTS, split="test", n=1000):
     """Measure each network and write the record after it; what is there and fits is kept."""
-    record = read_other(path, "boundary", ("networks",)) if Path(path).exists() else dict(kind="boundary", networks=[])
+    record = read_other(path, "boundary", ("networks",)) or dict(kind="boundary", networks=[])
     fixed = SETTINGS | dict(split=split)
     if record["networks"]:
         refuse_unlike(path, record, fixed)

@@ -103,7 +103,7 @@ def measure(path=RECORD, cells=CELLS, checkpoints=CHECKPOINTS, results=RESULTS, 
     Raises ValueError, one line, for a record made with other settings.
     """
     settings = SETTINGS | dict(steps=steps, batch=batch)
-    record = read_other(path, "learnt", ("cells",)) if Path(path).exists() else dict(kind="learnt", cells=[])
+    record = read_other(path, "learnt", ("cells",)) or dict(kind="learnt", cells=[])
     if record["cells"]:
         refuse_unlike(path, record, settings)
     ranks = {cell: rank for rank, cell in enumerate(cells)}

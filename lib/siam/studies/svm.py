@@ -188,8 +188,7 @@ def measure_directions(n=50, draws=32, checkpoints=CHECKPOINTS):
 
 def measure(path=RECORD, **sizes):
     """Measure all of it, anew, and write the record. Raises ValueError for a file at `path` that is none."""
-    if Path(path).exists():
-        read_other(path, "svm", ("svm", "directions"))
+    read_other(path, "svm", ("svm", "directions"))
     record = dict(kind="svm", tier="cpu", **runs.provenance(describe("cpu")))
     return runs.write_json(path, record | dict(svm=measure_svm(), directions=measure_directions(**sizes)))
 
