@@ -17,10 +17,10 @@ READ = {
     "adaptive": ("adaptive/record.json", "37ef49950c924012"),
     "boundary": ("boundary/record.json", "927df52829e6e369"),
     "bound": ("bound/tallies.npz", "702fec57f0cae439"),
-    "gradients": ("gradients/record.json", "773eff4a534ce7fd"),
-    "learnt": ("learnt/record.json", "f7a37123cd899b58"),
+    "gradients": ("gradients/record.json", "12e54051f77c1796"),
+    "learnt": ("learnt/record.json", "f7ca374c509a6550"),
     "live": ("live/images.json", "301df91e9625c345"),
-    "svm": ("svm/argument.json", "64ad8d3c14d86e7d"),
+    "svm": ("svm/argument.json", "4b55cdee887f2fc1"),
     "table4": ("", "8c4e98055b12eaef"),
 }
 
