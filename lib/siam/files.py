@@ -1,12 +1,16 @@
 """Files that are whole or not there; JSON, or one line that says why it is none; and the command that measures a record."""
 
 import argparse
-import fcntl
 import json
 import os
 import sys
 from contextlib import contextmanager
 from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # on Windows: there nothing keeps two processes apart
+    fcntl = None
 
 
 @contextmanager
@@ -40,7 +44,8 @@ def alone(path):
     lock = path.with_name(f".{path.name}.lock")
     with open(lock, "w") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if fcntl:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ValueError(f"{path}: another process works on it: let it end, or end it") from None
         try:

@@ -319,8 +319,8 @@ class State:
         except torch.OutOfMemoryError:  # a RuntimeError, as a shape that does not fit is, but it says nothing about the file
             raise
         except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise ValueError(f"{self.path}: no training state, or one of an older version ({str(error).splitlines()[0]}): remove it to"
-                             " begin again") from error
+            why = next(iter(str(error).splitlines()), type(error).__name__)
+            raise ValueError(f"{self.path}: no training state, or one of an older version ({why}): remove it to begin again") from error
         self.provenance = runs.going_on(self.path, found, self.provenance)
         self.kept = groups
 
