@@ -16,7 +16,7 @@ def keep_memory():
     """Let this process keep the memory that it frees, up to 2 GiB, where its allocator is glibc's.
 
     glibc gives large blocks back at once, and a layer's output of 500 images is one: each pass would then ask for the same pages
-    anew, every one of them cleared and mapped by the kernel, a fifth of the time of a tally.
+    anew, every one of them cleared and mapped by the kernel.
     """
     trim_threshold, mmap_max = -1, -4  # of malloc.h
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):

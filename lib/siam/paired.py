@@ -130,6 +130,12 @@ def by_image(each, batch, luck=(0.0, np.inf), **about):
     return Difference(each.mean(), np.sqrt(variance), freedom, each=each, batch=batch, luck=luck, **about)
 
 
+def interval_of(values, batch):
+    """[mean, low, high] of a value per image [n], its 95 % interval as `by_image` has it."""
+    one = by_image(np.asarray(values, float), batch)
+    return [float(value) for value in (one.points, one.low, one.high)]
+
+
 def over_batches(means, **about):
     """The Difference whose value in each batch is given, in points: batches are the sample. Raises ValueError for fewer than two."""
     return by_image(np.asarray(means, float), 1, **about)

@@ -12,6 +12,7 @@ from siam.pages import adaptive, boundary
 from siam.paired import combine, less, mean_of
 from siam.report import ATTACKS, BASES, cells, measured_on, one_recipe, select
 
+OPPOSITE = {HOLDS: FAILS, FAILS: HOLDS, OPEN: OPEN}
 LINE = 1.0  # points: the width of a line, of an axis of a hundred
 
 
@@ -57,13 +58,10 @@ def transfer_is_weaker(measured, number):
 
 
 def no_obfuscation(measured, number):
-    def hides_nothing(one):
-        return {HOLDS: FAILS, FAILS: HOLDS}.get(rises(one), OPEN)
-
     pair = [pick(measured, "CPNI-W", f"transferred {attack}", 8, 0.02) for attack in ("pgd", "pgd_s")]
     premise, inferred = "the premise, transferred PGD less PGD-s", "the inference, what PGD takes more with the noise off"
     return judge({premise: less(*pair), inferred: adaptive.noise_off_takes(measured.folder, "CPNI-W")},
-                 f"{TRANSFER}, and siam.studies.adaptive", {premise: agrees, inferred: hides_nothing})
+                 f"{TRANSFER}, and siam.studies.adaptive", {premise: agrees, inferred: lambda one: OPPOSITE[rises(one)]})
 
 
 def sixteen_is_enough(measured, number):
@@ -233,10 +231,7 @@ def votes_without_noise(measured, number):
 
 
 def similar_but_epgd(measured, number):
-    def differs(one):
-        return {HOLDS: FAILS, FAILS: HOLDS, OPEN: OPEN}[agrees(one)]
-
-    return judge(_against_cpni(measured, ATTACKS), GRID, dict(Clean=agrees, PGD=agrees, EPGD=differs))
+    return judge(_against_cpni(measured, ATTACKS), GRID, dict(Clean=agrees, PGD=agrees, EPGD=lambda one: OPPOSITE[agrees(one)]))
 
 
 def strength_spread(measured, number):

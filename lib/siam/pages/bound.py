@@ -17,9 +17,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from siam import runs
+from siam import paired, runs
 from siam.pages.style import BLUE, GREEN, INK, VERMILLION, Figure, Table, drawing, shown, undrawn
-from siam.paired import by_image
 from siam.paths import RESULTS
 from siam.report import NOT_YET
 from siam.votes import HALVES, load, name_of
@@ -78,8 +77,7 @@ def broken(frame):
 
 def interval_of(values, about):
     """[mean, low, high] of a value per image. Images of a batch share their draws, so the batches are the sample."""
-    found = by_image(np.asarray(values, float), about["batch_size"])
-    return [found.points, found.low, found.high]
+    return paired.interval_of(values, about["batch_size"])
 
 
 def _title(cell):

@@ -24,9 +24,9 @@ def read(folder=RESULTS):
     Raises ValueError, one line, for a file that is no such record.
     """
     path = Path(folder) / PLACE
-    if not path.exists():
-        return None, {}
     record = read_other(path, "gradients", FIELDS)
+    if record is None:
+        return None, {}
     for arm in record["arms"]:
         arm["name"] = _named(arm["name"])
     try:

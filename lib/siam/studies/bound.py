@@ -62,8 +62,9 @@ def measure(path=RECORD, cells=CELLS, checkpoints=CHECKPOINTS, results=RESULTS, 
     if Path(path).exists():
         done, _, about = load(path)
         counts = {name_of(*cell): votes for cell, votes in done.items()}
-    if about["cells"]:
-        refuse_unlike(path, about, said_of(asked(*cells[0][:1], "0" * 16, *cells[0][1:], **fields)))
+    if about["cells"]:  # what is compared is the same for all cells and digests
+        checkpoint, attack, sigma = cells[0]
+        refuse_unlike(path, about, said_of(asked(checkpoint, "0" * 16, attack, sigma, **fields)))
     for checkpoint, attack, sigma in cells:
         others = [one for one in about["cells"] if tuple(one["cell"]) != (checkpoint, attack, sigma)]
         kept = [one["digest"] for one in about["cells"] if one not in others]

@@ -25,7 +25,7 @@ from siam.data import images, pixels
 from siam.devices import autocast, describe
 from siam.files import command, read_json, read_other, writing
 from siam.folding import Folded
-from siam.paired import by_image
+from siam.paired import interval_of
 from siam.paths import CHECKPOINTS, RESULTS
 from siam.seeding import seeded
 from siam.smoothing import RULES, tally
@@ -212,8 +212,7 @@ def share(hits):
 
 def average(values):
     """The mean of values [N] and its 95 % interval over batches, whose images share the draws of the layers' noise."""
-    one = by_image(np.asarray(values, dtype=np.float64), BATCH)
-    return {"mean": round(float(one.points), 4), "low": round(float(one.low), 4), "high": round(float(one.high), 4)}
+    return {name: round(value, 4) for name, value in zip(("mean", "low", "high"), interval_of(values, BATCH))}
 
 
 def rows(arm, found, y, clean):

@@ -6,6 +6,7 @@ fits the SVM, takes the gradients, and writes one record, `RECORD`, which `siam.
 letters and units, are in `siam.hinge`.
 """
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from siam.devices import describe
 from siam.files import command, read_other
 from siam.folding import Folded, without_noise
 from siam.hinge import PIXEL_SIGMA, hinge
-from siam.paired import by_image
+from siam.paired import interval_of
 from siam.paths import CHECKPOINTS, RESULTS
 from siam.seeding import seeded
 
@@ -112,10 +113,9 @@ def directions(noiseless, model, x, y, sigma, draws=32, passes=8, batch=0):
     """How far single noisy gradients stray from the expected direction v: a dict of arrays, one row per image.
 
     batch: a number that fixes all draws, which the images share. v: the sign of the mean of `draws` gradients; what is compared with
-    it comes from `draws` others. along [N, draws]:
-    cosine of the one-pass attack sign(g) and v. noise [N, draws]: cosine of what of the attack is off v and what of η is.
-    averaged [N, len(AVERAGED)]: as along, for the sign of the mean of m gradients. still [N]: for the gradient with all
-    noise off. losses {attack: [N]}: expected cross-entropy after one step of ε, over `passes` fresh noisy passes.
+    it comes from `draws` others. along [N, draws]: cosine of the one-pass attack sign(g) and v. noise [N, draws]: cosine of what of
+    the attack is off v and what of η is. averaged [N, len(AVERAGED)]: as along, for the sign of the mean of m gradients. still [N]: for
+    the gradient with all noise off. losses {attack: [N]}: expected cross-entropy after one step of ε, over `passes` fresh noisy passes.
     """
 
     v = sum(g for g, _ in gradients(model, x, y, sigma, draws, ("reference", batch))).sign()
@@ -150,10 +150,7 @@ def directions(noiseless, model, x, y, sigma, draws=32, passes=8, batch=0):
 
 def summary(found):
     """What the record keeps of `directions` of all images: histograms, means and their 95 % intervals over batches."""
-    def interval(values):
-        one = by_image(values, BATCH)
-        return [float(value) for value in (one.points, one.low, one.high)]
-
+    interval = partial(interval_of, batch=BATCH)
     losses = found["losses"]
     gains = {name: interval(losses[name] - losses["none"]) for name in losses if name != "none"}
     gains["lost"] = interval(losses["expected"] - losses["single"])  # paired, image by image
