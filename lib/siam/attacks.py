@@ -7,6 +7,10 @@ pixel units: ε = 8/255 is 8 grey levels whatever the network's normalisation do
 import torch
 from torch.nn.functional import cross_entropy
 
+from siam.seeding import seeded
+
+HALVED = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)  # where `square` halves the share of an image that it changes
+
 
 def error_of(model, y):
     """The objective of an untargeted attack: the cross-entropy of `model` at labels y [N]."""
@@ -73,3 +77,47 @@ def pgd(objective, x, *, epsilon, step_size, steps, samples=1, random_start=True
 def epgd(objective, x, *, epsilon, step_size, steps, samples=8):
     """PGD on the objective's mean over `samples` noise draws: steps × samples gradients (section 4.2)."""
     return pgd(objective, x, epsilon=epsilon, step_size=step_size, steps=steps, samples=samples)
+
+
+@torch.no_grad()
+def strongest(objective, candidates, samples=1):
+    """Of several `candidates` for each image, a list of [N, 3, H, W], those of the largest mean objective over `samples` draws.
+
+    All candidates see the same draws, so that the comparison is not one of luck. Of equals the first is taken.
+    """
+    draws, means = int(torch.randint(2**62, ())), []
+    for x in candidates:
+        with seeded("draws", draws):
+            means.append(sum(objective(x) for _ in range(samples)))
+    which = torch.stack(means).argmax(0)
+    return torch.stack(list(candidates))[which, torch.arange(len(which), device=which.device)]
+
+
+def square(objective, x, *, epsilon, queries, samples=1):
+    """The Square Attack in L∞ (Andriushchenko et al., 2020): random search, which asks for the objective's values and no gradients.
+
+    Starts from vertical stripes of ±ε; each of `queries` trials sets a square of each image, somewhere, to ±ε in each channel and
+    keeps what has the larger mean over `samples` draws, the same for both: 2 × queries × samples passes. Raises ValueError as `pgd` does.
+    """
+    _in_pixels(x, epsilon=epsilon)
+    if queries < 0 or samples < 1:
+        raise ValueError(f"queries = {queries}, samples = {samples} is not allowed: give queries of 0 or more, samples of 1 or more")
+    n, channels, height, width = x.shape
+
+    def moved(columns):
+        """x with ±ε in each channel, one sign for all pixels or one for each column."""
+        signs = 2.0 * torch.randint(2, (n, channels, 1, columns), device=x.device) - 1
+        return (x + epsilon * signs).clamp(0, 1)
+
+    def within(side, length):
+        """Which of `length` places lie in a window of `side` that starts at random, [N, length]."""
+        away = torch.arange(length, device=x.device) - torch.randint(length - side + 1, (n, 1), device=x.device)
+        return (away >= 0) & (away < side)
+
+    adversarial = moved(width)
+    for query in range(queries):
+        share = 0.8 / 2 ** sum(query > queries * at for at in HALVED)
+        side = min(max(round((share * height * width) ** 0.5), 1), height, width)
+        inside = within(side, height)[:, None, :, None] & within(side, width)[:, None, None, :]
+        adversarial = strongest(objective, [adversarial, torch.where(inside, moved(1), adversarial)], samples)
+    return adversarial

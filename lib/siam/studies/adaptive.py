@@ -1,16 +1,20 @@
-"""Attackers who know that the network is random: with its noise off, with more steps and draws, at the vote, at the border.
+"""Attackers who know that the network is random: noise off, more steps and draws, at the vote, at the border; and a blind one.
 
     python -m siam.studies.adaptive
 
 A defence is as good as the best attack that was made on it, and an attack that a defence was published with need not be that
-(Tramèr et al., 2020). Every attacker here is PGD in the ball of ε = 8/255 from a random start, white-box. What may differ is whether
-it takes its gradients with all noise off, how many draws of it a step averages, how many steps of what length there are, and what it
-maximises, the mean over its draws of
+(Tramèr et al., 2020). Nearly every attacker here is PGD in the ball of ε = 8/255 from a random start, white-box. What may differ is
+whether it takes its gradients with all noise off, how many draws of it a step averages, how many steps of what length there are, and
+what it maximises, the mean over its draws of
 
 - the cross-entropy of a pass: the paper's EPGD;
 - 1 - p_y of a pass: its mean is what soft smoothing, eq. (9), lacks of the right class, and its gradient points where that of the
   smoothed classifier's cross-entropy does, the objective of Salman et al. (2019);
-- the lead of the best wrong class's logit over the right one's.
+- the lead of the best wrong class's logit over the right one's;
+- the lead of one wrong class, for each of several in turn, of which the best image is kept (Gowal et al., 2019).
+
+One attacker is blind: it sees no gradient, only what the passes say, and searches at random (`siam.attacks.square`). Where such a one
+takes more than those that follow gradients, the gradients are of no use (Athalye et al., 2018).
 
 Attacks on a network start from the same random places, and its votes, prediction smoothing, draw the same noise, so that two attackers are
 compared image by image. A network without any noise cannot tell some attackers from others: those start from other places, so
@@ -18,6 +22,7 @@ that it faces as many. What this writes, `RECORD`, is read by `siam.pages.adapti
 """
 
 import time
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
@@ -25,7 +30,7 @@ from typing import NamedTuple
 import torch
 
 from siam import bits, models, runs
-from siam.attacks import error_of, pgd
+from siam.attacks import error_of, pgd, square, strongest
 from siam.data import images, pixels
 from siam.devices import autocast, describe
 from siam.evaluation import digest_of
@@ -51,6 +56,15 @@ def lead_of(model, y):
     return lead
 
 
+def ahead_of(model, y, target):
+    """The objective of the lead that the class `target` [N] has in logits, [N]."""
+    def ahead(x):
+        logits = model(x).float()
+        return (logits.gather(1, target[:, None]) - logits.gather(1, y[:, None]))[:, 0]
+
+    return ahead
+
+
 class Attacker(NamedTuple):
     """PGD with `steps` of ε / `parts` on the mean of `samples` draws of an objective; still: all noise is off meanwhile."""
 
@@ -60,8 +74,52 @@ class Attacker(NamedTuple):
     parts: int
     still: bool = False
 
+    def __call__(self, model, still, x, y):
+        of = self.objective(still if self.still else model, y)
+        return pgd(of, x, epsilon=EPSILON, step_size=EPSILON / self.parts, steps=self.steps, samples=self.samples)
+
+    def without_noise(self):
+        same = error_of if self.objective is miss_of else self.objective
+        return self._replace(objective=same, samples=1, still=False)
+
+
+class EachClass(NamedTuple):
+    """Such PGD towards each of the `classes` nearest wrong classes, by the mean logits of `samples` passes over the image as it is; kept is
+    the image of the largest lead, the mean of `judged` draws."""
+
+    classes: int
+    steps: int
+    samples: int
+    parts: int
+    judged: int
+
+    def __call__(self, model, still, x, y):
+        with torch.no_grad():
+            logits = sum(model(x).float() for _ in range(self.samples))
+        nearest = logits.scatter(1, y[:, None], -torch.inf).topk(self.classes).indices
+        each = [Attacker(partial(ahead_of, target=target), self.steps, self.samples, self.parts) for target in nearest.T]
+        found = [attacker(model, still, x, y) for attacker in each]
+        return strongest(lead_of(model, y), found, self.judged)
+
+    def without_noise(self):
+        return self._replace(samples=1, judged=1)
+
+
+class Blind(NamedTuple):
+    """The Square Attack on the lead of the best wrong class, each of `queries` trials judged by `samples` draws."""
+
+    queries: int
+    samples: int
+
+    def __call__(self, model, still, x, y):
+        return square(lead_of(model, y), x, epsilon=EPSILON, queries=self.queries, samples=self.samples)
+
+    def without_noise(self):
+        return self._replace(samples=1)
+
 
 ATTACKERS = {  # in the order of the page
+    "no gradients": Blind(500, 2),
     "PGD": Attacker(error_of, 7, 1, 4),
     "EPGD": Attacker(error_of, 7, 8, 4),
     "noise off": Attacker(error_of, 7, 1, 4, still=True),
@@ -71,6 +129,7 @@ ATTACKERS = {  # in the order of the page
     "aimed at the soft vote": Attacker(miss_of, 20, 8, 8),
     "aimed at the border": Attacker(lead_of, 20, 8, 8),
     "aimed at the border, 32 draws": Attacker(lead_of, 20, 32, 8),
+    "aimed at three classes in turn": EachClass(3, 20, 8, 8, judged=32),
 }
 RECORD = RESULTS / "adaptive" / "record.json"
 # checkpoint: σ, the paper's for this network, and the largest M
@@ -79,12 +138,6 @@ NETWORKS = {"plain-adversarial-long-0": (0.0, 1), "cpni-w-long-0": (0.24, 64), "
 EPSILON = 8 / 255
 SEED, PRECISION, BATCH = 0, "bf16", 100
 SETTINGS = dict(epsilon=255 * EPSILON, seed=SEED, precision=PRECISION, batch=BATCH)
-
-
-def attacked(attacker, model, still, x, y):
-    """Pixels x [N, 3, H, W] with labels y [N] after an attack on `model`, or on `still`, the same network without noise."""
-    of = attacker.objective(still if attacker.still else model, y)
-    return pgd(of, x, epsilon=EPSILON, step_size=EPSILON / attacker.parts, steps=attacker.steps, samples=attacker.samples)
 
 
 def measure_one(attacker, model, still, x, y, M, again=()):
@@ -96,20 +149,19 @@ def measure_one(attacker, model, still, x, y, M, again=()):
         with autocast("cpu", PRECISION):
             if attacker is not None:
                 with seeded(SEED, batch, "attack", *again):
-                    seen = attacked(attacker, model, still, seen, labels)
+                    seen = attacker(model, still, seen, labels)
             right.append(vote(RULES["prediction"](tally(model, seen, M, (SEED, batch)))) == labels)
     return torch.cat(right, 1).numpy()
 
 
 def met(attackers, noisy):
-    """{name: (Attacker as a network meets it, `again` of `measure_one`)}: without noise there is nothing to average or switch off,
+    """{name: (attacker as a network meets it, `again` of `measure_one`)}: without noise there is nothing to average or switch off,
     1 - p_y of the one pass points where its cross-entropy does, and of attackers that are then one and the same each has a start of
     its own."""
     found = {}
     for name, attacker in attackers.items():
         if not noisy:
-            same = error_of if attacker.objective is miss_of else attacker.objective
-            attacker = attacker._replace(objective=same, samples=1, still=False)
+            attacker = attacker.without_noise()
         before = sum(attacker == other for other, _ in found.values())
         found[name] = attacker, (before,) if before else ()
     return found
@@ -135,7 +187,7 @@ def measure(path=RECORD, networks=NETWORKS, attackers=ATTACKERS, checkpoints=CHE
         noisy = sigma > 0 or about["variant"] != "plain"
         of_network = dict(checkpoint=checkpoint, digest=digest, sigma=sigma, noisy=noisy, draws=list(powers_of_two(M)))
         for name, (attacker, again) in ({"": (None, ())} | met(attackers, noisy)).items():
-            said = attacker._asdict() | dict(objective=attacker.objective.__name__) if attacker else {}
+            said = {key: getattr(value, "__name__", value) for key, value in attacker._asdict().items()} if attacker else {}
             identity = of_network | dict(attacker=name, again=list(again)) | said
             if identity.items() <= cells.get((checkpoint, name), {}).items():
                 continue
