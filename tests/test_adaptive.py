@@ -61,13 +61,35 @@ def test_an_attacker_with_the_noise_off_sees_none_and_the_others_do(monkeypatch)
     monkeypatch.setattr(adaptive, "pgd", lambda of, x, **sizes: seen.append(sizes) or attacks.pgd(of, x, **sizes))
     for name, attacker in adaptive.ATTACKERS.items():
         calls.update(model=0, still=0)
-        small = attacker._replace(steps=2, samples=min(attacker.samples, 2))
-        moved = adaptive.attacked(small, model, still, x, y)
+        if name == "no gradients":
+            small, passes = attacker._replace(queries=2), 2 * 2 * attacker.samples
+        elif isinstance(attacker, adaptive.EachClass):  # the pass that says which classes are near, their steps, and which is best
+            small, passes = attacker._replace(steps=2, samples=1, judged=2), 1 + 2 * attacker.classes + 2 * attacker.classes
+        else:
+            small = attacker._replace(steps=2, samples=min(attacker.samples, 2))
+            passes = 2 * small.samples
+        moved = small(model, still, x, y)
         assert 0 < (moved - x).abs().max() <= adaptive.EPSILON + 1e-6
-        assert calls == (dict(model=0, still=2) if "noise off" in name else dict(model=2 * small.samples, still=0))
+        assert calls == (dict(model=0, still=2) if "noise off" in name else dict(model=passes, still=0))
         # From anywhere in the ball but a corner of it the steps reach its opposite side.
-        assert attacker.steps * seen[-1]["step_size"] >= 1.7 * adaptive.EPSILON
+        assert name == "no gradients" or attacker.steps * seen[-1]["step_size"] >= 1.7 * adaptive.EPSILON
     assert torch.equal(still(x), still(x)) and not torch.equal(model(x), model(x))
+
+
+def test_each_of_the_nearest_classes_has_its_turn_and_the_best_is_kept(monkeypatch):
+    """Logits that are places of the image itself: its class is at 0.5, others at less, and one that is far off is cheap to reach."""
+    def model(x):
+        return x[:, 0, 0, :4] * torch.tensor([1.0, 1.0, 1.0, 30.0]) - torch.tensor([0.0, 0.0, 0.0, 20.0])
+
+    x, y, asked = torch.full((2, 3, 4, 4), 0.5), torch.tensor([0, 0]), []
+    x[:, 0, 0, 1:4] = torch.tensor([[0.49, 0.2, 0.5], [0.05, 0.49, 0.67]])  # the fourth's logits: -5 and 0.1
+    ahead_of = adaptive.ahead_of
+    monkeypatch.setattr(adaptive, "ahead_of", lambda model, y, target: asked.append(target.tolist()) or ahead_of(model, y, target))
+    found = adaptive.EachClass(2, 20, 1, 8, judged=1)(model, None, x, y)
+    assert asked == [[1, 2], [2, 3]]  # of each image the nearest, then the next
+    assert model(found).argmax(1).tolist() == [1, 3]
+    only = adaptive.EachClass(1, 20, 1, 8, judged=1)(model, None, x, y)
+    assert adaptive.lead_of(model, y)(only)[1] < adaptive.lead_of(model, y)(found)[1]
 
 
 def test_the_papers_attackers_are_those_of_the_evaluations(tmp_path, monkeypatch):
@@ -85,9 +107,10 @@ def test_the_papers_attackers_are_those_of_the_evaluations(tmp_path, monkeypatch
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
-    """A network with noise and one without, under three attackers, in two goes: the second measures what is new."""
+    """A network with noise and one without, under some attackers, in two goes: the second measures what is new."""
     folder = tmp_path_factory.mktemp("results")
     attackers = {name: adaptive.ATTACKERS[name]._replace(steps=1) for name in ("PGD", "EPGD", "noise off", "aimed at the soft vote")}
+    attackers |= {"no gradients": adaptive.Blind(1, 2), "in turn": adaptive.EachClass(2, 1, 2, 8, judged=2)}
     asked = dict(split="sample-test", n=20)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(adaptive, "PRECISION", PRECISION)
@@ -98,14 +121,14 @@ def measured(tmp_path_factory):
         first, calls, measure_one = json.loads(path.read_text())["cells"], [], adaptive.measure_one
         patch.setattr(adaptive, "measure_one", lambda *given: calls.append(given[0]) or measure_one(*given))
         adaptive.measure(path, plain | {NETWORK: (0.24, 4)}, attackers, **asked)
-        assert len(calls) == 5 and json.loads(path.read_text())["cells"][:5] == first
+        assert len(calls) == 7 and json.loads(path.read_text())["cells"][:7] == first
         calls.clear()
         attackers["noise off"] = attackers["noise off"]._replace(objective=adaptive.lead_of)
         attackers.pop("aimed at the soft vote")
         adaptive.measure(path, plain | {NETWORK: (0.24, 4)}, attackers, **asked)
         cells = json.loads(path.read_text())["cells"]
         assert [attacker.objective for attacker in calls] == [adaptive.lead_of] * 2  # in the place of the old ones
-        assert [cell["attacker"] for cell in cells] == ["", "PGD", "EPGD", "noise off"] * 2
+        assert [cell["attacker"] for cell in cells] == ["", "PGD", "EPGD", "noise off", "no gradients", "in turn"] * 2
         assert [cell["objective"] for cell in cells if cell["attacker"] == "noise off"] == ["lead_of"] * 2
         before = path.read_bytes()
         with pytest.raises(ValueError, match="record.json: measured with another n: move it away"):
@@ -118,8 +141,9 @@ def test_a_network_without_noise_faces_as_many_attacks_each_from_its_own_start()
     met = adaptive.met(adaptive.ATTACKERS, noisy=False)
     assert list(met) == list(adaptive.ATTACKERS) and len(set(met.values())) == len(met)
     # What is averaged or switched off is nothing there, and 1 - p_y of one pass points where its cross-entropy does.
-    assert {(of.samples, of.still, of.objective) for of, _ in met.values()} == {
-        (1, False, attacks.error_of), (1, False, adaptive.lead_of)}
+    assert {of.samples for of, _ in met.values()} == {1}
+    assert {(of.still, of.objective) for of, _ in met.values() if isinstance(of, adaptive.Attacker)} == {
+        (False, attacks.error_of), (False, adaptive.lead_of)}
     assert adaptive.met(adaptive.ATTACKERS, noisy=True) == {name: (of, ()) for name, of in adaptive.ATTACKERS.items()}
 
 
@@ -134,8 +158,10 @@ def test_the_page_shows_what_was_measured(measured):
     found = page.networks(page.read(measured))
     assert list(found) == ["plain, adversarial training", "CPNI-W"] and found["CPNI-W"].M == 4
     shown = page.accuracies(measured)
-    assert "Networks of the tier cpu on 20 test images: tier smoke." in shown.caption and len(shown.numbers.frame) == 10
-    assert list(shown.numbers.frame["Gradients an image"]) == ["0", "1", "1", "1", "", "0", "1", "8", "1", ""]
+    assert "Networks of the tier cpu on 20 test images: tier smoke." in shown.caption and len(shown.numbers.frame) == 14
+    assert list(shown.numbers.frame["Gradients an image"]) == [
+        "0", "1", "1", "1", "0", "2", "", "0", "1", "8", "1", "0", "4", ""]
+    assert list(shown.numbers.frame["Other passes"]) == ["", "", "", "", "2", "3", "", "", "", "", "", "4", "6", ""]
 
 
 def record(folder, right):

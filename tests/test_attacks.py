@@ -151,3 +151,80 @@ def test_what_a_graph_captures_is_not_read(monkeypatch):
 def test_sizes_that_are_not_in_pixels_are_refused(sizes, message):
     with pytest.raises(ValueError, match=message):
         attacks.pgd(lambda x: x.sum((1, 2, 3)), torch.zeros(1, 3, 2, 2), **sizes)
+
+
+def test_of_several_images_the_strongest_is_kept_one_by_one():
+    candidates = [torch.tensor(values).view(3, 1, 1, 1).expand(3, 3, 2, 2) for values in ([0.1, 0.9, 0.5], [0.3, 0.2, 0.5])]
+    found = attacks.strongest(lambda x: x.sum((1, 2, 3)), candidates)
+    assert torch.equal(found[:, 0, 0, 0], torch.tensor([0.3, 0.9, 0.5]))
+
+
+def test_candidates_are_compared_under_the_same_draws_and_each_comparison_has_its_own():
+    """The draws, a hundred times what the candidates differ by, cancel."""
+    low, high, seen = torch.full((40, 3, 2, 2), 0.50), torch.full((40, 3, 2, 2), 0.51), []
+
+    def objective(x):
+        seen.append(100 * torch.randn(len(x)))
+        return x.mean((1, 2, 3)) + seen[-1]
+
+    with seeded("strongest"):
+        assert all(torch.equal(attacks.strongest(objective, pair, samples=2), high) for pair in ([low, high], [high, low]))
+    draws = torch.stack(seen).view(2, 2, 2, 40)  # comparison, candidate, sample
+    assert torch.equal(draws[:, 0], draws[:, 1]) and len(draws[:, 0].flatten().unique()) == 160
+
+
+def test_the_square_attack_needs_no_gradients_and_gets_near_the_optimum():
+    """An objective in steps, whose gradient is zero everywhere; the optimum over the ball of its sum of 12 signs is known."""
+    with seeded("square"):
+        x, w = 0.3 + 0.4 * torch.rand(4, 3, 8, 8), torch.randn(3, 1, 1)
+        smooth = lambda x: (w * x).flatten(1).sum(1)  # noqa: E731
+        stepped = lambda x: (100 * smooth(x)).round() / 100  # noqa: E731
+        most, before = smooth(x + EPS * w.sign()), smooth(x)
+        found = attacks.square(stepped, x, epsilon=EPS, queries=2000)
+        stuck = attacks.pgd(lambda x: stepped(x) + 0 * smooth(x), x, epsilon=EPS, step_size=EPS / 4, steps=8, random_start=False)
+    assert torch.equal(stuck, x)
+    assert ((smooth(found) - before) / (most - before)).min() > 0.9
+
+
+@settings(max_examples=40, deadline=None)
+@given(epsilon=st.floats(0, 1), queries=st.integers(0, 12), samples=st.integers(1, 2), seed=st.integers(0, 99))
+def test_the_square_attack_keeps_its_budget_and_what_it_has_reached(epsilon, queries, samples, seed):
+    x, w = setting(seed, n=2)
+    values = []
+
+    def objective(x):
+        values.append(linear(w)(x))
+        return values[-1]
+
+    with seeded("budget", seed):
+        found = attacks.square(objective, x, epsilon=epsilon, queries=queries, samples=samples)
+    assert len(values) == 2 * queries * samples
+    assert (found - x).abs().max() <= epsilon + 1e-6
+    assert found.min() >= 0 and found.max() <= 1 and found.shape == x.shape
+    kept = torch.stack([*values[:: 2 * samples], linear(w)(found)])  # of what each trial began with
+    assert (kept.diff(dim=0) >= 0).all()
+
+
+def test_the_squares_shrink_from_most_of_the_image_to_a_pixel(monkeypatch):
+    sizes = []
+
+    def changed(objective, candidates, samples):
+        sizes.append((candidates[0] != candidates[1]).any(1).flatten(1).sum(1).max())
+        return candidates[0]  # stripes: where a channel's sign is the same nothing changes, so the largest of many images
+
+    monkeypatch.setattr(attacks, "strongest", changed)
+    with seeded("sizes"):
+        attacks.square(linear(0), torch.full((100, 3, 32, 32), 0.5), epsilon=EPS, queries=1000)
+    sides = torch.stack(sizes).float().sqrt()
+    assert sides[0] == 29 and sides[-1] == 1 and sides[300] == 4  # √(0.8 · 1024), and √(0.8 · 1024 / 2⁶)
+    assert (sides.diff() <= 0).all()
+
+
+@pytest.mark.parametrize("sizes, message", [
+    (dict(epsilon=8, queries=1), "epsilon = 8 is not allowed"),
+    (dict(epsilon=0.1, queries=-1), "queries = -1, samples = 1 is not allowed"),
+    (dict(epsilon=0.1, queries=1, samples=0), "samples = 0 is not allowed"),
+])
+def test_a_square_attack_of_nothing_is_refused(sizes, message):
+    with pytest.raises(ValueError, match=message):
+        attacks.square(lambda x: x.sum((1, 2, 3)), torch.zeros(1, 3, 2, 2), **sizes)

@@ -18,19 +18,20 @@ FIELDS = ("cells", "epsilon", "batch", "n", "split")
 NAMES = {"plain": "plain, adversarial training"}  # no noise: what the others are held against
 PLAIN, ANY = NAMES["plain"], "any of them"  # an image counts as right only if it is so under every attacker
 # Attackers that sentences and differences are about
+BLIND = "no gradients"
 PGD, EPGD, LONG, OFF, BORDER, MOST = "PGD", "EPGD", "EPGD, 20 steps", "noise off", "aimed at the border", "aimed at the border, 32 draws"
 
 
 class Network(NamedTuple):
     """One network: σ, its largest M, whether it draws any noise, the tier of its training, and for each attacker ("": none) which
-    images are right [K, n] and how many gradients it takes an image."""
+    images are right [K, n] and how many gradients and other passes it takes an image."""
 
     sigma: float
     M: int
     noisy: bool
     trained: str
     right: dict
-    gradients: dict
+    cost: dict
 
 
 def read(folder=RESULTS):
@@ -45,11 +46,18 @@ def networks(record):
         label = NAMES.get(cell["label"], cell["label"])
         of = found.setdefault(label, Network(cell["sigma"], cell["draws"][-1], cell["noisy"], cell["trained"], {}, {}))
         of.right[cell["attacker"]] = bits.unpack(cell["right"], len(cell["draws"]), record["n"])
-        of.gradients[cell["attacker"]] = cell.get("steps", 0) * cell.get("samples", 0)
+        of.cost[cell["attacker"]] = _cost(cell)
     found = {label: of for label, of in found.items() if {"", PGD, EPGD} <= set(of.right)}
     common = set.intersection(*(set(of.right) for of in found.values())) if found else set()
     return {label: of._replace(right=_and_any({name: right for name, right in of.right.items() if name in common}))
             for label, of in found.items()}
+
+
+def _cost(cell):
+    """(gradients, other passes) of an image, by the attacker's settings: the passes compare images of its search, or find near classes."""
+    samples, classes = cell.get("samples", 0), cell.get("classes")
+    judging = samples + classes * cell["judged"] if classes else 2 * cell.get("queries", 0) * samples
+    return (classes or 1) * cell.get("steps", 0) * samples, judging
 
 
 def _and_any(right):
@@ -136,9 +144,10 @@ def accuracies(folder=RESULTS):
         for name, right in of.right.items():
             gain = votes_add(record, of, name) if of.noisy else ""
             beyond = taken(record, of, name) if name not in ("", EPGD) else ""
-            longer = taken(record, of, name, LONG) if LONG in of.right and name not in ("", PGD, EPGD, OFF, LONG, ANY) else ""
+            longer = taken(record, of, name, LONG) if LONG in of.right and name not in ("", BLIND, PGD, EPGD, OFF, LONG, ANY) else ""
             rows.append({"Rows": name_of, "Attacker": name or "no attack",
-                         "Gradients an image": f"{of.gradients[name]}" if name in of.gradients else "",
+                         "Gradients an image": f"{of.cost[name][0]}" if name in of.cost else "",
+                         "Other passes": f"{of.cost[name][1]:,}" if name in of.cost and of.cost[name][1] else "",
                          "one pass, %": interval(_cell(right[0])) if of.noisy else "", "the vote, %": interval(_cell(right[-1])),
                          "vote less one pass": f"{gain}", "takes beyond EPGD": f"{beyond}", f"beyond {LONG}": f"{longer}"})
     wide = max(50 * (cell["high"] - cell["low"]) for of in found.values() for cell in (_cell(of.right[name][-1]) for name in attackers))
@@ -184,9 +193,14 @@ def in_words(folder=RESULTS):
     if noisy and OFF in single(found):
         told = [f"{taken(record, of, OFF, PGD)} beyond PGD and {taken(record, of, OFF)} beyond EPGD ({label})"
                 for label, of in noisy.items()]
-        costs = next(iter(noisy.values())).gradients
-        lines.append(f"With the noise off PGD takes {costs[OFF]} gradients for an image, EPGD {costs[EPGD]}. What it takes of the vote is,"
-                     f" in points, {'; '.join(told)}.")
+        costs = next(iter(noisy.values())).cost
+        lines.append(f"With the noise off PGD takes {costs[OFF][0]} gradients for an image, EPGD {costs[EPGD][0]}. What it takes of the"
+                     f" vote is, in points, {'; '.join(told)}.")
+    if noisy and BLIND in single(found):
+        told = [f"{taken(record, of, PGD, BLIND)} ({label})" for label, of in found.items()]
+        costs = next(iter(noisy.values())).cost
+        lines.append(f"The attacker who sees no gradients takes {costs[BLIND][1]:,} passes for an image, PGD {costs[PGD][0]} gradients."
+                     f" What PGD takes beyond him is, in points, {', '.join(told)}.")
     if noisy and {BORDER, MOST} <= set(single(found)):
         told = [f"{taken(record, of, MOST, BORDER)} ({label})" for label, of in noisy.items()]
         lines.append(f"Aimed at the border, 32 draws a step instead of 8 take {', '.join(told)} points more of the vote.")
