@@ -467,16 +467,17 @@ def test_a_claim_about_all_is_read_off_the_mean_and_one_about_each_off_each(tmp_
 
 
 def test_what_a_transfer_says_of_obfuscation_is_held_against_an_attack_that_looks_through_the_noise(tmp_path):
-    def record(off):
-        right = {"": 700, "PGD": 500, "EPGD": 400, "noise off": off}
+    def record(off, blind):
+        right = {"": 700, "PGD": 500, "EPGD": 400, "noise off": off} | ({"no gradients": blind} if blind else {})
         cells = [dict(checkpoint="a", digest="a", label="CPNI-W", trained="cpu", tier="cpu", sigma=0.24, noisy=True, draws=[1],
                       attacker=name, right=bits.pack([7 * np.arange(1000) % 1000 < k])) for name, k in right.items()]
         about = dict(kind="adaptive", epsilon=8, batch=100, n=1000, split="test")
         runs.write_json(tmp_path / "adaptive" / "record.json", about | dict(cells=cells))
 
     train(tmp_path, "CPNI-W")
-    for off, verdict in ((400, rules.FAILS), (500, rules.OPEN), (600, rules.PART)):
-        record(off)
+    for off, blind, verdict in ((400, None, rules.FAILS), (500, None, rules.OPEN), (600, None, rules.PART),
+                                (400, 600, rules.PART), (400, 450, rules.FAILS), (500, 450, rules.FAILS)):
+        record(off, blind)
         found = decide("no_obfuscation", tmp_path)
         assert found.verdict == verdict and f"{style.NOT_YET}: the premise" in found.evidence and found.ids == ("adaptive/record.json",)
 

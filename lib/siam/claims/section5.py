@@ -59,9 +59,13 @@ def transfer_is_weaker(measured, number):
 
 def no_obfuscation(measured, number):
     pair = [pick(measured, "CPNI-W", f"transferred {attack}", 8, 0.02) for attack in ("pgd", "pgd_s")]
-    premise, inferred = "the premise, transferred PGD less PGD-s", "the inference, what PGD takes more with the noise off"
-    return judge({premise: less(*pair), inferred: adaptive.noise_off_takes(measured.folder, "CPNI-W")},
-                 f"{TRANSFER}, and siam.studies.adaptive", {premise: agrees, inferred: lambda one: OPPOSITE[rises(one)]})
+    premise = "the premise, transferred PGD less PGD-s"
+    blind = "the inference, what PGD takes beyond a search without gradients"
+    off = "and what it takes more with the noise off"
+    differences = {premise: less(*pair), blind: adaptive.takes(measured.folder, "CPNI-W", adaptive.PGD, adaptive.BLIND),
+                   off: adaptive.takes(measured.folder, "CPNI-W", adaptive.OFF, adaptive.PGD)}
+    return judge(differences, f"{TRANSFER}, and siam.studies.adaptive",
+                 {premise: agrees, blind: rises, off: lambda one: OPPOSITE[rises(one)]})
 
 
 def sixteen_is_enough(measured, number):

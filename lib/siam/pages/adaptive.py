@@ -95,11 +95,11 @@ def _of(record):
     return dict(tier=min((cell["tier"] for cell in record["cells"]), key=runs.TIERS.index), n=record["n"], runs=1, ids=(PLACE,))
 
 
-def noise_off_takes(folder, label):
-    """Points that PGD takes from a network's vote with the noise off, at the same cost, beyond what it takes with it on; or None."""
+def takes(folder, label, attacker, other):
+    """Points that `attacker` takes from the vote of a network beyond what `other` does, a Difference; None where one is not measured."""
     record = read(folder)
     of = networks(record).get(label) if record else None
-    return taken(record, of, OFF, PGD) if of and OFF in of.right else None
+    return taken(record, of, attacker, other) if of and {attacker, other} <= set(of.right) else None
 
 
 def lead(record, found, label, attacker, known):
