@@ -174,7 +174,7 @@ def test_candidates_are_compared_under_the_same_draws_and_each_comparison_has_it
 
 
 def test_the_square_attack_needs_no_gradients_and_gets_near_the_optimum():
-    """An objective in steps, whose gradient is zero everywhere; the optimum over the ball of its sum of 12 signs is known."""
+    """An objective in steps, whose gradient is zero everywhere, and whose optimum over the ball is known."""
     with seeded("square"):
         x, w = 0.3 + 0.4 * torch.rand(4, 3, 8, 8), torch.randn(3, 1, 1)
         smooth = lambda x: (w * x).flatten(1).sum(1)  # noqa: E731

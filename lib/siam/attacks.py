@@ -90,7 +90,7 @@ def strongest(objective, candidates, samples=1):
         with seeded("draws", draws):
             means.append(sum(objective(x) for _ in range(samples)))
     which = torch.stack(means).argmax(0)
-    return torch.stack(list(candidates))[which, torch.arange(len(which), device=which.device)]
+    return torch.stack(candidates)[which, torch.arange(len(which), device=which.device)]
 
 
 def square(objective, x, *, epsilon, queries, samples=1):
