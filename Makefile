@@ -17,7 +17,7 @@ RENDERED := $(PAGES:notebooks/%.ipynb=$(VENV)/rendered/%)
 RENDERED += $(if $(wildcard $(VENV)/dev),$(VENV)/rendered/campaign)
 
 # Where the compute notebooks write when they are only tried: beside the data, not into it.
-TRIED := $(CURDIR)/$(VENV)/tried
+TRIED := $(VENV)/tried
 SMOKE := rm -rf $(TRIED) && mkdir -p $(TRIED) && cp -r data/checkpoints $(TRIED) && SIAM_DATA=$(TRIED)
 
 export MPLBACKEND := agg
@@ -55,7 +55,8 @@ try: env-dev  ## run train and evaluate on the shipped sample and keep what they
 campaign: env-campaign  ## carry out what the campaign has left (TIER=cpu or TIER=fast,paper), then render
 	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(RUN) -m snakemake $(if $(TIER),--config tiers=$(TIER))
 
-campaign-script: env-dev  ## print its next MINUTES=25 as a bash script (TIER=… or, without, this machine's)
+campaign-script:  ## print its next MINUTES=25 as a bash script (TIER=… or, without, this machine's)
+	@$(MAKE) -s env-dev >&2  # what it prints is no part of the script
 	@$(RUN) -m siam.campaign script --minutes $(or $(MINUTES),25) $(if $(TIER),--tier $(TIER))
 
 render: $(RENDERED) $(VENV)/rendered/readme  ## re-render the notebooks whose records, code or text changed

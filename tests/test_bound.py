@@ -143,6 +143,12 @@ def test_measuring_goes_on_where_it_was(tmp_path, monkeypatch):
     assert about["cells"][0]["tier"] == "smoke"
     monkeypatch.setattr(bound, "count", lambda *_: pytest.fail("it was done"))
     bound.measure(path, cells)
+    with pytest.raises(ValueError, match="tallies.npz: measured with another epsilon, steps, step_size: move it away"):
+        monkeypatch.setattr(bound, "asked", lambda *cell, **fields: runs.EvaluationRun(
+            *cell[:2], attack="pgd", sigma=cell[3], epsilon=4, split="sample-test", images=10, draws=4))
+        bound.measure(path, cells)
+    monkeypatch.setattr(bound, "asked", lambda *cell, **fields: runs.EvaluationRun(
+        *cell[:2], attack=cell[2], sigma=cell[3], split="sample-test", images=10, draws=8))
     with pytest.raises(ValueError, match="tallies.npz: measured with another draws: move it away"):
         bound.measure(path, [("cpni-w-cpu-0", "none", 0.48)], draws=8)
 
@@ -163,10 +169,19 @@ def test_a_file_that_is_no_record_is_refused(tmp_path):
     path = tmp_path / "x.npz"
     whole = bound.RECORD.read_bytes()
     np.savez(tmp_path / "foreign.npz", labels=[1], about=json.dumps({"a": 1}))
-    for content in (b"nothing", whole[: len(whole) // 2], (tmp_path / "foreign.npz").read_bytes()):
+    for content in (b"", b"nothing", whole[: len(whole) // 2], (tmp_path / "foreign.npz").read_bytes()):
         path.write_bytes(content)
         with pytest.raises(ValueError, match="x.npz: not a record of votes"):
             votes.load(path)
+    refused = 0
+    for place in range(0, len(whole), len(whole) // 50):  # one byte is wrong: what the sums betray, or the compression
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 255]) + whole[place + 1 :])
+        try:
+            votes.load(path)
+        except ValueError as error:
+            assert "x.npz: not a record of votes" in str(error)
+            refused += 1
+    assert refused > 10
     about = dict(draws=4, cells=[dict(cell=["a", "none", 0.1])])
     votes.save(path, {"a none 0.1": np.ones((2, 3, 10), np.uint8)}, np.zeros(3, np.uint8), about)
     with pytest.raises(ValueError, match="does not fit its draws"):

@@ -76,6 +76,11 @@ def test_needs_and_values_follow_from_what_a_step_uses(written):
     ("look-{sigma}", "look-{sigmas}", "step look-{sigmas}: 'sigmas' is not given"),
     ("group: a, ", "", "step train-it: 'group' is not given"),
     ("estimated: 2,", "estimated: 2,,", r"campaign.yaml, line 5: "),
+    ("estimated: 2,", "estimated: \x01,", "^campaign.yaml: unacceptable character"),
+    ("epochs: 1", "epochs", "step train-it: "),
+    ("attacks: [none]", "sources: 3", r"step look-\{sigma\}: "),
+    ("for: {", "for: {words: 3, ", r"step look-\{sigma\}: for \{'words': 3.* is no mapping of words to lists"),
+    ("  - {name: train-it", "  - text\n  - {name: train-it", "step 'text' is no mapping"),
 ])
 def test_a_wrong_value_is_named_in_one_line(written, old, new, said):
     with pytest.raises(ValueError, match=said) as refused:

@@ -23,7 +23,7 @@ from siam import cifar10, paths
 
 needs_cifar10 = pytest.mark.skipif(
     not all((cifar10.CACHE / f"{name}.npy").exists() for name in cifar10.ARRAYS),
-    reason="CIFAR-10 is not in its cache: run `python -m siam.cifar10`",
+    reason="CIFAR-10 is not in its cache: run `make data`",
 )
 
 
@@ -289,7 +289,7 @@ def test_bad_arguments_name_the_allowed_ones(tmp_path):
         cifar10.fetch(tmp_path, "ftp")
     with pytest.raises(ValueError, match="'validation': choose 'train' or 'test'"):
         cifar10.load("validation", tmp_path)
-    with pytest.raises(FileNotFoundError, match="train_images.npy is missing: run `python -m siam.cifar10`"):
+    with pytest.raises(FileNotFoundError, match="train_images.npy is missing: run `make data`"):
         cifar10.load("train", tmp_path)
 
 
@@ -340,6 +340,11 @@ def test_siam_data_moves_the_cache_but_not_the_sample(tmp_path):
     program = "from siam import cifar10; print(cifar10.CACHE, len(cifar10.sample()['test_labels']))"
     assert run_python(program, SIAM_DATA=str(tmp_path)) == f"{tmp_path / 'cifar10'} 500\n"
     assert run_python(program, SIAM_DATA="") == f"{paths.ROOT / 'data' / 'cifar10'} 500\n"
+
+
+def test_a_relative_folder_is_one_wherever_a_process_works(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run_python("from siam import paths; print(paths.DATA)", SIAM_DATA="mine") == f"{paths.ROOT / 'mine'}\n"
 
 
 def test_images_that_are_beside_the_code_are_not_fetched_again(tmp_path, monkeypatch):

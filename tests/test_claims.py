@@ -1,6 +1,7 @@
 """Verdicts on synthetic records: each kind of them, the rules that hold one back, and evidence that names its records."""
 
 import re
+from dataclasses import replace
 from math import inf, nan
 
 import numpy as np
@@ -127,6 +128,12 @@ def test_a_size_is_reached_by_what_is_sure_and_not_by_a_wide_interval(points, ve
     assert rules.rises(paired.Difference(8.0, 5.0, inf), at_least=10) == rules.OPEN
 
 
+@pytest.mark.parametrize("points, error, verdict", [
+    (2.0, 0.4, rules.HOLDS), (3.0, 1.4, rules.PART), (8.0, 1.0, rules.PART), (1.0, 1.0, rules.OPEN), (-3.0, 1.0, rules.FAILS)])
+def test_up_to_a_size_is_surely_not_more(points, error, verdict):
+    assert rules.rises(paired.Difference(points, error, inf), at_most=3) == verdict  # 3 ± 2.7 may be almost 6
+
+
 @pytest.mark.parametrize("points, half, verdict", [
     (0.5, 1.0, rules.HOLDS), (1.5, 1.0, rules.OPEN), (-1.5, 1.0, rules.OPEN), (3.5, 1.0, rules.FAILS), (-3.5, 1.0, rules.FAILS),
 ])
@@ -220,7 +227,7 @@ def test_variances_of_paired_runs_are_told_apart(tmp_path, wide, narrow, verdict
 def test_of_equal_variances_one_in_twenty_is_told_apart():
     """Counted for the test itself: two kinds of run, five seeds in common, and of each seed a part that both share."""
     draw, trials, said = np.random.default_rng(0), 500, []
-    about = dict(seeds=tuple("abcde"), right=(None,) * 5, networks=("a",) * 5, runs=5, tier="cpu", n=1000, ids=())
+    about = dict(seeds=tuple("abcde"), right=(None,) * 5, networks=("a",) * 5, roots=("a",) * 5, runs=5, tier="cpu", n=1000, ids=())
     for _ in range(trials):
         shared = draw.normal(size=5)
         at = {rules.Place("CPNI-W", "adversarial", "prediction", attack, 0, 1):
@@ -274,9 +281,9 @@ def flat(draw, sigmas, n=1000, batch=100):
     for sigma in sigmas:
         moved = np.repeat(draw.normal(size=n // batch), batch)
         right = draw.normal(size=n) + 0.3 * moved > 0
-        cell = dict(label="CPNI-W", method="adversarial", recipe="", rule="prediction", M=8, sigma=sigma, attack="pgd", tier="cpu", n=n,
-                    batch_size=batch, accuracy=right.mean(), runs=1, ids=(), luck=None, seeds=("0/0",), networks=("a",),
-                    right=(np.packbits(right).tobytes(),))
+        cell = dict(label="CPNI-W", method="adversarial", recipe="", rule="prediction", M=8, sigma=sigma, attack="pgd", epsilon=8,
+                    tier="cpu", n=n, batch_size=batch, accuracy=right.mean(), runs=1, ids=(), luck=None, tuning=None,
+                    seeds=("0/0",), networks=("a",), roots=("a",), right=(np.packbits(right).tobytes(),))
         at[rules.Place("CPNI-W", "adversarial", "prediction", "pgd", sigma, 8)] = pd.Series(cell)
     return rules.Measured(None, at, {}, {}, None, None)
 
@@ -380,6 +387,14 @@ def test_gradients_of_both_attacks_are_compared_at_equal_cost(tmp_path):
     assert found.verdict == rules.OPEN and "8 less 16 samples, M = 8: +1.0" in found.evidence
 
 
+def test_an_attack_without_a_budget_is_none_of_the_papers(tmp_path):
+    train(tmp_path, "CPNI-W")
+    evaluate(tmp_path, "CPNI-W", "pgd", 400)
+    evaluate(tmp_path, "CPNI-W", "pgd", 700, sigma=0.06, epsilon=0)
+    measured = rules.read(tmp_path)[0]
+    assert rules.pick(measured, "CPNI-W", "pgd", 8, 0) is not None and rules.pick(measured, "CPNI-W", "pgd", 8, 0.06) is None
+
+
 def test_transfers_are_compared_with_the_attack_on_the_network_itself(tmp_path):
     for label in ("CPNI-W", "PNI-W"):
         train(tmp_path, label)
@@ -406,6 +421,9 @@ def test_a_network_under_two_attacks_is_one_network_whatever_the_source(tmp_path
         runs.write(runs.record(run, tier="cpu", n=1000, result=rows, right=bits.pack([moved] * 4)), tmp_path)
     found = decide("various_sources", tmp_path)
     assert found.verdict == rules.HOLDS and found.evidence.startswith("CPNI-W, seed 1 to CPNI-W: +3.0") and "luck" not in found.evidence
+    stronger = replace(run, sigma=0.48)  # the noise that is added is another question
+    runs.write(runs.record(stronger, tier="cpu", n=1000, result=rows, right=bits.pack([moved] * 4)), tmp_path)
+    assert decide("various_sources", tmp_path).evidence == found.evidence
 
 
 def test_spread_over_budgets_needs_three_runs(tmp_path):

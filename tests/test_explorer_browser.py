@@ -234,7 +234,7 @@ def test_rule_attack_and_model_choose_what_is_drawn(visit):
     assert page.locator(".siam-card", has_text="EPGD").get_by_text("not yet measured").is_visible()
     assert page.get_by_test_id("siam-draws").get_attribute("aria-valuetext") == "M = 4 noisy passes"
     page.get_by_label("Base model").select_option("EPGD-diverged")
-    assert lines(page) == [] and "EPGD-diverged is not yet measured" in readout(page)
+    assert lines(page) == [] and "EPGD-diverged: not yet measured." in readout(page)
     assert page.get_by_test_id("siam-sigma").is_disabled() and page.get_by_test_id("siam-draws").is_disabled()
 
 
@@ -281,8 +281,8 @@ def test_the_papers_points_are_marked_as_the_papers(visit):
 def test_without_records_the_page_says_so(visit):
     page = visit("empty")
     assert lines(page) == []
-    assert "CPNI-W is not yet measured." in readout(page)
-    assert page.get_by_text("CPNI-W: not yet measured").is_visible()
+    assert "CPNI-W: not yet measured." in readout(page)
+    assert page.locator("svg").get_by_text("CPNI-W: not yet measured").is_visible()
     assert page.locator(".siam-printed title").count() == 6
 
 

@@ -129,6 +129,8 @@ def small(tmp_path_factory):
         assert len(jobs) == 9 and jobs[3] == jobs[4] and len(set(jobs)) == 8
         assert record["commit"] == "another" and [part["commit"] for part in record["begun"]] != ["another"]
         assert not list((folder / ".partial" / "gradients").iterdir())  # to measure again is to measure
+        with pytest.raises(FileExistsError, match="record.json is there: move it away to measure again"):
+            gradients.measure(**asked)
     return folder
 
 

@@ -77,6 +77,9 @@ def test_pages_leave_out_what_was_tested_in_one_batch(tmp_path):
     assert findings.calibration(tmp_path) == "Not yet measured."  # and not missed by none of 28 pairs
     keep(tmp_path, "CPNI-W", "none", images(0.6), batch_size=N, precision="bf16")
     assert re.search(r"is [+−]\d+\.\d points", words_of_tables.rounding(tmp_path).replace("\u00a0", " "))
+    for precision, seed in (("fp32", 1), ("bf16", 2)):  # attacks made on two networks differ in more than precision
+        keep(tmp_path, "CPNI-W", "pgd", images(0.5), source=digest("CPNI-W", seed), source_sigma=0, precision=precision)
+    assert len(findings.pairs(tmp_path)) == 1
 
 
 @pytest.mark.parametrize("missing", ["cell", "tier", "n"])
@@ -109,6 +112,76 @@ def test_another_training_might_change_what_two_networks_differ_in(tmp_path):
     single = paired.less(one, ours)
     assert single.points == pytest.approx(10) and single.error == pytest.approx(np.sqrt(4 * (1 + 1 / 3)))
     assert single.freedom == pytest.approx(4)
+
+
+def tuned_thrice(folder, label="Gauss", shifts=(0.08, 0.1, 0.12), also=(), **asked):
+    """A fine-tuning of each CPNI-W of `trained_thrice`, and what it adds to that network's 48, 50 and 52 %."""
+    for training, (start, shift) in enumerate(zip((-0.02, 0, 0.02), shifts)):
+        if not asked:
+            train(folder, label, seed=training, method="gauss" if label == "Gauss" else "epgd", start_seed=training, also=also)
+        for each in (label, *also):
+            keep(folder, each, "none", np.arange(N) % 50 < 50 * (0.5 + start + shift), training_seed=training, **asked)
+
+
+def test_what_fine_tuning_adds_has_a_luck_of_its_own(tmp_path):
+    trained_thrice(tmp_path)
+    tuned_thrice(tmp_path, shifts=(0.1, 0.1, 0.1))
+    found = report.luck(report.evaluations(tmp_path))
+    assert found["cpu", "none", True] == pytest.approx((0, 2))  # 48, 50 and 52 % became 58, 60 and 62 %
+    assert found["cpu", "none", False] == pytest.approx((4, 4))  # and count as no trainings from scratch
+    tuned_thrice(tmp_path, "EPGD-diverged", also=["EPGD-converged"])  # the same trainings, another epoch
+    found = report.luck(report.evaluations(tmp_path))["cpu", "none", True]
+    assert found == pytest.approx(((0 + 4 + 4) / 3, 2 + 2))
+
+
+def test_a_network_and_what_was_fine_tuned_from_it_had_one_luck_in_their_first_training(tmp_path):
+    trained_thrice(tmp_path)
+    tuned_thrice(tmp_path)
+    tuned_thrice(tmp_path, "EPGD-diverged", shifts=(0.06, 0.04, 0.02))
+    ours, white, gauss, epgd = (cell(tmp_path, label) for label in ("CPNI-W", "PNI-W", "Gauss", "EPGD-diverged"))
+    base, added = ours["luck"][0], ours["tuning"][0]
+    assert (base, added) == pytest.approx((4, 4))
+    assert paired.less(gauss, ours).points == pytest.approx(10) and paired.less(gauss, ours).luck == pytest.approx((added / 3, 4))
+    assert paired.less(gauss, epgd).luck[0] == pytest.approx(2 * added / 3)
+    assert paired.less(gauss, white).luck[0] == pytest.approx((2 * base + added) / 3)
+    # The mean of both, less their start: what that had by luck they have as well.
+    assert paired.combine((0.5, gauss), (0.5, epgd), (-1, ours)).luck[0] == pytest.approx(2 * added / 4 / 3)
+    assert paired.combine((0.5, gauss), (0.5, ours), (-1, white)).luck[0] == pytest.approx((base + added / 4 + base) / 3)
+    # What noise costs the one less what it costs the other: at either σ what fine-tuning adds may be another.
+    tuned_thrice(tmp_path, sigma=0.24)
+    for training in range(3):
+        keep(tmp_path, "CPNI-W", "none", np.arange(N) % 50 < 27, sigma=0.24, training_seed=training)
+    noisy, calm = (cell(tmp_path, label, sigma=0.24) for label in ("Gauss", "CPNI-W"))
+    costs = paired.combine((1, gauss), (-1, noisy), (-1, ours), (1, calm))
+    assert costs.luck[0] == pytest.approx(2 * added / 3)
+    assert paired.less(gauss, noisy).luck[0] == 0
+
+
+def test_what_was_fine_tuned_from_another_network_shares_nothing(tmp_path):
+    trained_thrice(tmp_path)
+    tuned_thrice(tmp_path)
+    train(tmp_path, "EPGD-diverged", method="epgd", start_seed=0)
+    keep(tmp_path, "EPGD-diverged", "none", np.arange(N) % 50 < 30)
+    ours, gauss, epgd = (cell(tmp_path, label) for label in ("CPNI-W", "Gauss", "EPGD-diverged"))
+    assert paired.less(epgd, ours).luck[0] == pytest.approx(4 + 4 + 4 / 3)  # one start beside the mean of three
+    assert paired.less(epgd, gauss).luck[0] == pytest.approx(4 + 4 + (4 + 4) / 3)
+
+
+def test_where_nobody_knows_what_fine_tuning_adds_it_counts_as_a_training(tmp_path):
+    trained_thrice(tmp_path)
+    for training in (0, 1):
+        train(tmp_path, "Gauss", seed=training, method="gauss", start_seed=training)
+        keep(tmp_path, "Gauss", "none", np.arange(N) % 50 < 30, training_seed=training)
+    ours, gauss = cell(tmp_path, "CPNI-W"), cell(tmp_path, "Gauss")
+    assert ours["tuning"] is None and paired.less(gauss, ours).luck[0] == pytest.approx(4 / 2 + 4 / 3)
+
+
+def test_luck_is_read_off_the_most_images(tmp_path):
+    trained_thrice(tmp_path)
+    for training, shift in ((4, -0.01), (5, 0), (6, 0.01)):  # as many trainings of another length, on twice the images
+        train(tmp_path, "PNI-W", seed=training, epochs=9)
+        keep(tmp_path, "PNI-W", "none", np.arange(2 * N) % 100 < 100 * (0.5 + shift), training_seed=training)
+    assert report.luck(report.evaluations(tmp_path))["cpu", "none", False] == pytest.approx((1, 2))
 
 
 def test_what_noise_does_is_about_the_network_at_hand_and_between_networks_as_unsure_as_can_be(tmp_path):

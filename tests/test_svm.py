@@ -240,3 +240,12 @@ def test_a_foreign_file_is_not_overwritten(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="x.json: not a record"):
         svm.measure(path)
     assert path.read_text() == "notes of my own"
+
+
+def test_a_record_is_not_measured_over(tmp_path, monkeypatch):
+    monkeypatch.setattr(svm, "measure_svm", lambda: pytest.fail("it was measured"))
+    path = tmp_path / "argument.json"
+    path.write_bytes(svm.RECORD.read_bytes())
+    with pytest.raises(SystemExit, match="error: .*argument.json is there: move it away to measure again"):
+        svm.main(["--record", str(path)])
+    assert path.read_bytes() == svm.RECORD.read_bytes()

@@ -259,6 +259,31 @@ def test_gauss_trains_with_its_input_noise(tmp_path):
         training.requested("PNI-W", "gauss", "smoke", 5, "base", 0.24, [0], changes, checkpoints=tmp_path)
 
 
+def test_a_fine_tuning_is_known_by_the_record_of_its_start(tmp_path):
+    """What ships is less than what was trained, and a finished fine-tuning stays finished."""
+    models.save(models.classifier("CPNI-W"), tmp_path / "base.safetensors", variant="CPNI-W", rank=5, sigma=0.0,
+                label="CPNI-W", tier="smoke")
+    plan = asdict(training.schedule("smoke", "adversarial"))
+    digest = models.about(tmp_path / "base.safetensors")["digest"]
+    kept = [dict(name="base", digest=digest)]
+    runs.write(runs.record(runs.TrainingRun("CPNI-W", "adversarial", plan), tier="smoke", checkpoints=kept, history=[]), tmp_path)
+    folders = dict(checkpoints=tmp_path, results=tmp_path)
+    asked = training.requested("CPNI-W", "gauss", "smoke", 5, "base", 0.24, [0], {}, **folders)
+    training.ready(asked, **folders)
+    (tmp_path / "base.safetensors").unlink()
+    assert training.requested("CPNI-W", "gauss", "smoke", 5, "base", 0.24, [0], {}, **folders) == asked
+    with pytest.raises(ValueError, match="start 'base' is a CPNI-W of rank 5, not CPNI-W of rank 2"):
+        training.requested("CPNI-W", "gauss", "smoke", 2, "base", 0.24, [0], {}, **folders)
+    with pytest.raises(ValueError, match="start 'base' is of tier smoke"):
+        training.requested("CPNI-W", "gauss", "cpu", 5, "base", 0.24, [0], {}, **folders)
+    with pytest.raises(FileNotFoundError, match=f"no checkpoint with digest {digest}"):
+        training.ready(asked, **folders)  # before any work begins
+    with pytest.raises(FileNotFoundError, match="no checkpoint 'other'"):
+        training.requested("CPNI-W", "gauss", "smoke", 5, "other", 0.24, [0], {}, **folders)
+    runs.write(runs.record(asked[0], tier="smoke", checkpoints=[], history=[]), tmp_path)
+    training.ready(asked, **folders)  # finished: there is nothing to train
+
+
 def test_the_paper_tier_is_the_authors_schedule():
     plan = training.schedule("paper", "adversarial")
     rates = [training.learning_rate(plan, epoch) for epoch in (0, 199.9, 200, 299.9, 300, 399.9)]

@@ -67,12 +67,18 @@ def read(path=CAMPAIGN, checkpoints=CHECKPOINTS):
         said = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except yaml.MarkedYAMLError as error:
         raise ValueError(f"{Path(path).name}, line {error.problem_mark.line + 1}: {error.problem}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:  # of a character that YAML does not allow
+        raise ValueError(f"{Path(path).name}: {str(error).splitlines()[0]}") from None
     if not isinstance(said, dict) or not isinstance(said.get("tiers"), dict) or not isinstance(said.get("steps"), list):
         raise ValueError(f"{Path(path).name}: no campaign: it has no mapping of tiers and list of steps")
     there = {file.stem: None for file in Path(checkpoints).glob("*.safetensors")}
     steps, writers = {}, {}
     for entry in said["steps"]:
+        if not isinstance(entry, dict):
+            raise ValueError(f"step {entry!r} is no mapping")
         name, repeated = entry.get("name"), entry.get("for", {})
+        if not isinstance(repeated, dict) or not all(isinstance(values, list) for values in repeated.values()):
+            raise ValueError(f"step {name}: for {repeated!r} is no mapping of words to lists")
         for values in product(*repeated.values()):
             try:
                 step = _step(_filled(entry, dict(zip(repeated, values))), name, said["tiers"], there | writers)
@@ -81,7 +87,7 @@ def read(path=CAMPAIGN, checkpoints=CHECKPOINTS):
                         raise ValueError(f"another step has the {kind} {twice[0]!r} already")
             except KeyError as missing:
                 raise ValueError(f"step {name}: {missing} is not given") from None
-            except ValueError as error:
+            except (AttributeError, TypeError, ValueError) as error:  # the first two of a value of the wrong kind
                 raise ValueError(f"step {name}: {error}") from None
             steps[step.name] = step
             writers |= dict.fromkeys(step.writes, step.name)
@@ -152,11 +158,10 @@ def _written(variant, method, tier, rank, start, sigma, seeds, changes, device):
 
 
 def finished(step, checkpoints=CHECKPOINTS, results=RESULTS):
-    """Whether every run of the step has a record. A run whose checkpoint is not here has no identity, and none."""
+    """Whether every run of the step has a record. That of a checkpoint neither here nor on record has no identity, and none."""
     given = defaults(step.notebook) | step.parameters | {"device": "cpu"}  # a run is the same on every device
     try:
-        folders = dict(checkpoints=checkpoints) | (dict(results=results) if step.notebook == "evaluate" else {})
-        asked = NOTEBOOKS[step.notebook].requested(**given, **folders)
+        asked = NOTEBOOKS[step.notebook].requested(**given, checkpoints=checkpoints, results=results)
     except FileNotFoundError:
         return False
     except ValueError as error:

@@ -111,9 +111,9 @@ def _read(name, folder):
     try:
         array = np.load(path)
     except FileNotFoundError:
-        raise FileNotFoundError(f"{path} is missing: run `python -m siam.cifar10`") from None
+        raise FileNotFoundError(f"{path} is missing: run `make data`") from None
     except (ValueError, EOFError):
-        raise ValueError(f"{path} is not an array: move it away and run `python -m siam.cifar10`") from None
+        raise ValueError(f"{path} is not an array: move it away and run `make data`") from None
     return _verify(name, array, path)
 
 

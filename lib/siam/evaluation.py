@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from functools import lru_cache
 from itertools import product
 from pathlib import Path
 
@@ -21,20 +20,13 @@ from siam.seeding import seeded
 from siam.smoothing import RULES, powers_of_two, tally, vote
 
 
-@lru_cache(maxsize=None)
-def _kept(path, modified):
-    """{name: digest} of the checkpoints of the training record at `path`, read again once it was `modified`."""
-    return {kept["name"]: kept["digest"] for kept in runs.read(path)["checkpoints"]}
-
-
 def digest_of(name, checkpoints=CHECKPOINTS, results=RESULTS):
     """The digest of a checkpoint: of its file, or, where only its records are here, as its training's record has it.
 
     Raises FileNotFoundError, naming the checkpoints there are, where there is neither; ValueError where the two differ.
     """
     path = Path(checkpoints) / f"{name}.safetensors"
-    records = sorted((Path(results) / "training").glob("*.json"))
-    recorded = [kept[name] for kept in (_kept(of, of.stat().st_mtime_ns) for of in records) if name in kept]
+    recorded = [kept["digest"] for kept in runs.trained_as(name, results)]
     if recorded and not path.exists():
         return recorded[0]
     digest = models.about(path)["digest"]
@@ -137,9 +129,10 @@ def evaluate(run, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, progre
 
     A finished run is refused (FileExistsError); one that was cut off goes on after its last finished batch and gives
     what it would have given, on the same kind of machine with as many threads; its record says where that was another.
-    Raises ValueError if the checkpoint is not the one the run names, where another process does the run, and for a voting rule that
-    records do not know.
+    Raises ValueError if the checkpoint is not the one the run names, where another process does the run, for a device that is not to
+    be had, and for a voting rule that records do not know.
     """
+    available(device)
     if unlike := sorted(set(RULES) ^ set(runs.RULES)):
         raise ValueError(f"rule {unlike[0]!r} is in only one of siam.smoothing.RULES and siam.runs.RULES: it must be in both")
     if runs.finished(run, results):

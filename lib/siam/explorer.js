@@ -178,15 +178,16 @@ function chart(view, width) {
       svg("text", { class: `siam-${p.attack.kind}`, x: cx + (left ? -8 : 8), y: heights[i], dy: "0.35em",
         "text-anchor": left ? "end" : "start" }, shown(p))));
   } else {
-    const why = view.attacks.length ? `${view.base}: not yet measured` : "Choose an attack, or clean";
     labels.append(
-      svg("text", { class: "siam-empty", x: inner.width / 2, y: 22, "text-anchor": "middle" }, why));
+      svg("text", { class: "siam-empty", x: inner.width / 2, y: 22, "text-anchor": "middle" }, lacking(view)));
   }
 
   return svg("svg", { width, height, role: "img", "aria-label": describe(view) },
     svg("g", { transform: `translate(${MARGIN.left} ${MARGIN.top})` },
       axes, ghosts, bands, lines, labels, marks, cursor));
 }
+
+const lacking = (view) => view.attacks.length ? `${view.base}: not yet measured` : "Choose an attack, or clean";
 
 function describe(view) {
   const summary = view.lines.map(({ attack, points }) => {
@@ -219,7 +220,7 @@ function readout(view) {
         p ? "" : ` at σ\u00a0=\u00a0${two(q.sigma)}`, `, M\u00a0=\u00a0${q.draws}`)));
   });
   return [
-    html("p", { class: "siam-at" }, here ? html("strong", {}, here) : `${view.base} is not yet measured.`,
+    html("p", { class: "siam-at" }, here ? html("strong", {}, here) : `${lacking(view)}.`,
       here && view.axis.symbol === "σ" && view.x > 0 ? ` · about ${pixels}/255 of the pixel range` : ""),
     html("div", { class: "siam-cards" }, ...cards)];
 }
@@ -368,7 +369,9 @@ function render({ model, el }) {
     rule.value = view.rule.key;
     const firsts = view.sources.filter((one, i) => view.sources.findIndex((other) => akin(one, other)) === i);
     source.replaceChildren(...[...new Set(firsts.map(({ group }) => group))].map((group) => html("optgroup",
-      { label: group }, ...firsts.filter((one) => one.group === group).map(option(({ family }) => family || group)))));
+      { label: group }, ...firsts.filter((one) => one.group === group).map(option(({ family }) =>
+        // A closed list shows no group: what is there twice says it.
+        !family ? group : firsts.filter((one) => one.family === family).length > 1 ? `${family}, ${group}` : family)))));
     source.value = firsts.find((one) => akin(one, view.source))?.name ?? "";
     source.parentNode.hidden = firsts.length < 2;
     // What differs in the seed alone is one entry, with a choice of seeds beside it.
@@ -394,7 +397,7 @@ function render({ model, el }) {
     const here = view.lines.flatMap(({ attack, points }) => points
       .filter((p) => p.x === view.x).map((p) => `${attack.name} ${shown(p)} %`));
     slider.setAttribute("aria-valuetext",
-      here.length ? `${at(axis, view.x)}: ${here.join(", ")}` : "not yet measured");
+      here.length ? `${at(axis, view.x)}: ${here.join(", ")}` : lacking(view));
     said.replaceChildren(...readout(view));
     note.replaceChildren(...notes(view));
     if (details.open) numbers.replaceChildren(table(view));

@@ -84,11 +84,20 @@ def refuse_unlike(path, record, settings):
         raise ValueError(f"{path}: measured with another {', '.join(unlike)}: move it away to measure again")
 
 
+def refuse_to_replace(path):
+    """Raise FileExistsError, one line, where there is a record at `path` that a measurement would write anew."""
+    if Path(path).exists():
+        raise FileExistsError(f"{path} is there: move it away to measure again")
+
+
 def command(module, description, record, measure, arguments=None):
-    """`python -m module [--record PATH]`: `measure(path)`; what it refuses (OSError, ValueError) is said in one line."""
+    """`python -m module [--record PATH]`: `measure(path)`, and where its record is; what it refuses (OSError, ValueError) is said in
+    one line."""
     parser = argparse.ArgumentParser(prog=f"python -m {module}", description=description)
     parser.add_argument("--record", type=Path, default=record, help="where to write (default: where the book reads)")
     try:
-        measure(parser.parse_args(arguments).record)
+        path = parser.parse_args(arguments).record
+        measure(path)
+        print(f"complete: {path}")
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")

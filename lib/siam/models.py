@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn.functional import relu
 
 from siam.cifar10 import CLASSES, MEAN, STD
+from siam.devices import available
 from siam.files import writing
 from siam.noise import ColouredNoise, GaussianInput, NoisyConv2d, NoisyLinear, WhiteNoise
 from siam.runs import TIERS, digest, whole
@@ -178,8 +179,10 @@ def about(path):
 def load(path, sigma=None, device="cpu"):
     """The classifier saved at `path`, in evaluation mode; `sigma` (normalised units) replaces the stored one.
 
-    Raises as `about` does, and ValueError, one line, for a σ that is none and for weights that do not fit the network.
+    Raises as `about` does, and ValueError, one line, for a σ that is none, for weights that do not fit the network and for a device
+    that is not to be had.
     """
+    available(device)
     said = about(path)
     weights = load_file(path, device=str(device))
     learnt = "input_noise.log_sigma" in weights and sigma is None

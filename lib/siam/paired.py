@@ -6,7 +6,8 @@ image by image, and its standard error has two parts:
 
 - images and draws of the noise: the batches are the sample, as those of one batch share their draws;
 - training, where networks of different trainings are compared: another seed would have given others. How different is read
-  off networks that were trained several times, at the cells' own tier or the one nearest to it that has such. A network
+  off networks that were trained several times, at the cells' own tier or the one nearest to it that has such. Fine-tuned
+  from one network, or with that network, they share the luck of its training, and differ by what fine-tuning adds. A network
   compared with itself has no such part: what its ± leaves out is that the difference might be another after another training.
   Where what changes within one network is compared with what changes within another, each of their cells has its own.
 
@@ -186,18 +187,45 @@ def _by_image(terms):
 
 def _luck_of(kinds):
     """What another training might change in the sum of all kinds of network, each a list of (weight, cell): of the error², its
-    part and degrees of freedom; None where it is not known."""
-    moved = []  # how often the variance of one network's accuracy counts, and that
+    part and degrees of freedom; None where it is not known.
+
+    Kinds that were fine-tuned from the same networks, and those themselves, are a family: what luck the start had they all have,
+    and what fine-tuning adds by luck each has for itself.
+    """
+    families, moved = {}, []  # moved: how often a variance counts, and that
     for of in kinds:
-        networks = [set(cell["networks"]) for _, cell in of]
-        if shared := set.intersection(*networks):
-            # What another training does to one cell of a network it does to its others too, but only in part, and how far has
-            # not been measured. Between networks the most that it may come to is taken: as if it did each by itself.
-            net, each_alone = sum(weight for weight, _ in of) ** 2, sum(weight**2 for weight, _ in of)
-            moved.append(((net if len(kinds) == 1 else max(net, each_alone)) / len(shared), of[0][1]["luck"]))
-        else:
-            moved += [(weight**2 / len(trained), cell["luck"]) for trained, (weight, cell) in zip(networks, of)]
+        cell, shared = of[0][1], set.intersection(*(set(cell["networks"]) for _, cell in of))
+        if not shared:
+            moved += [(weight**2 / len(set(cell["networks"])), luck) for weight, cell in of for luck in (cell["luck"], *_added(cell))]
+            continue
+        roots = frozenset(root for network, root in zip(cell["networks"], cell["roots"]) if network in shared)
+        one = roots if cell["tuning"] else shared  # as if trained independently, where nobody knows what fine-tuning adds
+        families.setdefault(frozenset(one), []).append((of, len(roots), len(shared)))
+    only = len(families) == 1 and not moved
+    for family in families.values():
+        (of, trained, _), *_ = family
+        moved.append((_times([term for of, *_ in family for term in of], only) / trained, of[0][1]["luck"]))
+        moved += [(_times(of, only and len(family) == 1) / tuned, luck) for of, _, tuned in family for luck in _added(of[0][1])]
     moved = [(times, luck) for times, luck in moved if times > 1e-12]
     if any(luck is None for _, luck in moved):
         return None
     return sum(times * luck[0] for times, luck in moved), min((luck[1] for _, luck in moved), default=np.inf)
+
+
+def _added(cell):
+    """The luck of fine-tuning, of a cell whose network was fine-tuned and where it is known, else nothing."""
+    return [cell["tuning"]] if cell["roots"] != cell["networks"] and cell["tuning"] else []
+
+
+def _times(terms, alone):
+    """How often the variance of one accuracy counts in a sum of (weight, cell) that share a training: alone, or beside others.
+
+    What another training does to one cell of a network it does to its others too, but only in part, and how far has not been
+    measured. Beside other trainings the most that it may come to is taken: as if it did each by itself.
+    """
+    each = {}
+    for weight, cell in terms:
+        place = tuple(cell[name] for name in ("rule", "M", "sigma", "attack", "epsilon"))
+        each[place] = each.get(place, 0) + weight
+    net = sum(each.values()) ** 2
+    return net if alone else max(net, sum(weight**2 for weight in each.values()))

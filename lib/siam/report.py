@@ -17,6 +17,7 @@ from siam import runs
 from siam.paths import RESULTS
 
 BASES = ("CPNI-W", "EPGD-converged", "EPGD-diverged", "Gauss")  # section 5
+TUNED = BASES[1:]  # fine-tuned from the first
 SIGMA_MAX = 0.5  # the end of the paper's axis; what lies beyond belongs to experiments on the side
 ATTACKS = {"none": "Clean", "pgd": "PGD", "epgd": "EPGD"}
 RULES = {  # that the book compares; a reader's own are left to the explorer
@@ -101,15 +102,16 @@ def _evaluations(folder, state):
     named = "transferred " + frame["attack"].mask(smoothed, "pgd_s")
     frame["attack"] = frame["attack"].where(frame["source"].isna(), named)
     trained = trainings(folder).rename(columns={"seed": "training_seed", "tier": "trained"}).drop_duplicates("digest")
-    trained = trained[["digest", "label", "variant", "method", "training_id", "training_seed", "recipe", "trained"]]
+    trained = trained[["digest", "label", "variant", "method", "training_id", "training_seed", "recipe", "trained", "start"]]
     frame = frame.merge(trained, on="digest", how="left").astype({"training_seed": float})
     frame["source_label"] = frame["source"].map(dict(zip(trained["digest"], trained["label"])))
     frame["label"] = frame["label"].fillna(frame["checkpoint"])  # a reader's own network has no record
     frame = frame.fillna({"variant": "unknown", "method": "unknown", "training_id": "", "recipe": "", "trained": ""})
+    frame = frame.assign(root=frame["start"].fillna(frame["digest"]))  # the network it was fine-tuned from, or itself
     lucks = luck(frame)
     each = list(zip(frame["tier"], frame["attack"]))
-    nearest = {which: nearest_luck(lucks, *which) for which in set(each)}
-    return frame.assign(luck=[nearest[which] for which in each])
+    nearest = {(*which, tuned): nearest_luck(lucks, *which, tuned) for which in set(each) for tuned in (False, True)}
+    return frame.assign(**{name: [nearest[*which, tuned] for which in each] for name, tuned in (("luck", False), ("tuning", True))})
 
 
 def cells(frame):
@@ -118,8 +120,8 @@ def cells(frame):
     of the evaluation count that all of them have, so that each weighs the same.
 
     frame: rows of `evaluations`. Columns: CELL, tier, n, precision, batch_size, accuracy (mean), std (over runs, NaN for one),
-    runs, low, high, ids, luck; seeds, accuracies, right and networks (the digest), of each run. Runs share their images, so
-    the interval is the mean of theirs: more runs do not narrow it.
+    runs, low, high, ids, luck, tuning; seeds, accuracies, right, networks (the digest) and roots, of each run. Runs share their
+    images, so the interval is the mean of theirs: more runs do not narrow it.
     """
     seeds = ["?" if pd.isna(trained) else f"{trained:g}" for trained in frame["training_seed"]]
     seeds = [f"{trained}/{seed}" for trained, seed in zip(seeds, frame["seed"])]
@@ -139,7 +141,7 @@ def cells(frame):
     found = groups.agg(
         tier=("tier", "first"), n=("n", "first"), precision=("precision", "first"), batch_size=("batch_size", "first"),
         accuracy=("accuracy", "mean"), std=("accuracy", "std"), runs=("id", "size"), low=("low", "mean"), high=("high", "mean"),
-        luck=("luck", "first"),
+        luck=("luck", "first"), tuning=("tuning", "first"),
     ).reset_index()
     frame, ends = frame.iloc[groups.ngroup().argsort(kind="stable")], found["runs"].cumsum()  # cell by cell
 
@@ -148,41 +150,54 @@ def cells(frame):
         return [tuple(values[end - size : end]) for size, end in zip(found["runs"], ends)]
 
     found = found.assign(ids=[tuple(sorted(ids)) for ids in each("id")], seeds=each("seeds"), accuracies=each("accuracy"),
-                         right=each("right"), networks=each("digest"))
-    return found.assign(luck=[one if isinstance(one, tuple) else None for one in found["luck"]])
+                         right=each("right"), networks=each("digest"), roots=each("root"))
+    return found.assign(**{name: [one if isinstance(one, tuple) else None for one in found[name]] for name in ("luck", "tuning")})
 
 
 def luck(frame):
-    """What another training seed changes: {(tier, "none" or "pgd"): (variance in points² of a network's accuracy over
-    trainings, degrees of freedom)}, from all networks of three or more trainings, one noisy pass at σ = 0 on test images."""
+    """What another training seed changes: {(tier, "none" or "pgd", tuned): (variance in points² over trainings, degrees of freedom)},
+    from all networks of three or more trainings, one noisy pass at σ = 0 on test images, on the most of them that there are.
+
+    tuned: False for the accuracy of a network trained from scratch, True for what fine-tuning adds to that of its start.
+    """
     frame = select(as_in_paper(frame), rule="prediction", M=1, sigma=0, split="test")
-    frame = frame[frame["attack"].isin(["none", "pgd"]) & frame["epsilon"].isin([0, 8])]
+    frame = of_eight(frame[frame["attack"].isin(["none", "pgd"])])
     # Evaluations that differ in their largest M alone have the same first pass.
-    frame = frame.sort_values(["n", "batch_size"], ascending=[False, True]).drop_duplicates(["tier", "attack", "digest", "seed"])
-    each = frame.groupby(["tier", "attack", "label", "method", "recipe", "digest"])["accuracy"].mean()
-    spread = (100 * each).groupby(["tier", "attack", "label", "method", "recipe"]).agg(["var", "size"])
-    spread = spread[spread["size"] >= 3].reset_index()
-    spread["freedom"] = spread["size"] - 1
-    return {key: (np.average(of["var"], weights=of["freedom"]), of["freedom"].sum()) for key, of in spread.groupby(["tier", "attack"])}
+    frame = frame.sort_values("batch_size").drop_duplicates(["tier", "attack", "n", "digest", "seed"])
+    alike, kind = ["tier", "attack", "n"], ["label", "method", "recipe"]
+    each = (100 * frame.groupby([*alike, *kind, "digest", "root"])["accuracy"].mean()).reset_index()
+    roots = each[each["root"] == each["digest"]]
+    added = each[each["root"] != each["digest"]].merge(roots, on=[*alike, "root"], suffixes=("", "_root"))
+    added["accuracy"] -= added.pop("accuracy_root")
+    found = {}
+    for tuned, networks in ((False, roots), (True, added)):
+        spread = networks.groupby([*alike, *kind])["accuracy"].agg(["var", "size"]).reset_index()
+        spread = spread[spread["size"] >= 3]
+        spread = spread[spread["n"] == spread.groupby(["tier", "attack"])["n"].transform("max")]
+        for (tier, attack), of in spread.groupby(["tier", "attack"]):
+            # Two epochs of one training say no more of luck than one does.
+            freedom = (of.drop_duplicates("recipe")["size"] - 1).sum()
+            found[tier, attack, tuned] = np.average(of["var"], weights=of["size"] - 1), freedom
+    return found
 
 
-def nearest_luck(lucks, tier, attack):
+def nearest_luck(lucks, tier, attack, tuned=False):
     """Of `luck` that of a tier, or where that has none of the one nearest to it (the better of two); None where no tier has."""
-    place, kind = runs.TIERS.index(tier), "none" if attack == "none" else "pgd"
-    there = [(-abs(runs.TIERS.index(of) - place), runs.TIERS.index(of)) for of, under in lucks if under == kind]
-    return lucks[runs.TIERS[max(there)[1]], kind] if there else None
+    place, kind = runs.TIERS.index(tier), ("none" if attack == "none" else "pgd", tuned)
+    there = [(-abs(runs.TIERS.index(of) - place), runs.TIERS.index(of)) for of, *under in lucks if tuple(under) == kind]
+    return lucks[runs.TIERS[max(there)[1]], *kind] if there else None
 
 
 def one_recipe(frame):
     """Of each base model (label and method) the evaluations of one recipe, so that no curve or table mixes
-    networks that share a name: of the best tier on test images, then of most of them, then of most cells,
+    networks that share a name: of the best tier on test images, then of most cells, then of most images,
     then the last by its text.
     """
     def merit(rows):
         tested = rows[rows["split"] != "heldout"]
         order = tested["tier"].map(runs.TIERS.index)
         best = tested[order == order.max()]
-        return max(order, default=-1), max(best["n"], default=0), len(best[CELL].drop_duplicates())
+        return max(order, default=-1), len(best[CELL].drop_duplicates()), max(best["n"], default=0)
 
     chosen = {name: max((merit(rows), recipe) for recipe, rows in group.groupby("recipe"))[1]
               for name, group in frame.groupby(["label", "method"])}
@@ -195,6 +210,11 @@ def as_in_paper(frame):
     RULES. A transferred attack is made on another network of the same label."""
     frame = with_own(frame)
     return frame[_attack(frame).isin(["none", *SAMPLES]) & frame["rule"].isin(RULES)]
+
+
+def of_eight(frame):
+    """The evaluations under attacks of ε = 8/255, the paper's, and those without an attack."""
+    return frame[frame["epsilon"] == np.where(frame["attack"] == "none", 0, 8)]
 
 
 def with_own(frame):

@@ -14,6 +14,7 @@ import re
 import subprocess
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime, timezone
+from functools import lru_cache
 from importlib import metadata
 from numbers import Integral, Real
 from pathlib import Path
@@ -290,6 +291,20 @@ def read(path):
     if path.stem != run.id:
         raise ValueError(f"{path}: not a record: its run has the id {run.id}, its name says {path.stem}")
     return record
+
+
+def trained_as(name, folder=RESULTS):
+    """What the training records in `folder` say of the checkpoint `name`, a dict for each that kept one: the fields of its run, its
+    digest and tier. Of a network that does not ship it is all there is."""
+    paths = sorted((Path(folder) / "training").glob("*.json"))
+    return [kept[name] for kept in (_kept(path, path.stat().st_mtime_ns) for path in paths) if name in kept]
+
+
+@lru_cache(maxsize=None)
+def _kept(path, modified):
+    """{name: as `trained_as`} of the checkpoints of the training record at `path`, read again once it was `modified`."""
+    record = read(path)
+    return {kept["name"]: {**record["run"], "digest": kept["digest"], "tier": record["tier"]} for kept in record["checkpoints"]}
 
 
 def _check(record, where):

@@ -141,8 +141,9 @@ def schedule(tier, method, /, **changes):
     return plan
 
 
-def requested(variant, method, tier, rank, start, sigma, seeds, changes, device="cpu", checkpoints=CHECKPOINTS):
-    """The `runs.TrainingRun`s of a notebook's parameters, one per seed, all checked; `start` names a checkpoint.
+def requested(variant, method, tier, rank, start, sigma, seeds, changes, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS):
+    """The `runs.TrainingRun`s of a notebook's parameters, one per seed, all checked; `start` names a checkpoint, or one that
+    only the record of its training is here of.
 
     Raises ValueError or FileNotFoundError, one line, for a value that is not allowed.
     """
@@ -152,7 +153,8 @@ def requested(variant, method, tier, rank, start, sigma, seeds, changes, device=
     runs.several("seeds", seeds)
     available(device)
     if start is not None:
-        said, of = models.about(Path(checkpoints) / f"{start}.safetensors"), runs.TIERS.index
+        of, path = runs.TIERS.index, Path(checkpoints) / f"{start}.safetensors"
+        (said, *_) = not path.exists() and runs.trained_as(start, results) or [models.about(path)]
         origin = said["digest"]
         if (said["variant"], int(said["rank"])) != (variant, runs.whole("rank", rank, 0) if variant.startswith("CPNI") else 0):
             raise ValueError(f"start {start!r} is a {said['variant']} of rank {said['rank']}, not {variant} of rank {rank}")
@@ -163,10 +165,13 @@ def requested(variant, method, tier, rank, start, sigma, seeds, changes, device=
 
 
 def ready(asked, checkpoints=CHECKPOINTS, results=RESULTS):
-    """Raise FileExistsError, one line, if a checkpoint that one of the unfinished runs `asked` would write is another run's."""
+    """Raise FileExistsError, one line, if a checkpoint that one of the unfinished runs `asked` would write is another run's, or
+    FileNotFoundError if the one that it starts from is not here."""
     for run in asked:
         if not runs.finished(run, results):
             refuse_to_overwrite(run, checkpoints)
+            if run.start is not None:
+                models.find(run.start, checkpoints)
 
 
 def learning_rate(schedule, progress):
@@ -401,9 +406,10 @@ def train(run, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, save_afte
     A finished run is refused (FileExistsError), and one whose checkpoint's name is taken. A cut-off one goes on from its
     last saved step, at most `save_after` seconds and a step back, to bit-equal weights on the same CPU with as many threads;
     where an earlier part was made with something else, the record's `begun` says so. Raises ValueError, one line, where
-    that was another kind of device, where another process does the run, and where the loss or a weight is no longer finite: then
-    nothing is left but the last saved step before.
+    that was another kind of device, for one that is not to be had, where another process does the run, and where the loss or a
+    weight is no longer finite: then nothing is left but the last saved step before.
     """
+    available(device)
     if runs.finished(run, results):
         raise FileExistsError(f"training {run.id} is finished: {runs.record_path(run, results)}")
     refuse_to_overwrite(run, checkpoints)

@@ -1,6 +1,7 @@
 """The file of counted votes: what `siam.studies.bound` writes and `siam.pages.bound` reads. No torch."""
 
 import json
+import zlib
 from zipfile import BadZipFile
 
 import numpy as np
@@ -27,9 +28,10 @@ def load(path):
             arrays = dict(file)
         about, labels = json.loads(str(arrays.pop("about"))), arrays.pop("labels")
         cells = {tuple(said["cell"]): arrays[name_of(*said["cell"])] for said in about["cells"]}
-    except (ValueError, KeyError, TypeError, OSError, BadZipFile) as error:
+        passes = about["draws"] // HALVES
+    except (ValueError, KeyError, TypeError, OSError, EOFError, BadZipFile, zlib.error) as error:
         raise ValueError(f"{path}: not a record of votes: {error}") from None
     for cell, votes in cells.items():
-        if votes.shape != (HALVES, len(labels), 10) or (votes.sum(2, dtype=int) != about["draws"] // HALVES).any():
+        if votes.shape != (HALVES, len(labels), 10) or (votes.sum(2, dtype=int) != passes).any():
             raise ValueError(f"{path}: not a record of votes: {name_of(*cell)} does not fit its draws")
     return cells, labels, about

@@ -67,16 +67,18 @@ def table(rows):
 
 
 def luck_in_words(folder=RESULTS):
-    """How much another training changes an accuracy, and how well that is known: a Markdown list."""
+    """How much another training changes an accuracy, or what fine-tuning adds, and how well that is known: a Markdown list."""
     lucks = luck(evaluations(folder))
     if not lucks:
         return f"{NOT_YET.capitalize()}."
     lines = []
-    for (tier, attack), (variance, freedom) in sorted(lucks.items()):
+    for (tier, attack, tuned), (variance, freedom) in sorted(lucks.items(), key=lambda one: (one[0][2], one[0])):
         low, high = (variance * freedom / chi2.ppf([0.975, 0.025], freedom)) ** 0.5
-        lines.append(f"- Tier {tier}, {ATTACKS[attack]}: a std of {variance**0.5:.2f} points, of {freedom:.0f} degrees of freedom: the true"
-                     f" one may be {low:.2f} to {high:.2f}. Two networks of one training each differ by up to"
-                     f" ± {t.ppf(0.975, freedom) * (2 * variance) ** 0.5:.1f} points (95\u00a0%) by luck alone.")
+        half = t.ppf(0.975, freedom) * (variance if tuned else 2 * variance) ** 0.5
+        differ = "A network and its fine-tuned form" if tuned else "Two networks of one training each"
+        lines.append(f"- Tier {tier}, {ATTACKS[attack]}, {'what fine-tuning adds' if tuned else 'a training from scratch'}: a std of"
+                     f" {variance**0.5:.2f} points, of {freedom:.0f} degrees of freedom: the true one may be {low:.2f} to {high:.2f}."
+                     f" {differ} differ by up to ± {half:.1f} points (95\u00a0%) by luck alone.")
     return "\n".join(lines)
 
 

@@ -16,7 +16,8 @@ from scipy.stats import chi2
 from siam import runs
 from siam.paired import less, mean_of
 from siam.paths import RESULTS
-from siam.report import ATTACKS, BASES, NOT_YET, as_in_paper, cells, chosen, evaluations, interval, measured_on, select, suites, usual
+from siam.report import (ATTACKS, BASES, NOT_YET, as_in_paper, cells, chosen, evaluations, interval, measured_on, of_eight, select, suites,
+                         usual)
 
 HOLDS, PART, FAILS, OPEN = "holds", "holds in part", "does not hold", "undecided"
 VERDICTS = (HOLDS, PART, FAILS, OPEN, NOT_YET)
@@ -53,7 +54,7 @@ class Place(NamedTuple):
 class Measured:
     """Records as the claims read them, of networks trained at one tier. at: cells of test images by their Place; others: those of
     other PGD and EPGD than the paper's by (label, steps, samples, σ, M), prediction smoothing; transfers: those of PGD made on one
-    network and shown to another by their digests (source, target), prediction smoothing, M = 8. levels: the same of each tier
+    network and shown to another by their digests (source, target), prediction smoothing, σ = 0.02, M = 8. levels: the same of each tier
     whose levels may be held against the paper's, best first, whether or not it has the networks that are compared."""
 
     folder: Path
@@ -80,7 +81,7 @@ def read(folder=RESULTS):
 
 def _measured(folder, frame, everything):
     held = frame["split"] == "heldout"
-    ours = cells(frame[~held & (frame["n"] >= LEAST) & frame["epsilon"].isin([0, 8])])
+    ours = cells(of_eight(frame[~held & (frame["n"] >= LEAST)]))
     longer = everything[everything["digest"].isin(frame["digest"]) & everything["attack"].isin(["pgd", "epgd"]) & (everything["n"] >= LEAST)
                         & (everything["rule"] == "prediction") & np.isclose(4 * everything["step_size"], 8)
                         & (everything["epsilon"] == 8) & (everything["split"] == "test")]
@@ -98,7 +99,7 @@ def placed(cells):
 
 def _transfers(tested):
     """`Measured.transfers`."""
-    shown = select(tested, attack="transferred pgd", rule="prediction", M=8, steps=7, epsilon=8, seed=0)
+    shown = select(tested, attack="transferred pgd", rule="prediction", M=8, sigma=0.02, steps=7, epsilon=8, seed=0)
     shown = shown[shown["n"] >= LEAST]
     found = cells(shown.assign(label=list(zip(shown["source"], shown["digest"]))))  # so that no two pairs share a cell
     of_one = found.assign(label=[target for _, target in found["label"]])  # whatever the source, it is the target that answers
@@ -183,7 +184,7 @@ def on_average(differences, name):
 def rises(difference, at_least=0.0, at_most=np.inf):
     """Is it surely above zero, and surely of the size that is said? A wide interval reaches any size, and proves none."""
     if difference.low > 0:
-        return HOLDS if at_least <= difference.low <= at_most else PART
+        return HOLDS if at_least <= difference.low and difference.high <= at_most else PART
     return FAILS if difference.high < 0 or difference.high < at_least else OPEN
 
 
@@ -290,7 +291,7 @@ def _shared(of):
     common, found = set.intersection(*(set(cell["seeds"]) for cell in of)), []
     for cell in of:
         kept = [seeds in common for seeds in cell["seeds"]]
-        each = {name: tuple(compress(cell[name], kept)) for name in ("seeds", "accuracies", "right", "networks")}
+        each = {name: tuple(compress(cell[name], kept)) for name in ("seeds", "accuracies", "right", "networks", "roots")}
         accuracies = each["accuracies"]
         mean, std = (np.mean(accuracies), np.std(accuracies, ddof=1)) if len(accuracies) > 1 else (np.nan, np.nan)
         found.append(pd.Series(cell.to_dict() | each | dict(accuracy=mean, std=std, runs=len(accuracies)), dtype=object))

@@ -104,6 +104,7 @@ def high_noise_degrades(measured, number):
         sigmas = sigmas_of(measured, "CPNI-W", attack, M)
         low = [pick(measured, "CPNI-W", attack, M, sigma) for sigma in sigmas if sigma <= 0.5]
         high = [pick(measured, "CPNI-W", attack, M, sigma) for sigma in sigmas if sigma > 0.5]
+        low = [cell for cell in low if high and measured_on(cell) == measured_on(high[0])]
         best = max(low, key=lambda cell: cell["accuracy"], default=None)
         name = f"{ATTACKS[attack]}, best of {len(low)} σ less σ = {high[0]['sigma']:g}" if high else ATTACKS[attack]
         difference = less(best, high[0]) if high else None
@@ -212,7 +213,7 @@ def gauss_optimum(measured, number):
             gauss, cpni = pair
             least, most = (one / other if other else np.inf for one, other in ((gauss.low, cpni.high), (gauss.high, cpni.low)))
             near = 1 + (number - 1) / 2, 1 + (number - 1) * 1.5  # about 40 %: 20 to 60
-            each.append(HOLDS if near[0] <= least and most <= near[1] else FAILS if most < near[0] else PART if least > 1 else OPEN)
+            each.append(HOLDS if near[0] <= least and most <= near[1] else PART if least > 1 else FAILS if most < near[0] else OPEN)
             said.append(f"{name}: Gauss {place(pair[0])}, CPNI-W {place(pair[1])}")
             used += [cell for optimum in pair for cell in optimum.cells]
     return decided(together(each), "; ".join(said), used) if each else lacks(GRID)

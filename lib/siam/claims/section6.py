@@ -25,7 +25,7 @@ def few_iterations(measured, number):
 
 def trade_off(measured, number):
     first = {f"{name}, 8 against 1": one for name, one in votes_add(measured, 8, 1, ("none", "pgd")).items()}
-    more = {f"{name}, largest against 8": one for name, one in votes_add(measured, None, 8, ("none", "pgd")).items()}
+    more = {f"{name}, the most votes at each σ against 8": one for name, one in votes_add(measured, None, 8, ("none", "pgd")).items()}
     return judge(first | more, TABLE3)
 
 

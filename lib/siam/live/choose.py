@@ -17,9 +17,10 @@ from siam import models, runs
 from siam.attacks import error_of, pgd
 from siam.data import images, pixels
 from siam.devices import describe
+from siam.files import refuse_to_replace
 from siam.folding import Folded, without_noise
 from siam.live import record
-from siam.paths import CHECKPOINTS
+from siam.paths import CHECKPOINTS, RESULTS
 from siam.seeding import seeded
 from siam.smoothing import tally
 
@@ -75,6 +76,7 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m siam.live.choose", description=__doc__.split("\n")[0])
     parser.parse_args(arguments)
     try:
+        refuse_to_replace(record.path(RESULTS))
         print(record.write(measure()))
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")

@@ -112,6 +112,7 @@ function startLive(el, { about, worker, parts, linked, instead }) {
     const { signal } = (current = new AbortController());
     const [s, image] = [state, images.get(state.image)];
     const attacking = s.attacked && s.epsilon > 0;
+    const still = s.sigma === 0 && !(s.weightNoise && exact);
     const { say, end } = begin();
     signal.addEventListener("abort", end);
     delete root.dataset.settled;
@@ -124,9 +125,9 @@ function startLive(el, { about, worker, parts, linked, instead }) {
       showSamples({ noisy, logits, label: image.label, M: s.draws });
       const kept = tallies(logits);
       if (!kept.length) return;
-      showHistogram({ tally: kept.at(-1), label: image.label, M: s.draws });
+      showHistogram({ tally: kept.at(-1), label: image.label, M: s.draws, still });
       showVerdicts({ tally: kept.at(-1), label: image.label, rule: s.rule });
-      showConvergence({ kept, label: image.label, rule: s.rule });
+      showConvergence({ kept, label: image.label, rule: s.rule, still });
     };
     const drawSoon = () => {
       if (!waiting) {
@@ -187,7 +188,7 @@ function startLive(el, { about, worker, parts, linked, instead }) {
       if (signal.aborted) return;
       logits = all;
       draw();
-      conclude(s, image, attacking, tallies(all).at(-1), winner(alone));
+      conclude(s, image, attacking, still, tallies(all).at(-1), winner(alone));
       end();
     } catch (error) {
       if (error.name !== "AbortError") failed(error);
@@ -195,7 +196,7 @@ function startLive(el, { about, worker, parts, linked, instead }) {
   }
 
   // The verdict in words, once all votes are in: it is all that a screen reader is told unasked.
-  function conclude(s, { label }, attacking, tally, alone) {
+  function conclude(s, { label }, attacking, still, tally, alone) {
     const best = winner(tally[s.rule]);
     const own = tally.prediction[label];
     const rule = RULES.find(({ key }) => key === s.rule).name.toLowerCase();
@@ -203,8 +204,10 @@ function startLive(el, { about, worker, parts, linked, instead }) {
       html(
         "strong",
         {},
-        `${mark(best === label)} ${passes(s.draws)} and ${rule} say ${CLASSES[best]}: ${word(best === label)}.`,
+        `${mark(best === label)} ${still ? passes(s.draws).replace("noisy ", "") : passes(s.draws)} and ${rule} say ` +
+          `${CLASSES[best]}: ${word(best === label)}.`,
       ),
+      still ? " All noise is off, so every pass is the same, and no vote says more than one." : "",
       ` The true class, ${CLASSES[label]}, has ${own} of ${counted(tally.M, "vote")}` +
         ` on the ${attacking ? "attacked" : "original"} image.` +
         ` Without any noise${attacking ? ", under an attack made for it," : ""} the network says ${CLASSES[alone]}: ` +

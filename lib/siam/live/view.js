@@ -132,7 +132,7 @@ function histogram() {
   );
   return [
     node,
-    ({ tally, label, M }) => {
+    ({ tally, label, M, still }) => {
       const counts = tally.prediction;
       const best = winner(counts);
       rows.forEach(({ bar, count, title, node }, c) => {
@@ -144,7 +144,7 @@ function histogram() {
       });
       share.textContent =
         `${CLASSES[best]}: ${counts[best]} of ${tally.M}, ${percent(counts[best] / tally.M, tally.M)}, ` +
-        `exact 95 % interval ${between(counts[best], tally.M)}`;
+        (still ? "all one pass, without noise" : `exact 95 % interval ${between(counts[best], tally.M)}`);
     },
   ];
 }
@@ -225,7 +225,7 @@ function convergence() {
   const line = (points) => `M${points.map(([M, share]) => `${x(M).toFixed(1)} ${y(share).toFixed(1)}`).join("L")}`;
   return [
     node,
-    ({ kept, rule, label }) => {
+    ({ kept, rule, label, still }) => {
       const last = kept.at(-1).prediction;
       const rival = winner(last.map((votes, c) => (c === label ? -1 : votes)));
       const own = kept.map(({ M, prediction }) => [M, prediction[label] / M]);
@@ -241,7 +241,7 @@ function convergence() {
       }
       const end = x(kept.at(-1).M) + 9;
       drawing.replaceChildren(
-        svg("path", { class: "live-own live-band", d: `${line(band)}Z` }),
+        still ? "" : svg("path", { class: "live-own live-band", d: `${line(band)}Z` }),
         svg("path", { class: "live-rival live-line", d: line(other) }),
         svg("path", { class: "live-own live-line", d: line(own) }),
         ...kept.map((tally) =>

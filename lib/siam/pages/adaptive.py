@@ -11,7 +11,7 @@ from siam.files import read_other
 from siam.pages.style import ALONE, INCHES, INK, NETWORKS, Figure, Table, drawing, listed, undrawn
 from siam.paired import by_image, mean_of
 from siam.paths import RESULTS
-from siam.report import NOT_YET, evaluations, interval, luck, nearest_luck, warning
+from siam.report import NOT_YET, TUNED, evaluations, interval, luck, nearest_luck, warning
 
 PLACE = "adaptive/record.json"  # in data/results
 FIELDS = ("cells", "epsilon", "batch", "n", "split")
@@ -107,9 +107,12 @@ def lead(record, found, label, attacker, known):
     was trained so often that one knows what another training changes: `known`, of `siam.report.luck`, which its ± allows for."""
     if PLAIN not in found:
         return None
-    each = [nearest_luck(known, found[one].trained, "pgd" if attacker else "none") for one in (label, PLAIN)]
+    attack = "pgd" if attacker else "none"
+    each = [nearest_luck(known, found[one].trained, attack) for one in (label, PLAIN)]
     if None in each:
         return None
+    if label in TUNED and (added := nearest_luck(known, found[label].trained, attack, tuned=True)):
+        each.append(added)
     variance, freedom = sum(of[0] for of in each), min(of[1] for of in each)
     right = [100.0 * found[one].right[attacker][-1] for one in (label, PLAIN)]
     return by_image(right[0] - right[1], record["batch"], (variance, freedom), **_of(record))

@@ -9,7 +9,7 @@ from siam import runs
 from siam.pages import tables
 from siam.pages.style import ALONE, INCHES, INK, NETWORKS, Figure, Table, drawing, heatmap, of_draws, of_sigma, panel
 from siam.paths import RESULTS
-from siam.report import (ATTACKS, BASES, NOT_YET, SIGMA_MAX, cells, evaluations, interval, made_on, one_tier, select, suites,
+from siam.report import (ATTACKS, BASES, NOT_YET, SIGMA_MAX, cells, evaluations, interval, made_on, of_eight, one_tier, select, suites,
                          trainings, warning)
 
 RULES = ("prediction", "soft", "weighted")  # the paper's three; the records hold two more
@@ -23,7 +23,7 @@ def along_sigma(frame, labels, rules=("prediction",), **chosen):
     """Of some evaluations those of base models on test images under the paper's attacks, along its axis of σ. chosen: as `select`."""
     frame = select(frame, **chosen)
     frame = frame[frame["label"].isin(labels) & frame["rule"].isin(rules) & frame["attack"].isin(ATTACKS)]
-    return frame[frame["epsilon"].isin([0, 8]) & (frame["split"] != "heldout") & (frame["sigma"] <= SIGMA_MAX)]
+    return of_eight(frame[(frame["split"] != "heldout") & (frame["sigma"] <= SIGMA_MAX)])
 
 
 FIGURE1 = partial(along_sigma, labels=("CPNI-W",))
@@ -231,7 +231,11 @@ def effort(folder=RESULTS, M=64):
 
     def draw(axes):
         for curve, (colour, dashes) in look.items():
-            of = found[found["curve"] == curve].sort_values("gradients")
+            of = found[found["curve"] == curve]
+            if dashes == "--":  # EPGD of one sample, where its curve begins
+                first = (found["attack"] == "pgd") & (found["steps"] == 7) & found["sigma"].isin(of["sigma"])
+                of = pd.concat([found[first], of])
+            of = of.sort_values("gradients")
             axes.fill_between(of["gradients"], 100 * of["low"], 100 * of["high"], color=colour, alpha=0.08, lw=0)
             axes.plot(of["gradients"], 100 * of["accuracy"], dashes, color=colour, marker="o")
         axes.set_xscale("log", base=2, subs=[])
@@ -243,7 +247,7 @@ def effort(folder=RESULTS, M=64):
     lines = [{"Panel": one.curve, "Steps": f"{one.steps}", "Samples": f"{one.samples}", "Gradients": f"{one.gradients}",
               "Accuracy": interval(one._asdict()), "Records": one.ids} for one in found.sort_values(["curve", "gradients"]).itertuples()]
     caption = (f"{title}. {made_on(found)}. Bands: exact 95 % interval over images. EPGD of one sample is PGD of seven"
-               f" steps.{warning(found['tier'])}")
+               f" steps, where its curve begins.{warning(found['tier'])}")
     return Figure([drawn], look, caption, Table(pd.DataFrame(lines), "Accuracy in percent (95 % interval)", 2))
 
 

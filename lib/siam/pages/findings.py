@@ -15,7 +15,7 @@ from siam.pages.style import Table
 from siam.paired import by_image, less, of_differences
 from siam.paths import RESULTS
 from siam.report import (ATTACKS, BASES, NOT_YET, as_in_paper, cells, cells_of, chosen, evaluations, find, interval, made_on,
-                         select, signed, sources, suite, suites, usual, warning)
+                         of_eight, select, signed, sources, suite, suites, usual, warning)
 
 NAMES = {"rank": "r", "epochs": "Epochs"}
 UNITS = {0.24: "σ = 0.24 in normalised units", 0.97: "σ = 0.24 of the pixel range, 0.97 normalised"}
@@ -61,7 +61,7 @@ def family(name, folder=RESULTS):
         return None
     frame = frame.merge(sizes.tail(1)[["order", "family"]])
     value_of = frame.drop_duplicates("recipe").set_index("recipe")["value"]
-    found = cells(frame[(frame["attack"] == "none") | (frame["epsilon"] == 8)])
+    found = cells(of_eight(frame))
     return found.assign(value=found["recipe"].map(value_of))
 
 
@@ -87,7 +87,7 @@ def by_length(folder=RESULTS):
     """{PNI-W and CPNI-W: [(schedule, {attack: cell}) of each training, the shortest first, then the worse tier]}, one noisy pass,
     σ = 0."""
     frame = select(as_in_paper(evaluations(folder)), rule="prediction", M=1, sigma=0, split="test", method="adversarial")
-    found, each = cells(frame[(frame["attack"] == "none") | (frame["epsilon"] == 8)]), {}
+    found, each = cells(of_eight(frame)), {}
     for label in ("PNI-W", "CPNI-W"):
         ours = [(json.loads(recipe)["schedule"], {cell["attack"]: cell for _, cell in of.iterrows() if cell["attack"] in PRINTED})
                 for recipe, of in select(found, label=label).groupby("recipe")]
@@ -177,7 +177,7 @@ def pairs(folder=RESULTS):
     """The evaluations in fp32 (…_x) and in bf16 (…_y) that differ in nothing else, prediction smoothing, all votes."""
     frame = select(evaluations(folder), rule="prediction")
     frame = frame[(frame["M"] == frame["draws"]) & (frame["split"] == "test")]
-    same = [name for name in runs.EvaluationRun.__dataclass_fields__ if name not in ("precision", "source", "source_sigma")]
+    same = [name for name in runs.EvaluationRun.__dataclass_fields__ if name != "precision"]
     found = frame[frame["precision"] == "fp32"].merge(frame[frame["precision"] == "bf16"], on=same)
     return list(found.sort_values(["label_x", "attack"]).itertuples())
 

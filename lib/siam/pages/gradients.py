@@ -1,6 +1,7 @@
 """The page on perceptually aligned gradients: grids of pictures and tables, from what `siam.studies.gradients` wrote. No torch."""
 
 from pathlib import Path
+import zlib
 from zipfile import BadZipFile
 
 import numpy as np
@@ -32,7 +33,7 @@ def read(folder=RESULTS):
     try:
         with np.load(path.with_suffix(".npz")) as pictures:
             return record, {name: pictures[name] for name in pictures.files}
-    except (OSError, ValueError, BadZipFile) as error:
+    except (OSError, ValueError, EOFError, BadZipFile, zlib.error) as error:
         raise ValueError(f"{path.with_suffix('.npz')}: no pictures of a record: {error}") from None
 
 

@@ -120,7 +120,9 @@ def _votes(drawn, label, attacks):
         found = _known({ATTACKS[attack]: rules.over_sigmas(drawn, label, attack, ("prediction", more), ("prediction", fewer))
                         for attack in attacks})
         if found:
-            lines.append(f"{label}: M = {more} instead of {fewer} adds, in points averaged over σ, {told(found)}"
+            sigmas = sorted(set.union(*(set(rules.sigmas_of(drawn, label, attack, more)) for attack in attacks)))
+            over = f"σ = {' and '.join(f'{sigma:g}' for sigma in sigmas)}" if len(sigmas) < 4 else f"{len(sigmas)} σ"
+            lines.append(f"{label}: M = {more} instead of {fewer} adds, in points averaged over {over}, {told(found)}"
                          f" {_about(found.values())}.")
     return lines
 

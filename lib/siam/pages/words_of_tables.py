@@ -9,7 +9,7 @@ from siam.pages import adaptive, findings, tables
 from siam.pages.style import listed
 from siam.paired import by_image, combine, less
 from siam.paths import RESULTS
-from siam.report import ATTACKS, NOT_YET, cells_of, evaluations, find, measured_on, signed, suites
+from siam.report import ATTACKS, NOT_YET, cells_of, chosen, evaluations, find, measured_on, signed, suites
 
 UNDER = {"none": "clean"} | {attack: f"under {name}" for attack, name in tables.NAMES.items() if attack != "none"}
 
@@ -21,10 +21,11 @@ def about(one):
 def headlines(folder=RESULTS, M=64, sigma=0.24):
     """What this book has found so far, for its first page: the verdicts, what smoothing adds, what EPGD takes back, and how that
     compares with no noise at all, under attackers who know the defence as well."""
-    each = [cells_of(suite)[0] for suite in suites(evaluations(folder))]
+    shown = [cells_of(suite) for suite in suites(evaluations(folder))]
+    each = [ours for ours, _ in shown]
     beside = next((line for line in (_without_noise(ours, M, sigma) for ours in each) if line), None)
     stronger = adaptive.headline(folder)
-    return listed(_verdicts(claims.verdicts(folder)) + _smoothing(each[0], M, sigma) + [line for line in (beside, stronger) if line])
+    return listed(_verdicts(claims.verdicts(folder)) + _smoothing(*shown[0], M, sigma) + [line for line in (beside, stronger) if line])
 
 
 def _verdicts(rows):
@@ -47,12 +48,12 @@ def _plural(verdict, count):
     return verdict if count == 1 else said[verdict]
 
 
-def _smoothing(ours, M, sigma):
+def _smoothing(ours, heldout, M, sigma):
     gain, once = findings.gained(ours, M, sigma), {"label": "CPNI-W", "rule": "prediction", "M": 1, "sigma": 0}
     if gain["none"] is None or gain["pgd"] is None:
         return [f"What votes and noise add: {NOT_YET}."]
     lines = [f"Votes and noise add {gain['none']} points of accuracy on clean images and {gain['pgd']} under PGD to one noisy"
-             f" pass without input noise (CPNI-W, σ = {sigma:g}, M = {M}; {about(gain['pgd'])})."]
+             f" pass without input noise (CPNI-W, σ = {sigma:g}, M = {M}; {about(gain['pgd'])}).{_as_chosen(ours, heldout, M, sigma)}"]
     row = {"label": "CPNI-W", "rule": "prediction", "M": M, "sigma": sigma}
     pgd, epgd = (find(ours, row, attack) for attack in ("pgd", "epgd"))
     taken = less(epgd, pgd)
@@ -62,6 +63,18 @@ def _smoothing(ours, M, sigma):
                      f" {100 * epgd['accuracy']:.1f} % ({taken} points), and what votes and noise add is {gain['epgd']} points"
                      f" then: {_gone(gain['pgd'], gain['epgd'], gone)}.")
     return lines
+
+
+def _as_chosen(ours, heldout, M, sigma):
+    """The same at the σ and M that held-out images choose, a sentence; "" where they choose these or it is not measured."""
+    row = chosen(heldout, "CPNI-W", "prediction")
+    if row["M"] == "–" or (row["M"], row["sigma"]) == (M, sigma):
+        return ""
+    gain = findings.gained(ours, row["M"], row["sigma"])
+    if gain["none"] is None or gain["pgd"] is None:
+        return ""
+    return (f" That σ is the paper's, who chose it on test images; at the σ = {row['sigma']:g} and M = {row['M']} that held-out"
+            f" images choose it is {gain['none']} and {gain['pgd']}.")
 
 
 def _gone(under_pgd, under_epgd, gone):

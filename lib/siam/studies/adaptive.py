@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from tqdm import tqdm
 
 from siam import bits, models, runs
 from siam.attacks import error_of, pgd, square, strongest
@@ -144,7 +145,8 @@ def measure_one(attacker, model, still, x, y, M, again=()):
     """Which images are right [K, N] by the votes of 1, 2, 4, … M passes (prediction smoothing), attacked or, where `attacker` is
     None, clean. x: bytes [N, 3, 32, 32], labels y [N]; again: what tells the attack's start from that of others, a tuple."""
     right = []
-    for batch, (seen, labels) in enumerate(zip(x.split(BATCH), y.split(BATCH))):
+    batches = list(zip(x.split(BATCH), y.split(BATCH)))
+    for batch, (seen, labels) in enumerate(tqdm(batches, desc="batches", mininterval=5, leave=False)):
         seen = pixels(seen)
         with autocast("cpu", PRECISION):
             if attacker is not None:

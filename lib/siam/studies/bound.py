@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from siam import models, runs
 from siam.data import images, pixels
@@ -37,6 +38,11 @@ def said_of(run):
     return {name: getattr(run, name) for name in ("draws", "batch_size", "seed", "split", "images", "precision")}
 
 
+def attack_of(run):
+    """What a cell says of its attack, PGD or none."""
+    return {name: getattr(run, name) for name in ("epsilon", "steps", "step_size")}
+
+
 def count(run, model, x, y):
     """First choices of `run.draws` passes in two halves, uint8 [2, N, 10].
 
@@ -46,7 +52,8 @@ def count(run, model, x, y):
     if run.draws // HALVES > 255:
         raise ValueError(f"draws = {run.draws} is not allowed: a half of more than 255 is not kept")
     halves = []
-    for batch, (seen, labels) in enumerate(zip(x.split(run.batch_size), y.split(run.batch_size))):
+    batches = list(zip(x.split(run.batch_size), y.split(run.batch_size)))
+    for batch, (seen, labels) in enumerate(tqdm(batches, desc=run.checkpoint, mininterval=5, leave=False)):
         votes, _ = votes_on(model, model, pixels(seen), labels, run, batch)
         first, both = (votes.at(M).ranks[0, :, :, 0] for M in (run.draws // HALVES, run.draws))
         halves.append(torch.stack([first, both - first]).to(torch.uint8))
@@ -67,8 +74,9 @@ def measure(path=RECORD, cells=CELLS, checkpoints=CHECKPOINTS, results=RESULTS, 
         refuse_unlike(path, about, said_of(asked(checkpoint, "0" * 16, attack, sigma, **fields)))
     for checkpoint, attack, sigma in cells:
         others = [one for one in about["cells"] if tuple(one["cell"]) != (checkpoint, attack, sigma)]
-        kept = [one["digest"] for one in about["cells"] if one not in others]
-        if kept == [digest_of(checkpoint, checkpoints, results)]:
+        kept = next((one for one in about["cells"] if one not in others), None)
+        if kept and kept["digest"] == (digest := digest_of(checkpoint, checkpoints, results)):
+            refuse_unlike(path, kept, attack_of(asked(checkpoint, digest, attack, sigma, **fields)))
             continue
         file = Path(checkpoints) / f"{checkpoint}.safetensors"
         said = models.about(file)
@@ -78,8 +86,7 @@ def measure(path=RECORD, cells=CELLS, checkpoints=CHECKPOINTS, results=RESULTS, 
         tier = runs.tier(said["tier"], run.split, run.images, shared["device"])
         counts[name_of(checkpoint, attack, sigma)] = votes
         about["cells"] = [*others, dict(
-            cell=[checkpoint, attack, sigma], digest=run.digest, epsilon=run.epsilon, steps=run.steps,
-            step_size=run.step_size, tier=tier, commit=shared["commit"],
+            cell=[checkpoint, attack, sigma], digest=run.digest, **attack_of(run), tier=tier, commit=shared["commit"],
         )]
         about |= dict(kind="votes", **said_of(run))
         save(path, counts, y.numpy().astype(np.uint8), about | runs.grown(about, path, shared))

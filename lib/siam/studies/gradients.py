@@ -23,7 +23,7 @@ from siam.attacks import error_of, gradient, towards
 from siam.cifar10 import CLASSES
 from siam.data import images, pixels
 from siam.devices import autocast, describe
-from siam.files import command, read_json, read_other, writing
+from siam.files import command, read_json, read_other, refuse_to_replace, writing
 from siam.folding import Folded
 from siam.paired import interval_of
 from siam.paths import CHECKPOINTS, RESULTS
@@ -261,11 +261,12 @@ def measure(path=RECORD, n=1000, checkpoints=CHECKPOINTS, results=RESULTS, means
 
     Cut off, it goes on after its last finished job, kept in `results` until the record is written. Raises ValueError for an n that
     is no multiple of BATCH, two of which an interval needs, and for a file at `path` that is no record, FileNotFoundError where the
-    training images are missing, whose class means it needs.
+    training images are missing, whose class means it needs, and FileExistsError where the record is there.
     """
     if n < 2 * BATCH or n % BATCH:
         raise ValueError(f"images = {n}: give a multiple of {BATCH}, {2 * BATCH} or more")
     read_other(path, "gradients", ("rows",))
+    refuse_to_replace(path)
     digests, known_by = identity(checkpoints)
     partial = Path(results) / ".partial" / "gradients"
     x, y = images("sample-test" if n <= 500 else "test", n)  # the sample is the first 500, and needs no download

@@ -19,6 +19,7 @@ from math import log
 from pathlib import Path
 
 import torch
+from tqdm import tqdm
 from torch.nn.functional import nll_loss
 
 from siam import models, runs
@@ -67,7 +68,7 @@ def learn(checkpoint, M, weight, checkpoints=CHECKPOINTS, steps=STEPS, batch=BAT
     falling = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps)
     x, y = images("heldout")
     sigmas, clean, adversarial = [], [], []
-    for step in range(steps):
+    for step in tqdm(range(steps), desc=checkpoint, mininterval=5, leave=False):
         # Common random numbers for all networks, M and w: what differs is what they make of them.
         with seeded(SEED, "learnt", step), autocast("cpu", PRECISION):
             pick = torch.randperm(len(y))[:batch]

@@ -16,7 +16,7 @@ from siam import models, runs
 from siam.attacks import error_of, gradient
 from siam.data import images, pixels
 from siam.devices import describe
-from siam.files import command, read_other
+from siam.files import command, read_other, refuse_to_replace
 from siam.folding import Folded, without_noise
 from siam.hinge import PIXEL_SIGMA, hinge
 from siam.paired import interval_of
@@ -184,8 +184,9 @@ def measure_directions(n=50, draws=32, checkpoints=CHECKPOINTS):
 
 
 def measure(path=RECORD, **sizes):
-    """Measure all of it, anew, and write the record. Raises ValueError for a file at `path` that is none."""
+    """Measure all of it and write the record. Raises FileExistsError where there is one, ValueError for a file that is none."""
     read_other(path, "svm", ("svm", "directions"))
+    refuse_to_replace(path)
     record = dict(kind="svm", tier="cpu", **runs.provenance(describe("cpu")))
     return runs.write_json(path, record | dict(svm=measure_svm(), directions=measure_directions(**sizes)))
 
