@@ -78,6 +78,7 @@ def test_the_record_is_written_once_and_read_again(twice, folder):
 def test_the_command_finds_what_python_wrote(said, folder):
     (command,) = blocks("bash")
     command = command.replace(".venv/bin/papermill", f"{sys.executable} -m papermill")
+    command = command.replace("SIAM_DATA=mine", f"SIAM_DATA={folder / 'mine'}")  # it begins at the root, and this is not there
     ran = subprocess.run(["bash", "-c", command], cwd=folder, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     printed = json.loads((folder / "mine" / "evaluate.ipynb").read_text())["cells"]

@@ -26,7 +26,7 @@ def test_words_say_where_the_optimum_lies_and_what_votes_add(tmp_path):
     said = plain(words.figure1(tmp_path))
     assert said.splitlines()[0] == ("- Accuracy under PGD is highest at σ = 0.24 (surely between 0.12 and 0.36) for M = 1 and"
                                     " M = 8 (tier cpu, n = 1,000).")
-    assert "- CPNI-W: M = 8 instead of 1 adds, in points averaged over σ, +5.0 ± " in said and "zero" not in said
+    assert "- CPNI-W: M = 8 instead of 1 adds, in points averaged over 4 σ, +5.0 ± " in said and "zero" not in said
     sweep(tmp_path, "CPNI-W", {0.48: 700})
     said = plain(words.figure1(tmp_path))
     assert "highest at σ = 0.48 (surely between 0.36 and 0.48 or more) for M = 1 and M = 8" in said

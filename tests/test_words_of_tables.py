@@ -137,6 +137,13 @@ def test_the_first_page_says_what_epgd_takes_back(tmp_path):
     adds, taken = plain(words.headlines(tmp_path)).splitlines()[1:]
     assert "add +4.00 ±" in adds and "+8.0 ±" in adds and "tier cpu, n = 1,000" in adds
     assert "from 48.0 % to 36.0 %" in taken and taken.endswith("about 90 % of the gain under PGD is gone.")
+    for sigma, held in ((0.24, 300), (0.36, 320)):
+        evaluate(tmp_path, "CPNI-W", "pgd", held, sigma=sigma, draws=64, split="heldout")
+    assert "held-out images choose" not in words.headlines(tmp_path)  # nothing of it is measured on test images
+    for attack, voted in (("none", 670), ("pgd", 460)):
+        evaluate(tmp_path, "CPNI-W", attack, voted - 6, sigma=0.36, draws=64)
+    adds = plain(words.headlines(tmp_path)).splitlines()[1]
+    assert re.search("at the σ = 0.36 and M = 64 that held-out images choose it is −3.0.* and .6.0 ± .*[.]$", adds), adds
     train(tmp_path, "plain")
     evaluate(tmp_path, "plain", "none", 740, draws=1)
     evaluate(tmp_path, "plain", "pgd", 360, draws=1)

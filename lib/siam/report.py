@@ -156,14 +156,14 @@ def cells(frame):
 
 def luck(frame):
     """What another training seed changes: {(tier, "none" or "pgd", tuned): (variance in points² over trainings, degrees of freedom)},
-    from all networks of three or more trainings, one noisy pass at σ = 0 on test images, on the most of them that there are.
+    from all networks of three or more trainings, one noisy pass at σ = 0 on test images, of each on the most that there are.
 
     tuned: False for the accuracy of a network trained from scratch, True for what fine-tuning adds to that of its start.
     """
     frame = select(as_in_paper(frame), rule="prediction", M=1, sigma=0, split="test")
     frame = of_eight(frame[frame["attack"].isin(["none", "pgd"])])
     # Evaluations that differ in their largest M alone have the same first pass.
-    frame = frame.sort_values("batch_size").drop_duplicates(["tier", "attack", "n", "digest", "seed"])
+    frame = frame.sort_values(["n", "batch_size"], ascending=[False, True]).drop_duplicates(["tier", "attack", "digest", "seed"])
     alike, kind = ["tier", "attack", "n"], ["label", "method", "recipe"]
     each = (100 * frame.groupby([*alike, *kind, "digest", "root"])["accuracy"].mean()).reset_index()
     roots = each[each["root"] == each["digest"]]
@@ -173,7 +173,6 @@ def luck(frame):
     for tuned, networks in ((False, roots), (True, added)):
         spread = networks.groupby([*alike, *kind])["accuracy"].agg(["var", "size"]).reset_index()
         spread = spread[spread["size"] >= 3]
-        spread = spread[spread["n"] == spread.groupby(["tier", "attack"])["n"].transform("max")]
         for (tier, attack), of in spread.groupby(["tier", "attack"]):
             # Two epochs of one training say no more of luck than one does.
             freedom = (of.drop_duplicates("recipe")["size"] - 1).sum()
