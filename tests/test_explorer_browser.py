@@ -236,6 +236,11 @@ def test_rule_attack_and_model_choose_what_is_drawn(visit):
     page.get_by_label("Base model").select_option("EPGD-diverged")
     assert lines(page) == [] and "EPGD-diverged: not yet measured." in readout(page)
     assert page.get_by_test_id("siam-sigma").is_disabled() and page.get_by_test_id("siam-draws").is_disabled()
+    page.get_by_label("Base model").select_option("CPNI-W")
+    for box in page.get_by_role("checkbox").all():
+        box.uncheck()
+    assert "Choose an attack, or clean." in readout(page) and "not yet" not in readout(page)
+    assert page.get_by_test_id("siam-sigma").get_attribute("aria-valuetext") == "Choose an attack, or clean"
 
 
 def test_measurements_of_two_kinds_are_chosen_between_and_never_mixed(visit):
@@ -258,8 +263,9 @@ def test_sources_are_listed_by_tier_and_the_seeds_of_one_apart(visit):
     groups = source.locator("optgroup").evaluate_all(
         "all => all.map(group => [group.label, ...[...group.children].map(({ text }) => text)])")
     assert groups == [
-        ["cpu tier, 1,000 test images", "pni-w, batches of 250, fp32, 0123abcd", "pni-w, batches of 100, fp32, 0123abcd"],
-        ["smoke tier, 300 test images", "pni-w, batches of 250, fp32, 0123abcd"]]
+        ["cpu tier, 1,000 test images", "pni-w, batches of 250, fp32, 0123abcd, cpu tier, 1,000 test images",
+         "pni-w, batches of 100, fp32, 0123abcd"],
+        ["smoke tier, 300 test images", "pni-w, batches of 250, fp32, 0123abcd, smoke tier, 300 test images"]]  # told apart closed, too
     assert seed.locator("option").all_inner_texts() == ["0", "1", "2", "10"]
     seed.focus()
     page.keyboard.press("ArrowDown")

@@ -207,7 +207,7 @@ function startLive(el, { about, worker, parts, linked, instead }) {
         `${mark(best === label)} ${still ? passes(s.draws).replace("noisy ", "") : passes(s.draws)} and ${rule} say ` +
           `${CLASSES[best]}: ${word(best === label)}.`,
       ),
-      still ? " All noise is off, so every pass is the same, and no vote says more than one." : "",
+      still ? " All noise is off: every pass is the same." : "",
       ` The true class, ${CLASSES[label]}, has ${own} of ${counted(tally.M, "vote")}` +
         ` on the ${attacking ? "attacked" : "original"} image.` +
         ` Without any noise${attacking ? ", under an attack made for it," : ""} the network says ${CLASSES[alone]}: ` +
