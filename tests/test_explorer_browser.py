@@ -304,6 +304,8 @@ def test_the_table_holds_the_numbers_of_the_chart(visit):
     assert re.split(r"\s*\t\s*", row.strip()) == [
         "0.24", "PGD", f"{100 * p.accuracy:.1f}", f"{100 * p.low:.1f}–{100 * p.high:.1f} %",
         f"{p.correct} / 1000", p.id]
+    shown = page.locator(".siam-scroll tbody tr", has_text="0.24").filter(has_text="PGD").get_by_role("link")
+    assert shown.get_attribute("href") == f"../data/results/evaluation/{p.id}.json"
 
 
 @pytest.mark.parametrize("name", ["measured", "empty"])

@@ -75,7 +75,7 @@ function resolve(model) {
   const place = nearest(xs, model.get(data.axis));
   const printed = data.printed.filter((p) => p.model === base && p.rule === rule.key);
   return { data, base, rule, sources, source, draws, m, M: draws[m], attacks, lines, axis, xs, place,
-    x: xs[place], printed };
+    x: xs[place], printed, linked: model.linked };
 }
 
 // The scales depend on the base model and the source alone: no axis moves while M, σ or the rule does.
@@ -247,14 +247,18 @@ function notes(view) {
   return lines.map(([key, text]) => html("p", {}, html("strong", {}, key), ` ${text}`));
 }
 
+// The book ships its records; where a reader's own lie only the reader knows.
+const record = (view, id) =>
+  view.linked && id ? html("a", { href: `../data/results/evaluation/${id}.json` }, id) : html("code", {}, id);
+
 function table(view) {
   const rows = view.xs.flatMap((x) => view.lines.flatMap(({ attack, points }) =>
     points.filter((p) => p.x === x).map((p) => html("tr", {},
       ...[view.axis.exact(x) + view.axis.unit, attack.name, shown(p), interval(p), `${p.correct} / ${p.n}`]
         .map((text) => html("td", {}, String(text))),
-      html("td", {}, html("code", {}, p.id))))));
+      html("td", {}, record(view, p.id))))));
   const head = [view.axis.symbol, "attack", "accuracy, %", "95 % interval", "correct / n", "record"];
-  if (!rows.length) return html("p", {}, "Not yet measured.");
+  if (!rows.length) return html("p", {}, `${lacking(view)}.`);
   return html("table", {},
     html("caption", {}, `${view.base}, ${view.rule.name}, M = ${view.M}; ${view.source.name}`),
     html("thead", {}, html("tr", {}, ...head.map((text) => html("th", { scope: "col" }, text)))),
