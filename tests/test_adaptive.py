@@ -158,7 +158,7 @@ def test_the_page_shows_what_was_measured(measured):
     found = page.networks(page.read(measured))
     assert list(found) == ["plain, adversarial training", "CPNI-W"] and found["CPNI-W"].M == 4
     shown = page.accuracies(measured)
-    assert "Networks of the tier cpu on 20 test images: tier smoke." in shown.caption and len(shown.numbers.frame) == 14
+    assert "Networks of the tier cpu on 20 test images, which counts as tier smoke." in shown.caption and len(shown.numbers.frame) == 14
     assert list(shown.numbers.frame["Gradients an image"]) == [
         "0", "1", "1", "1", "0", "2", "", "0", "1", "8", "1", "0", "4", ""]
     assert list(shown.numbers.frame["Other passes"]) == ["", "", "", "", "2", "3", "", "", "", "", "", "4", "6", ""]

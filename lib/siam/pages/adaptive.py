@@ -71,7 +71,7 @@ def single(found):
 
 def _about(record, found):
     trained, tiers = {of.trained for of in found.values()}, {cell["tier"] for cell in record["cells"]}
-    return (f"Networks of the tier {' and '.join(sorted(trained))} on {record['n']:,} test images: tier"
+    return (f"Networks of the tier {' and '.join(sorted(trained))} on {record['n']:,} test images, which counts as tier"
             f" {' and '.join(sorted(tiers))}.{warning(tiers)}")
 
 
