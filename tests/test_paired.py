@@ -144,6 +144,9 @@ def test_a_network_and_what_was_fine_tuned_from_it_had_one_luck_in_their_first_t
     assert paired.less(gauss, ours).points == pytest.approx(10) and paired.less(gauss, ours).luck == pytest.approx((added / 3, 4))
     assert paired.less(gauss, epgd).luck[0] == pytest.approx(2 * added / 3)
     assert paired.less(gauss, white).luck[0] == pytest.approx((2 * base + added) / 3)
+    assert paired.sum_of([(1, (2.0, 6)), (1, (2.0, 6))]) == pytest.approx((4, 6))  # one estimate, and no better known for being twice
+    assert paired.sum_of([(1, (2.0, 6)), (2, (1.0, 3))]) == pytest.approx((4, 16 / (4 / 6 + 4 / 3)))
+    assert paired.sum_of([]) == (0, np.inf)
     # The mean of both, less their start: what that had by luck they have as well.
     assert paired.combine((0.5, gauss), (0.5, epgd), (-1, ours)).luck[0] == pytest.approx(2 * added / 4 / 3)
     assert paired.combine((0.5, gauss), (0.5, ours), (-1, white)).luck[0] == pytest.approx((base + added / 4 + base) / 3)

@@ -207,9 +207,20 @@ def _luck_of(kinds):
         moved.append((_times([term for of, *_ in family for term in of], only) / trained, of[0][1]["luck"]))
         moved += [(_times(of, only and len(family) == 1) / tuned, luck) for of, _, tuned in family for luck in _added(of[0][1])]
     moved = [(times, luck) for times, luck in moved if times > 1e-12]
-    if any(luck is None for _, luck in moved):
-        return None
-    return sum(times * luck[0] for times, luck in moved), min((luck[1] for _, luck in moved), default=np.inf)
+    return None if any(luck is None for _, luck in moved) else sum_of(moved)
+
+
+def sum_of(moved):
+    """(variance, degrees of freedom) of a sum of lucks, each given as (how often its variance counts, that and its freedom).
+
+    Equal ones are one estimate, which is no better known for its counting twice; of others Welch and Satterthwaite have the freedom.
+    """
+    each = {}
+    for times, luck in moved:
+        each[luck] = each.get(luck, 0) + times
+    parts = [(times * variance, freedom) for (variance, freedom), times in each.items()]
+    total = sum(part for part, _ in parts)
+    return total, total**2 / sum(part**2 / freedom for part, freedom in parts) if total else np.inf
 
 
 def _added(cell):

@@ -9,7 +9,7 @@ import pandas as pd
 from siam import bits, runs
 from siam.files import read_other
 from siam.pages.style import ALONE, INCHES, INK, NETWORKS, Figure, Table, drawing, listed, undrawn
-from siam.paired import by_image, mean_of
+from siam.paired import by_image, mean_of, sum_of
 from siam.paths import RESULTS
 from siam.report import NOT_YET, TUNED, evaluations, interval, luck, nearest_luck, warning
 
@@ -113,9 +113,8 @@ def lead(record, found, label, attacker, known):
         return None
     if label in TUNED and (added := nearest_luck(known, found[label].trained, attack, tuned=True)):
         each.append(added)
-    variance, freedom = sum(of[0] for of in each), min(of[1] for of in each)
     right = [100.0 * found[one].right[attacker][-1] for one in (label, PLAIN)]
-    return by_image(right[0] - right[1], record["batch"], (variance, freedom), **_of(record))
+    return by_image(right[0] - right[1], record["batch"], sum_of((1, of) for of in each), **_of(record))
 
 
 # ------------------------------------------------------------------------------------------------ the page
