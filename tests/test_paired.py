@@ -160,6 +160,18 @@ def test_a_network_and_what_was_fine_tuned_from_it_had_one_luck_in_their_first_t
     assert paired.less(gauss, noisy).luck[0] == 0
 
 
+def test_what_fine_tuning_adds_is_shown_over_its_starts(tmp_path):
+    trained_thrice(tmp_path)
+    tuned_thrice(tmp_path)
+    assert "not yet measured" in repr(findings.tuned(tmp_path))  # nothing is attacked
+    for training, right in enumerate((24, 25, 26)):
+        keep(tmp_path, "CPNI-W", "pgd", np.arange(N) % 50 < right, training_seed=training)
+        keep(tmp_path, "Gauss", "pgd", np.arange(N) % 50 < right - training, training_seed=training)
+    (row,) = findings.tuned(tmp_path).frame.to_dict("records")
+    assert (row["Network"], row["Clean"], row["PGD"], row["Starts"]) == ("Gauss", "+10.0 ± 5.0", "−2.0 ± 5.0", "3")
+    assert len(row["Records"]) == 2 * 2 * 3
+
+
 def test_what_was_fine_tuned_from_another_network_shares_nothing(tmp_path):
     trained_thrice(tmp_path)
     tuned_thrice(tmp_path)

@@ -156,28 +156,36 @@ def cells(frame):
 
 def luck(frame):
     """What another training seed changes: {(tier, "none" or "pgd", tuned): (variance in points² over trainings, degrees of freedom)},
-    from all networks of three or more trainings, one noisy pass at σ = 0 on test images, of each on the most that there are.
+    from all networks of `one_pass` of three or more trainings.
 
     tuned: False for the accuracy of a network trained from scratch, True for what fine-tuning adds to that of its start.
     """
-    frame = select(as_in_paper(frame), rule="prediction", M=1, sigma=0, split="test")
-    frame = of_eight(frame[frame["attack"].isin(["none", "pgd"])])
-    # Evaluations that differ in their largest M alone have the same first pass.
-    frame = frame.sort_values(["n", "batch_size"], ascending=[False, True]).drop_duplicates(["tier", "attack", "digest", "seed"])
-    alike, kind = ["tier", "attack", "n"], ["label", "method", "recipe"]
-    each = (100 * frame.groupby([*alike, *kind, "digest", "root"])["accuracy"].mean()).reset_index()
-    roots = each[each["root"] == each["digest"]]
-    added = each[each["root"] != each["digest"]].merge(roots, on=[*alike, "root"], suffixes=("", "_root"))
-    added["accuracy"] -= added.pop("accuracy_root")
     found = {}
-    for tuned, networks in ((False, roots), (True, added)):
-        spread = networks.groupby([*alike, *kind])["accuracy"].agg(["var", "size"]).reset_index()
+    for tuned, networks in zip((False, True), one_pass(frame)):
+        spread = networks.groupby(["tier", "attack", "n", "label", "method", "recipe"])["accuracy"].agg(["var", "size"]).reset_index()
         spread = spread[spread["size"] >= 3]
         for (tier, attack), of in spread.groupby(["tier", "attack"]):
             # Two epochs of one training say no more of luck than one does.
             freedom = (of.drop_duplicates("recipe")["size"] - 1).sum()
             found[tier, attack, tuned] = np.average(of["var"], weights=of["size"] - 1), freedom
     return found
+
+
+def one_pass(frame):
+    """Of evaluations two frames, a row for each network, attack (none or PGD) and tier: one noisy pass at σ = 0 on test images, of each
+    network on the most that there are. First the accuracy of those trained from scratch, in percent; then what the fine-tuned have
+    more than the network that they started from, in points, where both were tested on as many images."""
+    frame = select(as_in_paper(frame), rule="prediction", M=1, sigma=0, split="test")
+    frame = of_eight(frame[frame["attack"].isin(["none", "pgd"])])
+    # Evaluations that differ in their largest M alone have the same first pass.
+    frame = frame.sort_values(["n", "batch_size"], ascending=[False, True]).drop_duplicates(["tier", "attack", "digest", "seed"])
+    alike = ["tier", "attack", "n", "root"]
+    each = frame.groupby([*alike, "label", "method", "recipe", "digest"], as_index=False).agg(
+        accuracy=("accuracy", lambda of: 100 * of.mean()), ids=("id", tuple))
+    scratch = each[each["root"] == each["digest"]]
+    tuned = each[each["root"] != each["digest"]].merge(scratch[[*alike, "accuracy", "ids"]], on=alike, suffixes=("", "_root"))
+    tuned["accuracy"] -= tuned.pop("accuracy_root")
+    return scratch, tuned.assign(ids=tuned["ids"] + tuned.pop("ids_root"))
 
 
 def nearest_luck(lucks, tier, attack, tuned=False):

@@ -15,7 +15,8 @@ from siam.pages.style import Table
 from siam.paired import by_image, less, of_differences
 from siam.paths import RESULTS
 from siam.report import (ATTACKS, BASES, NOT_YET, as_in_paper, cells, cells_of, chosen, evaluations, find, interval, made_on,
-                         of_eight, select, signed, sources, suite, suites, usual, warning)
+                         of_eight, one_pass, select, signed, sources, suite, suites, usual, warning)
+from siam.runs import mean_interval
 
 NAMES = {"rank": "r", "epochs": "Epochs"}
 UNITS = {0.24: "σ = 0.24 in normalised units", 0.97: "σ = 0.24 of the pixel range, 0.97 normalised"}
@@ -126,6 +127,28 @@ def gained(ours, M, sigma):
     """{attack: what M votes at σ have more than one pass of CPNI-W without input noise, a Difference or None}."""
     one = {"label": "CPNI-W", "rule": "prediction", "M": 1, "sigma": 0}
     return {attack: less(*(find(ours, row, attack) for row in (one | {"M": M, "sigma": sigma}, one))) for attack in ATTACKS}
+
+
+def tuned(folder=RESULTS):
+    """What fine-tuning adds to one noisy pass of the network that it starts from, over several starts: a Table.
+
+    Each start is one value, so that the ± allows for another training; kinds of fewer than three starts are left out.
+    """
+    lines, used = [], []
+    for (label, recipe), of in one_pass(evaluations(folder))[1].groupby(["label", "recipe"]):
+        each = {attack: select(of, attack=attack) for attack in PRINTED}
+        if min(map(len, each.values())) >= 3:
+            found = {attack: mean_interval(one["accuracy"]) for attack, one in each.items()}
+            lines.append({"Rows": "less the network it started from", "Network": label,
+                          **{text: f"{signed(found[attack][0], 1)} ± {(found[attack][2] - found[attack][1]) / 2:.1f}"
+                             for attack, text in PRINTED.items()},
+                          "Starts": str(max(map(len, each.values()))), "Epochs": str(json.loads(recipe)["schedule"]["epochs"]),
+                          **sources(list(of.itertuples()))})
+            used += list(of["tier"])
+    caption = "What fine-tuning adds to one noisy pass, σ = 0, in points, over networks trained and fine-tuned with different seeds"
+    if not lines:
+        return Table(pd.DataFrame([["less the network it started from", NOT_YET]], columns=["Rows", "Network"]), f"{caption}.", 1)
+    return Table(pd.DataFrame(lines), f"{caption} (± half a 95 % interval over these).{warning(used)}", 1)
 
 
 def selection(folder=RESULTS):
