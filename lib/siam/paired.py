@@ -203,8 +203,8 @@ def _luck_of(kinds):
         families.setdefault(frozenset(one), []).append((of, len(roots), len(shared)))
     only = len(families) == 1 and not moved
     for family in families.values():
-        (of, trained, _), *_ = family
-        moved.append((_times([term for of, *_ in family for term in of], only) / trained, of[0][1]["luck"]))
+        of, trained, _ = family[0]
+        moved.append((_times([term for terms, *_ in family for term in terms], only) / trained, of[0][1]["luck"]))
         moved += [(_times(of, only and len(family) == 1) / tuned, luck) for of, _, tuned in family for luck in _added(of[0][1])]
     moved = [(times, luck) for times, luck in moved if times > 1e-12]
     return None if any(luck is None for _, luck in moved) else sum_of(moved)

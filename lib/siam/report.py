@@ -110,8 +110,10 @@ def _evaluations(folder, state):
     frame = frame.assign(root=frame["start"].fillna(frame["digest"]))  # the network it was fine-tuned from, or itself
     lucks = luck(frame)
     each = list(zip(frame["tier"], frame["attack"]))
-    nearest = {(*which, tuned): nearest_luck(lucks, *which, tuned) for which in set(each) for tuned in (False, True)}
-    return frame.assign(**{name: [nearest[*which, tuned] for which in each] for name, tuned in (("luck", False), ("tuning", True))})
+    for name, tuned in (("luck", False), ("tuning", True)):
+        nearest = {which: nearest_luck(lucks, *which, tuned) for which in set(each)}
+        frame[name] = [nearest[which] for which in each]
+    return frame
 
 
 def cells(frame):
@@ -166,7 +168,7 @@ def luck(frame):
         spread = spread[spread["size"] >= 3]
         for (tier, attack), of in spread.groupby(["tier", "attack"]):
             # Two epochs of one training say no more of luck than one does.
-            freedom = (of.drop_duplicates("recipe")["size"] - 1).sum()
+            freedom = (of.drop_duplicates(["n", "recipe"])["size"] - 1).sum()
             found[tier, attack, tuned] = np.average(of["var"], weights=of["size"] - 1), freedom
     return found
 

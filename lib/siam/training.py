@@ -154,7 +154,8 @@ def requested(variant, method, tier, rank, start, sigma, seeds, changes, device=
     available(device)
     if start is not None:
         of, path = runs.TIERS.index, Path(checkpoints) / f"{start}.safetensors"
-        (said, *_) = not path.exists() and runs.trained_as(start, results) or [models.about(path)]
+        recorded = [] if path.exists() else runs.trained_as(start, results)
+        said = recorded[0] if recorded else models.about(path)
         origin = said["digest"]
         if (said["variant"], int(said["rank"])) != (variant, runs.whole("rank", rank, 0) if variant.startswith("CPNI") else 0):
             raise ValueError(f"start {start!r} is a {said['variant']} of rank {said['rank']}, not {variant} of rank {rank}")

@@ -38,6 +38,7 @@ def smooths_boundaries(measured, number):
     if not record:
         return lacks(BOUNDARY)
     each = boundary.fewer_changes(record)
-    found, sure = judge(each, BOUNDARY), [name for name, one in each.items() if one.among(len(each)).low > 0]
-    of_draw = sum(boundary.reading(1) in name for name in sure)  # what the vote smooths, and not the place of the one draw
-    return replace(found, evidence=f"{found.evidence} Of those that hold {of_draw} {'is' if of_draw == 1 else 'are'} against one draw.")
+    found = judge(each, BOUNDARY)
+    # What the vote itself smooths: one draw is the network as it stands, elsewhere.
+    alone = judge({name: one for name, one in each.items() if boundary.reading(1) in name}, BOUNDARY)
+    return replace(found, evidence=f"{found.evidence} Against one draw alone: {alone.verdict}.")

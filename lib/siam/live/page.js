@@ -204,8 +204,7 @@ function startLive(el, { about, worker, parts, linked, instead }) {
       html(
         "strong",
         {},
-        `${mark(best === label)} ${still ? passes(s.draws).replace("noisy ", "") : passes(s.draws)} and ${rule} say ` +
-          `${CLASSES[best]}: ${word(best === label)}.`,
+        `${mark(best === label)} ${passes(s.draws, still)} and ${rule} say ${CLASSES[best]}: ${word(best === label)}.`,
       ),
       still ? " All noise is off: every pass is the same." : "",
       ` The true class, ${CLASSES[label]}, has ${own} of ${counted(tally.M, "vote")}` +

@@ -24,7 +24,7 @@ const between = (k, n) => {
   return `${(100 * low).toFixed(digits(n))}–${percent(high, n)}`;
 };
 const whole = (n) => n.toLocaleString("en-GB");
-const passes = (M) => `${M} noisy pass${M === 1 ? "" : "es"}`;
+const passes = (M, still) => `${M} ${still ? "" : "noisy "}pass${M === 1 ? "" : "es"}`;
 const counted = (n, noun) => `${n} ${noun}${n === 1 ? "" : "s"}`;
 const mark = (right) => (right ? "✓" : "✗");
 const word = (right) => (right ? "right" : "wrong");

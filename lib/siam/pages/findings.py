@@ -12,11 +12,10 @@ import pandas as pd
 from siam import bits, runs
 from siam.pages import tables
 from siam.pages.style import Table
-from siam.paired import by_image, less, of_differences
+from siam.paired import by_image, less, of_differences, over_batches
 from siam.paths import RESULTS
 from siam.report import (ATTACKS, BASES, NOT_YET, as_in_paper, cells, cells_of, chosen, evaluations, find, interval, made_on,
                          of_eight, one_pass, select, signed, sources, suite, suites, usual, warning)
-from siam.runs import mean_interval
 
 NAMES = {"rank": "r", "epochs": "Epochs"}
 UNITS = {0.24: "σ = 0.24 in normalised units", 0.97: "σ = 0.24 of the pixel range, 0.97 normalised"}
@@ -138,10 +137,8 @@ def tuned(folder=RESULTS):
     for (label, recipe), of in one_pass(evaluations(folder))[1].groupby(["label", "recipe"]):
         each = {attack: select(of, attack=attack) for attack in PRINTED}
         if min(map(len, each.values())) >= 3:
-            found = {attack: mean_interval(one["accuracy"]) for attack, one in each.items()}
             lines.append({"Rows": "less the network it started from", "Network": label,
-                          **{text: f"{signed(found[attack][0], 1)} ± {(found[attack][2] - found[attack][1]) / 2:.1f}"
-                             for attack, text in PRINTED.items()},
+                          **{text: str(over_batches(each[attack]["accuracy"])) for attack, text in PRINTED.items()},
                           "Starts": str(max(map(len, each.values()))), "Epochs": str(json.loads(recipe)["schedule"]["epochs"]),
                           **sources(list(of.itertuples()))})
             used += list(of["tier"])

@@ -1,7 +1,7 @@
 """The page on perceptually aligned gradients: grids of pictures and tables, from what `siam.studies.gradients` wrote. No torch."""
 
-from pathlib import Path
 import zlib
+from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np

@@ -74,13 +74,13 @@ def measure(path=RECORD, cells=CELLS, checkpoints=CHECKPOINTS, results=RESULTS, 
         refuse_unlike(path, about, said_of(asked(checkpoint, "0" * 16, attack, sigma, **fields)))
     for checkpoint, attack, sigma in cells:
         others = [one for one in about["cells"] if tuple(one["cell"]) != (checkpoint, attack, sigma)]
+        run = asked(checkpoint, digest_of(checkpoint, checkpoints, results), attack, sigma, **fields)
         kept = next((one for one in about["cells"] if one not in others), None)
-        if kept and kept["digest"] == (digest := digest_of(checkpoint, checkpoints, results)):
-            refuse_unlike(path, kept, attack_of(asked(checkpoint, digest, attack, sigma, **fields)))
+        if kept and kept["digest"] == run.digest:
+            refuse_unlike(path, kept, attack_of(run))
             continue
         file = Path(checkpoints) / f"{checkpoint}.safetensors"
         said = models.about(file)
-        run = asked(checkpoint, said["digest"], attack, sigma, **fields)
         x, y = images(run.split, run.images)
         votes = count(run, Folded(models.load(file, run.sigma)), x, y)
         tier = runs.tier(said["tier"], run.split, run.images, shared["device"])

@@ -19,8 +19,8 @@ from math import log
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 from torch.nn.functional import nll_loss
+from tqdm import tqdm
 
 from siam import models, runs
 from siam.attacks import error_of, pgd
