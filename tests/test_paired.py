@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_1samp
 
-from siam import bits, paired, report, runs
+from siam import bits, claims, paired, report, runs
 from siam.pages import findings, words_of_tables
 from test_report import digest, evaluate, train
 
@@ -170,6 +170,22 @@ def test_what_fine_tuning_adds_is_shown_over_its_starts(tmp_path):
     (row,) = findings.tuned(tmp_path).frame.to_dict("records")
     assert (row["Network"], row["Clean"], row["PGD"], row["Starts"]) == ("Gauss", "+10.0 ± 5.0", "−2.0 ± 5.0", "3")
     assert len(row["Records"]) == 2 * 2 * 3
+
+
+def test_what_a_vote_adds_is_shown_over_trainings(tmp_path):
+    for training, clean in enumerate((480, 500, 520)):
+        train(tmp_path, "CPNI-W", seed=training)
+        evaluate(tmp_path, "CPNI-W", "none", clean, draws=1, training_seed=training)
+        for seed in range(2):  # two series of passes are one value; each of `evaluate` has k right more at M = 2^k
+            evaluate(tmp_path, "CPNI-W", "none", clean + 50 + training - 2 * seed, draws=4, sigma=0.24, seed=seed, training_seed=training)
+        if training:  # two trainings are too few
+            evaluate(tmp_path, "CPNI-W", "pgd", 300, draws=4, sigma=0.24, training_seed=training)
+    frame = findings.repeated(tmp_path).frame
+    assert (frame["Network"] + frame["M"] + frame["EPGD"] + frame["PGD"]).unique() == ["CPNI-W4" + 2 * "not yet measured"]
+    assert dict(zip(frame["Rows"].str.removeprefix("less one pass "), frame["Clean"])) == {
+        "without input noise": "+5.2 ± 0.2", "with the same input noise": "+0.2 ± 0.0"}
+    assert list(frame["Trainings"]) == ["3", "3"] and list(frame["Records"].map(len)) == [3 * (2 + 1), 3 * 2]
+    assert "Tier cpu, Clean, a vote: a std of 2.10 points, of 2 degrees of freedom" in claims.luck_in_words(tmp_path)
 
 
 def test_what_was_fine_tuned_from_another_network_shares_nothing(tmp_path):

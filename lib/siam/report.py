@@ -190,6 +190,15 @@ def one_pass(frame):
     return scratch, tuned.assign(ids=tuned["ids"] + tuned.pop("ids_root"))
 
 
+def by_network(frame):
+    """Of evaluations a row for each network, tier, n, σ, M and attack of ATTACKS: its accuracy by prediction smoothing on test images, the
+    mean over seeds, and the ids."""
+    frame = select(as_in_paper(frame), rule="prediction", split="test")
+    frame = of_eight(frame[frame["attack"].isin(ATTACKS)])
+    alike = ["tier", "n", "label", "recipe", "sigma", "M", "attack", "root", "digest"]
+    return frame.groupby(alike, as_index=False).agg(accuracy=("accuracy", "mean"), ids=("id", tuple))
+
+
 def nearest_luck(lucks, tier, attack, tuned=False):
     """Of `luck` that of a tier, or where that has none of the one nearest to it (the better of two); None where no tier has."""
     place, kind = runs.TIERS.index(tier), ("none" if attack == "none" else "pgd", tuned)

@@ -16,7 +16,7 @@ from siam.claims import section1, section3, section4, section5, section6
 from siam.claims.rules import VERDICTS, read
 from siam.pages.style import Table, links
 from siam.paths import PAPER, RESULTS
-from siam.report import ATTACKS, NOT_YET, evaluations, luck, warning
+from siam.report import ATTACKS, NOT_YET, by_network, evaluations, luck, warning
 
 SECTIONS = {"a": "The abstract", "1": "Section 1: Introduction", "3": "Section 3: Randomized smoothing",
             "4": "Section 4: Training a smoothed classifier", "5": "Section 5: Experiments", "6": "Section 6: Conclusions"}
@@ -67,19 +67,31 @@ def table(rows):
 
 
 def luck_in_words(folder=RESULTS):
-    """How much another training changes an accuracy, or what fine-tuning adds, and how well that is known: a Markdown list."""
-    lucks = luck(evaluations(folder))
+    """How much another training changes an accuracy, or what fine-tuning adds, or a vote's accuracy, and how well that is known: a
+    Markdown list."""
+    frame = evaluations(folder)
+    lucks = luck(frame)
     if not lucks:
         return f"{NOT_YET.capitalize()}."
     lines = []
     for (tier, attack, tuned), (variance, freedom) in sorted(lucks.items(), key=lambda one: (one[0][2], one[0])):
-        low, high = (variance * freedom / chi2.ppf([0.975, 0.025], freedom)) ** 0.5
         half = t.ppf(0.975, freedom) * (variance if tuned else 2 * variance) ** 0.5
         differ = "A network and its fine-tuned form" if tuned else "Two networks of one training each"
-        lines.append(f"- Tier {tier}, {ATTACKS[attack]}, {'what fine-tuning adds' if tuned else 'a training from scratch'}: a std of"
-                     f" {variance**0.5:.2f} points, of {freedom:.0f} degrees of freedom: the true one may be {low:.2f} to {high:.2f}."
+        lines.append(f"- Tier {tier}, {ATTACKS[attack]}, {'what fine-tuning adds' if tuned else 'a training from scratch'}: {_std(variance, freedom)}."
                      f" {differ} differ by up to ± {half:.1f} points (95\u00a0%) by luck alone.")
+    each = by_network(frame).groupby(["tier", "n", "label", "recipe", "sigma", "M", "attack"])
+    each = each.agg(variance=("accuracy", lambda of: 100**2 * of.var()), size=("root", "nunique")).reset_index()
+    each = each[(each["size"] >= 3) & (each["M"] > 1)]
+    most = each.groupby(["tier", "n", "label", "recipe", "sigma", "attack"])["M"].transform("max")
+    for (tier, attack), of in each[each["M"] == most].groupby(["tier", "attack"]):
+        # Fine-tuned from the same few networks, the kinds are no more trainings than one of them has.
+        lines.append(f"- Tier {tier}, {ATTACKS[attack]}, a vote: {_std(of['variance'].mean(), of['size'].max() - 1)}.")
     return "\n".join(lines)
+
+
+def _std(variance, freedom):
+    low, high = (variance * freedom / chi2.ppf([0.975, 0.025], freedom)) ** 0.5
+    return f"a std of {variance**0.5:.2f} points, of {freedom:.0f} degrees of freedom: the true one may be {low:.2f} to {high:.2f}"
 
 
 class _Claims(Table):
