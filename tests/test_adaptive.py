@@ -196,8 +196,8 @@ def test_any_of_them_leaves_the_images_that_no_attacker_takes(folder):
 
 def test_a_lead_counts_what_another_training_would_change(folder, monkeypatch):
     monkeypatch.setattr(page, "luck", lambda frame: {
-        ("cpu", "pgd", False): (9.0, 1), ("long", "none", False): (0.5, 4), ("long", "pgd", False): (2.0, 6),
-        ("cpu", "pgd", True): (1.0, 3)})
+        ("cpu", "pgd", ""): (9.0, 1), ("long", "none", ""): (0.5, 4), ("long", "pgd", ""): (2.0, 6),
+        ("cpu", "pgd", "Gauss"): (1.0, 3)})
     monkeypatch.setattr(page, "evaluations", lambda folder: None)
     about, found, known = page.read(folder), page.networks(page.read(folder)), page.luck(None)
     lead = page.lead(about, found, "CPNI-W", "PGD", known)

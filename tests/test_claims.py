@@ -248,6 +248,22 @@ def test_a_level_is_judged_from_tier_fast_on(tmp_path, tier, n, correct, verdict
     assert ("Lacking: " in found.evidence) == (tier == "cpu")
 
 
+def test_a_level_is_as_unsure_as_another_training_makes_it(tmp_path):
+    train(tmp_path, "EPGD-diverged", method="epgd", tier="fast")
+    evaluate(tmp_path, "EPGD-diverged", "pgd", 6000, n=10_000, tier="fast", sigma=0.18, draws=256)
+    for seed, correct in enumerate((4800, 5000, 5200)):
+        train(tmp_path, "CPNI-W", tier="fast", seed=seed)
+        evaluate(tmp_path, "CPNI-W", "pgd", correct, n=10_000, tier="fast", draws=1, training_seed=seed)
+    found = decide("reaches_printed", tmp_path)  # which holds by the images alone
+    assert found.verdict == rules.OPEN and "± 8.6 by the luck of training" in found.evidence  # 4.303 times a std of 2
+
+
+def test_a_mean_names_what_is_not_in_it():
+    many, few = (paired.Difference(points, 0.1, np.inf, tier="long", n=n) for points, n in ((5.0, 10_000), (-5.0, 1000)))
+    assert rules.on_average({"a": many, "b": few, "c": None}, "mean") == {"mean": many, "b": None, "c": None}
+    assert rules.on_average({"a": None}, "mean") == {"mean": None, "a": None}
+
+
 @pytest.mark.parametrize("best", ["fast", "paper"])
 def test_a_level_needs_one_network_and_not_those_it_could_be_compared_with(tmp_path, best):
     """Two base models at tier long; one at the tiers above it, of which the best has its say."""

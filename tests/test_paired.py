@@ -127,11 +127,21 @@ def test_what_fine_tuning_adds_has_a_luck_of_its_own(tmp_path):
     trained_thrice(tmp_path)
     tuned_thrice(tmp_path, shifts=(0.1, 0.1, 0.1))
     found = report.luck(report.evaluations(tmp_path))
-    assert found["cpu", "none", True] == pytest.approx((0, 2))  # 48, 50 and 52 % became 58, 60 and 62 %
-    assert found["cpu", "none", False] == pytest.approx((4, 4))  # and count as no trainings from scratch
+    assert found["cpu", "none", "Gauss"] == pytest.approx((0, 2))  # 48, 50 and 52 % became 58, 60 and 62 %
+    assert found["cpu", "none", ""] == pytest.approx((4, 4))  # and count as no trainings from scratch
     tuned_thrice(tmp_path, "EPGD-diverged", also=["EPGD-converged"])  # the same trainings, another epoch
-    found = report.luck(report.evaluations(tmp_path))["cpu", "none", True]
-    assert found == pytest.approx(((0 + 4 + 4) / 3, 2 + 2))
+    found = report.luck(report.evaluations(tmp_path))
+    each = [found["cpu", "none", f"EPGD-{epoch}"] for epoch in ("diverged", "converged")]
+    assert found["cpu", "none", "Gauss"] == pytest.approx((0, 2)) and each == [pytest.approx((4, 2))] * 2  # every kind has its own
+    assert found["cpu", "none", report.ANY] == pytest.approx((2, 2))  # of two trainings, one of which left two epochs
+    nearest = {label: report.nearest_luck(found, "long", attack, label) for label, attack in
+               (*((label, "none") for label in report.TUNED), ("x", "pgd"))}
+    larger = {"Gauss": report.ANY, **{label: label for label in report.TUNED[:2]}}
+    assert nearest == {label: found["cpu", "none", of] for label, of in larger.items()} | {"x": None}
+    # The same networks on fewer images, with another seed, are no more trainings.
+    for training in range(3):
+        keep(tmp_path, "CPNI-W", "none", images(0.5, 500), seed=1, training_seed=training)
+    assert report.luck(report.evaluations(tmp_path)) == found
 
 
 def test_a_network_and_what_was_fine_tuned_from_it_had_one_luck_in_their_first_training(tmp_path):
@@ -139,7 +149,7 @@ def test_a_network_and_what_was_fine_tuned_from_it_had_one_luck_in_their_first_t
     tuned_thrice(tmp_path)
     tuned_thrice(tmp_path, "EPGD-diverged", shifts=(0.06, 0.04, 0.02))
     ours, white, gauss, epgd = (cell(tmp_path, label) for label in ("CPNI-W", "PNI-W", "Gauss", "EPGD-diverged"))
-    base, added = ours["luck"][0], ours["tuning"][0]
+    base, added = ours["luck"][0], gauss["tuning"][0]
     assert (base, added) == pytest.approx((4, 4))
     assert paired.less(gauss, ours).points == pytest.approx(10) and paired.less(gauss, ours).luck == pytest.approx((added / 3, 4))
     assert paired.less(gauss, epgd).luck[0] == pytest.approx(2 * added / 3)
@@ -213,7 +223,7 @@ def test_the_luck_of_all_that_was_trained_three_times_counts(tmp_path):
         train(tmp_path, "PNI-W", seed=training, epochs=9)
         keep(tmp_path, "PNI-W", "none", np.arange(2 * N) % 100 < 100 * (0.5 + shift), training_seed=training)
         keep(tmp_path, "PNI-W", "none", images(0.5, seed=training), training_seed=training)  # fewer images of it say less
-    assert report.luck(report.evaluations(tmp_path))["cpu", "none", False] == pytest.approx(((4 + 4 + 1) / 3, 6))
+    assert report.luck(report.evaluations(tmp_path))["cpu", "none", ""] == pytest.approx(((4 + 4 + 1) / 3, 6))
 
 
 def test_what_noise_does_is_about_the_network_at_hand_and_between_networks_as_unsure_as_can_be(tmp_path):

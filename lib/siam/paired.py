@@ -11,7 +11,8 @@ image by image, and its standard error has two parts:
   compared with itself has no such part: what its ± leaves out is that the difference might be another after another training.
   Where what changes within one network is compared with what changes within another, each of their cells has its own.
 
-Where the records do not say so, or no network was trained several times, two cells count as if they shared no images.
+Where the records do not say so, or no network was trained several times, two cells count as if they shared no images; what
+another training changes is added where that is known.
 """
 
 from dataclasses import dataclass, field, replace
@@ -54,8 +55,8 @@ class Difference:
     @property
     def half_alone(self):
         """What `half` would be if no other training could have changed it: images and draws alone."""
-        batches = len(range(0, len(self.each), self.batch))
-        return t.ppf(1 - 0.025 / self.comparisons, batches - 1) * np.sqrt(self.error**2 - self.luck[0])
+        freedom = np.inf if self.each is None else len(range(0, len(self.each), self.batch)) - 1
+        return t.ppf(1 - 0.025 / self.comparisons, freedom) * np.sqrt(self.error**2 - self.luck[0])
 
     def among(self, comparisons):
         """As one of so many (times those that it is one of already), of which all are to keep the 95 %."""
@@ -76,11 +77,16 @@ def combine(*terms):
     if any(cell is None for cell in cells) or len({measured_on(cell) for cell in cells}) > 1:
         return None
     about = dict(tier=cells[0]["tier"], n=cells[0]["n"], runs=min(cell["runs"] for cell in cells), ids=ids_of(cells))
-    if (images := _by_image(terms)) is not None:
-        each, luck = images
+    kinds = {}
+    for weight, cell in terms:
+        kinds.setdefault((cell["label"], cell["method"], cell["recipe"]), []).append((weight, cell))
+    luck, each = _luck_of(list(kinds.values())), _by_image(kinds.values())
+    if luck is not None and each is not None:
         return by_image(each, max(cell["batch_size"] for cell in cells), luck, **about)
-    error = np.sqrt(sum((weight * _error(cell)) ** 2 for weight, cell in terms))
-    return Difference(100 * sum(weight * cell["accuracy"] for weight, cell in terms), error, np.inf, **about)
+    apart, luck = sum((weight * _error(cell)) ** 2 for weight, cell in terms), luck or (0.0, np.inf)
+    points = 100 * sum(weight * cell["accuracy"] for weight, cell in terms)
+    freedom = (apart + luck[0]) ** 2 * luck[1] / luck[0] ** 2 if luck[0] else np.inf
+    return Difference(points, np.sqrt(apart + luck[0]), freedom, luck=luck, **about)
 
 
 def less(one, other):
@@ -165,13 +171,10 @@ def _common_seeds(alike, networks):
                               for cell in alike))
 
 
-def _by_image(terms):
-    """The weighted sum for each image [n] in points, and the luck of training in its mean; None where it is not known."""
-    kinds = {}
-    for weight, cell in terms:
-        kinds.setdefault((cell["label"], cell["method"], cell["recipe"]), []).append((weight, cell))
+def _by_image(kinds):
+    """The weighted sum of all kinds of network for each image [n], in points; None where that is not known."""
     each = 0
-    for of in kinds.values():
+    for of in kinds:
         shared = set.intersection(*(set(cell["networks"]) for _, cell in of))
         for weight, cell in of:
             common = _common_seeds([other for _, other in of if (other["M"], other["sigma"]) == (cell["M"], cell["sigma"])], shared)
@@ -181,8 +184,7 @@ def _by_image(terms):
                 return None
             right = [bits.row(packed, cell["n"]) for packed in kept]
             each = each + 100 * weight * np.mean(right, 0)
-    luck = _luck_of(list(kinds.values()))
-    return None if luck is None else (each, luck)
+    return each
 
 
 def _luck_of(kinds):
@@ -221,6 +223,12 @@ def sum_of(moved):
     parts = [(times * variance, freedom) for (variance, freedom), times in each.items()]
     total = sum(part for part, _ in parts)
     return total, total**2 / sum(part**2 / freedom for part, freedom in parts) if total else np.inf
+
+
+def luck_of(cell):
+    """What another training might change in the accuracy of a cell: (variance in points², degrees of freedom); (0, inf) where unknown."""
+    known = [luck for luck in (cell["luck"], *_added(cell)) if luck is not None]
+    return sum_of((1 / len(set(cell["networks"])), luck) for luck in known)
 
 
 def _added(cell):

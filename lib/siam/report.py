@@ -29,6 +29,7 @@ RULES = {  # that the book compares; a reader's own are left to the explorer
 }
 SAMPLES = {"pgd": 1, "pgd_s": 1, "epgd": 8}  # gradient draws a step of the paper's attacks
 NOT_YET = "not yet measured"
+ANY = "any"  # of the kinds of fine-tuning
 
 CHOSEN = "σ and M chosen by us on held-out training images (highest PGD accuracy)"
 
@@ -110,9 +111,10 @@ def _evaluations(folder, state):
     frame = frame.assign(root=frame["start"].fillna(frame["digest"]))  # the network it was fine-tuned from, or itself
     lucks = luck(frame)
     each = list(zip(frame["tier"], frame["attack"]))
-    for name, tuned in (("luck", False), ("tuning", True)):
-        nearest = {which: nearest_luck(lucks, *which, tuned) for which in set(each)}
-        frame[name] = [nearest[which] for which in each]
+    for name, of in (("luck", [""] * len(frame)), ("tuning", frame["label"])):
+        asked = [(*which, label) for which, label in zip(each, of)]
+        nearest = {which: nearest_luck(lucks, *which) for which in set(asked)}
+        frame[name] = [nearest[which] for which in asked]
     return frame
 
 
@@ -160,16 +162,21 @@ def luck(frame):
     """What another training seed changes: {(tier, "none" or "pgd", tuned): (variance in points² over trainings, degrees of freedom)},
     from all networks of `one_pass` of three or more trainings.
 
-    tuned: False for the accuracy of a network trained from scratch, True for what fine-tuning adds to that of its start.
+    tuned: "" for the accuracy of a network trained from scratch, or the label of a fine-tuned one, for what that adds to its start;
+    ANY for that of all labels together.
     """
-    found = {}
-    for tuned, networks in zip((False, True), one_pass(frame)):
-        spread = networks.groupby(["tier", "attack", "n", "label", "method", "recipe"])["accuracy"].agg(["var", "size"]).reset_index()
-        spread = spread[spread["size"] >= 3]
-        for (tier, attack), of in spread.groupby(["tier", "attack"]):
-            # Two epochs of one training say no more of luck than one does.
-            freedom = (of.drop_duplicates(["n", "recipe"])["size"] - 1).sum()
-            found[tier, attack, tuned] = np.average(of["var"], weights=of["size"] - 1), freedom
+    scratch, tuned = one_pass(frame)
+    networks = pd.concat([scratch.assign(tuned=""), tuned.assign(tuned=tuned["label"])])
+    spread = networks.groupby(["tuned", "tier", "attack", "n", "label", "method", "recipe"])["accuracy"].agg(["var", "size"]).reset_index()
+    spread, found = spread[spread["size"] >= 3], {}
+    for (tier, attack, of), each in spread.groupby(["tier", "attack", "tuned"]):
+        found[tier, attack, of] = np.average(each["var"], weights=each["size"] - 1), (each["size"] - 1).sum()
+    for (tier, attack), each in spread[spread["tuned"] != ""].groupby(["tier", "attack"]):
+        # Two epochs of one training say no more of luck than one does. The kinds may differ in it: Welch and Satterthwaite.
+        each = each.groupby(["n", "recipe"]).agg(var=("var", "mean"), freedom=("size", lambda of: of.iloc[0] - 1))
+        parts = each["var"] * each["freedom"] / each["freedom"].sum()
+        spreads = (parts**2 / each["freedom"]).sum()
+        found[tier, attack, ANY] = parts.sum(), parts.sum() ** 2 / spreads if spreads else each["freedom"].sum()
     return found
 
 
@@ -180,7 +187,8 @@ def one_pass(frame):
     frame = select(as_in_paper(frame), rule="prediction", M=1, sigma=0, split="test")
     frame = of_eight(frame[frame["attack"].isin(["none", "pgd"])])
     # Evaluations that differ in their largest M alone have the same first pass.
-    frame = frame.sort_values(["n", "batch_size"], ascending=[False, True]).drop_duplicates(["tier", "attack", "digest", "seed"])
+    frame = frame.sort_values("batch_size").drop_duplicates(["tier", "attack", "n", "digest", "seed"])
+    frame = frame[frame["n"] == frame.groupby(["tier", "attack", "digest"])["n"].transform("max")]
     alike = ["tier", "attack", "n", "root"]
     each = frame.groupby([*alike, "label", "method", "recipe", "digest"], as_index=False).agg(
         accuracy=("accuracy", lambda of: 100 * of.mean()), ids=("id", tuple))
@@ -199,11 +207,16 @@ def by_network(frame):
     return frame.groupby(alike, as_index=False).agg(accuracy=("accuracy", "mean"), ids=("id", tuple))
 
 
-def nearest_luck(lucks, tier, attack, tuned=False):
-    """Of `luck` that of a tier, or where that has none of the one nearest to it (the better of two); None where no tier has."""
-    place, kind = runs.TIERS.index(tier), ("none" if attack == "none" else "pgd", tuned)
-    there = [(-abs(runs.TIERS.index(of) - place), runs.TIERS.index(of)) for of, *under in lucks if tuple(under) == kind]
-    return lucks[runs.TIERS[max(there)[1]], *kind] if there else None
+def nearest_luck(lucks, tier, attack, tuned=""):
+    """Of `luck` that of a tier, or where that has none of the one nearest to it (the better of two); None where no tier has.
+
+    Of a fine-tuned label its own or that of ANY, whichever is larger: its own rests on few trainings, and may be small by luck.
+    """
+    place, attack, found = runs.TIERS.index(tier), "none" if attack == "none" else "pgd", []
+    for kind in {tuned, ANY} if tuned else {""}:
+        there = [(-abs(runs.TIERS.index(of) - place), runs.TIERS.index(of)) for of, *under in lucks if under == [attack, kind]]
+        found += [lucks[runs.TIERS[max(there)[1]], attack, kind]] if there else []
+    return max(found, default=None)
 
 
 def one_recipe(frame):

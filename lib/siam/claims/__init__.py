@@ -16,7 +16,7 @@ from siam.claims import section1, section3, section4, section5, section6
 from siam.claims.rules import VERDICTS, read
 from siam.pages.style import Table, links
 from siam.paths import PAPER, RESULTS
-from siam.report import ATTACKS, NOT_YET, by_network, evaluations, luck, warning
+from siam.report import ANY, ATTACKS, NOT_YET, by_network, evaluations, luck, warning
 
 SECTIONS = {"a": "The abstract", "1": "Section 1: Introduction", "3": "Section 3: Randomized smoothing",
             "4": "Section 4: Training a smoothed classifier", "5": "Section 5: Experiments", "6": "Section 6: Conclusions"}
@@ -77,8 +77,9 @@ def luck_in_words(folder=RESULTS):
     for (tier, attack, tuned), (variance, freedom) in sorted(lucks.items(), key=lambda one: (one[0][2], one[0])):
         half = t.ppf(0.975, freedom) * (variance if tuned else 2 * variance) ** 0.5
         differ = "A network and its fine-tuned form" if tuned else "Two networks of one training each"
-        lines.append(f"- Tier {tier}, {ATTACKS[attack]}, {'what fine-tuning adds' if tuned else 'a training from scratch'}: {_std(variance, freedom)}."
-                     f" {differ} differ by up to ± {half:.1f} points (95\u00a0%) by luck alone.")
+        of = f"what {'any fine-tuning' if tuned == ANY else tuned} adds" if tuned else "a training from scratch"
+        lines.append(f"- Tier {tier}, {ATTACKS[attack]}, {of}: {_std(variance, freedom)}. {differ} differ by up to"
+                     f" ± {half:.1f} points (95\u00a0%) by luck alone.")
     each = by_network(frame).groupby(["tier", "n", "label", "recipe", "sigma", "M", "attack"])
     each = each.agg(variance=("accuracy", lambda of: 100**2 * of.var()), size=("root", "nunique")).reset_index()
     each = each[(each["size"] >= 3) & (each["M"] > 1)]

@@ -11,13 +11,13 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import chi2
+from scipy.stats import chi2, t
 
 from siam import runs
-from siam.paired import less, mean_of
+from siam.paired import less, luck_of, mean_of
 from siam.paths import RESULTS
-from siam.report import (ATTACKS, BASES, NOT_YET, as_in_paper, cells, chosen, evaluations, interval, measured_on, of_eight, select, suites,
-                         usual)
+from siam.report import (ATTACKS, BASES, NOT_YET, SIGMA_MAX, as_in_paper, cells, chosen, evaluations, interval, measured_on, of_eight,
+                         select, suites, usual)
 
 HOLDS, PART, FAILS, OPEN = "holds", "holds in part", "does not hold", "undecided"
 VERDICTS = (HOLDS, PART, FAILS, OPEN, NOT_YET)
@@ -108,7 +108,8 @@ def _transfers(tested):
 
 class Optimum(NamedTuple):
     """best: the cell of the highest accuracy over σ; near: the σ not told apart from its. The optimum lies between low and high:
-    the nearest σ on either side that is told apart, or the end of the grid, which belongs to it. cells: all that were compared.
+    the nearest σ on either side that is told apart, or 0 or SIGMA_MAX, which belong to it; where the grid ends before either, high is
+    infinite. cells: all that were compared.
 
     The true best σ is among `near` with 97.5 %, so two such ranges hold theirs with 95 %."""
 
@@ -174,8 +175,10 @@ def prediction_adds(measured, Ms, attacks, others):
 
 
 def on_average(differences, name):
-    """{name: the mean of {what: Difference or None}}, and with it those that are None: a claim about all asks for them too."""
-    return {name: mean_of(differences.values())} | {what: one for what, one in differences.items() if one is None}
+    """{name: the mean of {what: Difference or None}}, and as None those that are not in it, as they are missing or were measured at
+    another tier or on other images than the mean: a claim about all asks for them too."""
+    mean = mean_of(differences.values())
+    return {name: mean} | {what: None for what, one in differences.items() if one is None or (one.tier, one.n) != (mean.tier, mean.n)}
 
 
 # Verdicts from differences
@@ -259,11 +262,15 @@ def level(measured, find, decide, lacking):
     cell = max(there, key=lambda cell: runs.TIERS.index(cell["tier"]), default=None)
     if cell is None:
         return lacks(lacking)
-    said = f"{interval(cell)} %"
+    # Another training would have had another level.
+    (variance, freedom), accuracy = luck_of(cell), 100 * cell["accuracy"]
+    half = t.ppf(0.975, freedom) * np.sqrt(variance)
+    low, high = (accuracy + way * np.hypot(100 * cell[end] - accuracy, half) for way, end in ((-1, "low"), (1, "high")))
+    said = f"{interval(cell)} %" + (f", ± {half:.1f} by the luck of training" if variance else "")
     if cell["tier"] not in runs.REPRODUCTIONS:
         weak = f"only at tier {cell['tier']}, whose levels say nothing about the paper's: {said} (n = {cell['n']:,})"
         return Verdict(NOT_YET, f"{weak[0].upper()}{weak[1:]}. Lacking: {lacking}.", cell["tier"], cell["ids"])
-    return decided(decide(100 * cell["low"], 100 * cell["high"]), said, [cell])
+    return decided(decide(low, high), said, [cell])
 
 
 def spread(pairs, decide, lacking):
@@ -315,12 +322,18 @@ def optimum_of(measured, label, attack, rule="prediction", M=8):
     # Any of the others might have come out highest by luck, and stand in the place of the true best: intervals that all of them keep.
     near = [cell["sigma"] for cell in found if less(best, cell).among(len(found) - 1).low <= 0]
     low = max((cell["sigma"] for cell in found if cell["sigma"] < min(near)), default=min(near))
-    high = min((cell["sigma"] for cell in found if cell["sigma"] > max(near)), default=max(near))
+    high = min((cell["sigma"] for cell in found if cell["sigma"] > max(near)), default=np.inf if max(near) < SIGMA_MAX else SIGMA_MAX)
     return Optimum(best, low, high, near, found)
 
 
 def place(optimum):
-    return f"σ = {optimum.best['sigma']:g} (between {optimum.low:g} and {optimum.high:g})"
+    return f"σ = {optimum.best['sigma']:g} ({span(optimum)})"
+
+
+def span(optimum):
+    if np.isfinite(optimum.high):
+        return f"between {optimum.low:g} and {optimum.high:g}"
+    return f"between {optimum.low:g} and {max(optimum.near):g} or more"
 
 
 def optima(groups, lacking):

@@ -247,6 +247,8 @@ def strength_spread(measured, number):
 
     def thin(cell, comparisons):
         least, most = std_limits([cell], comparisons)
+        if cell["std"] == 0:  # few counts may be the same by chance, and χ² then knows no upper limit
+            return OPEN
         return HOLDS if most < LINE else FAILS if least > LINE else OPEN
 
     return spread(by, thin, "the step figure4-seeds-cpu of the campaign")

@@ -1,7 +1,7 @@
 """Claims of section 6, the conclusions: what decides each. All take (Measured, the number the paper gives or NaN)."""
 
 from siam.claims.common import ATTACKED, TABLE3, Range, best_of_others
-from siam.claims.rules import judge, level, pick_chosen, rises, votes_add
+from siam.claims.rules import judge, level, pick, pick_chosen, rises, votes_add
 from siam.pages import figures
 from siam.paired import less
 from siam.report import BASES, trainings
@@ -27,6 +27,10 @@ def trade_off(measured, number):
     first = {f"{name}, 8 against 1": one for name, one in votes_add(measured, 8, 1, ("none", "pgd")).items()}
     more = {f"{name}, the most votes at each σ against 8": one for name, one in votes_add(measured, None, 8, ("none", "pgd")).items()}
     return judge(first | more, TABLE3)
+
+
+def smoothing_matters(measured, number):
+    return judge({label: less(pick_chosen(measured, label, "epgd"), pick(measured, label, "epgd", 1, 0)) for label in BASES}, TABLE3)
 
 
 def epgd_beats_smoothed(measured, number):

@@ -111,7 +111,7 @@ def lead(record, found, label, attacker, known):
     each = [nearest_luck(known, found[one].trained, attack) for one in (label, PLAIN)]
     if None in each:
         return None
-    if label in TUNED and (added := nearest_luck(known, found[label].trained, attack, tuned=True)):
+    if label in TUNED and (added := nearest_luck(known, found[label].trained, attack, label)):
         each.append(added)
     right = [100.0 * found[one].right[attacker][-1] for one in (label, PLAIN)]
     return by_image(right[0] - right[1], record["batch"], sum_of((1, of) for of in each), **_of(record))

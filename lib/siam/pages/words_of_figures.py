@@ -103,8 +103,7 @@ def _highest(where, optima):
     if not found:
         return f"too few σ are measured to tell where accuracy {where} is highest." if optima else None
     for name, of in found.items():
-        beyond = " or more" if max(of.near) == max(cell["sigma"] for cell in of.cells) else ""  # the grid ends before it falls
-        place = f"σ = {of.best['sigma']:g} (surely between {of.low:g} and {of.high:g}{beyond})"
+        place = f"σ = {of.best['sigma']:g} (surely {rules.span(of)})"
         places.setdefault(place, []).append(name)
     said = "; ".join(f"at {place} for {_and(names)}" for place, names in places.items())
     left = [name for name in optima if name not in found]

@@ -53,7 +53,7 @@ def _smoothing(ours, heldout, M, sigma):
     if gain["none"] is None or gain["pgd"] is None:
         return [f"What votes and noise add: {NOT_YET}."]
     lines = [f"Votes and noise add {gain['none']} points of accuracy on clean images and {gain['pgd']} under PGD to one noisy"
-             f" pass without input noise (CPNI-W, σ = {sigma:g}, M = {M}; {about(gain['pgd'])}).{_as_chosen(ours, heldout, M, sigma)}"]
+             f" pass without input noise, of one network (CPNI-W, σ = {sigma:g}, M = {M}; {about(gain['pgd'])}).{_as_chosen(ours, heldout, M, sigma)}"]
     row = {"label": "CPNI-W", "rule": "prediction", "M": M, "sigma": sigma}
     pgd, epgd = (find(ours, row, attack) for attack in ("pgd", "epgd"))
     taken = less(epgd, pgd)
@@ -61,7 +61,7 @@ def _smoothing(ours, heldout, M, sigma):
     if gone is not None and taken is not None:
         lines.append(f"An attacker who averages over the noise, EPGD, takes the vote from {100 * pgd['accuracy']:.1f} % to"
                      f" {100 * epgd['accuracy']:.1f} % ({taken} points), and what votes and noise add is {gain['epgd']} points"
-                     f" then: {_gone(gain['pgd'], gain['epgd'], gone)}.")
+                     f" then: {_gone(gain['pgd'], gone)}.")
     return lines
 
 
@@ -77,17 +77,14 @@ def _as_chosen(ours, heldout, M, sigma):
             f" images choose it is {gain['none']} and {gain['pgd']}.")
 
 
-def _gone(under_pgd, under_epgd, gone):
-    """How much of a gain under PGD is gone under EPGD, `gone` the one less the other: a share only of what is there, and where some
-    of it surely is gone."""
+def _gone(under_pgd, gone):
+    """How much of a gain under PGD is gone under EPGD, `gone` the one less the other: only of what is there, and where some of it
+    surely is gone."""
     if under_pgd.low <= 0:
         return "there is no sure gain under PGD that it could take"
     if gone.low <= 0:
         return "nothing of the gain under PGD is surely gone"
-    if under_epgd.points <= 0:
-        return "all of the gain under PGD is gone"
-    tenths = int(10.5 - 10 * under_epgd.points / under_pgd.points)  # the intervals allow no more digits
-    return f"about {10 * min(max(tenths, 1), 9)} % of the gain under PGD is gone"
+    return f"{str(gone).removeprefix('+')} points of the gain under PGD are gone"
 
 
 def _without_noise(ours, M, sigma):
