@@ -52,8 +52,9 @@ def _smoothing(ours, heldout, M, sigma):
     gain, once = findings.gained(ours, M, sigma), {"label": "CPNI-W", "rule": "prediction", "M": 1, "sigma": 0}
     if gain["none"] is None or gain["pgd"] is None:
         return [f"What votes and noise add: {NOT_YET}."]
-    lines = [f"Votes and noise add {gain['none']} points of accuracy on clean images and {gain['pgd']} under PGD to one noisy"
-             f" pass without input noise, of one network (CPNI-W, σ = {sigma:g}, M = {M}; {about(gain['pgd'])}).{_as_chosen(ours, heldout, M, sigma)}"]
+    lines = [f"Votes and noise add {gain['none']} points of accuracy on clean images and {gain['pgd']} under PGD to"
+             f" one noisy pass without input noise, of one network (CPNI-W, σ = {sigma:g}, M = {M}; {about(gain['pgd'])})."
+             + _as_chosen(ours, heldout, M, sigma)]
     row = {"label": "CPNI-W", "rule": "prediction", "M": M, "sigma": sigma}
     pgd, epgd = (find(ours, row, attack) for attack in ("pgd", "epgd"))
     taken = less(epgd, pgd)
