@@ -212,6 +212,11 @@ def test_stds_are_compared_over_the_runs_that_both_sides_have(tmp_path):
             evaluate(tmp_path, "CPNI-W", attack, correct, seed=seed, draws=1, rules=("prediction",))
     found = decide("lower_variance", tmp_path)
     assert "40.10 ± 0.10 and 30.10 ± 0.10 (tier cpu, n = 1,000, 3 runs)" in found.evidence and found.verdict == rules.OPEN
+    train(tmp_path, "CPNI-W", seed=1)  # another training: its runs are like one another, and no independent sample beside the first's
+    for attack, correct in (("pgd", 600), ("epgd", 500)):
+        for seed in range(3):
+            evaluate(tmp_path, "CPNI-W", attack, correct, seed=seed, draws=1, rules=("prediction",), training_seed=1)
+    assert "40.10 ± 0.10 and 30.10 ± 0.10 (tier cpu, n = 1,000, 3 runs)" in decide("lower_variance", tmp_path).evidence
 
 
 @pytest.mark.parametrize("wide, narrow, verdict", [("pgd", "epgd", rules.PART), ("epgd", "pgd", rules.FAILS)])
@@ -227,7 +232,8 @@ def test_variances_of_paired_runs_are_told_apart(tmp_path, wide, narrow, verdict
 def test_of_equal_variances_one_in_twenty_is_told_apart():
     """Counted for the test itself: two kinds of run, five seeds in common, and of each seed a part that both share."""
     draw, trials, said = np.random.default_rng(0), 500, []
-    about = dict(seeds=tuple("abcde"), right=(None,) * 5, networks=("a",) * 5, roots=("a",) * 5, runs=5, tier="cpu", n=1000, ids=())
+    seeds = tuple(f"0/{seed}" for seed in range(5))
+    about = dict(seeds=seeds, right=(None,) * 5, networks=("a",) * 5, roots=("a",) * 5, runs=5, tier="cpu", n=1000, ids=())
     for _ in range(trials):
         shared = draw.normal(size=5)
         at = {rules.Place("CPNI-W", "adversarial", "prediction", attack, 0, 1):

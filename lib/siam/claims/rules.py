@@ -4,6 +4,7 @@
 spread off at least SEEDS runs. A difference counts where its 95 % interval leaves out zero.
 """
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from itertools import compress, product
 from pathlib import Path
@@ -294,8 +295,10 @@ def spread(pairs, decide, lacking):
 
 
 def _shared(of):
-    """Cells of those runs only, by their seeds, that all of them have."""
+    """Cells of those runs only, by their seeds, that all of them have; of several trainings one, whose runs alone are independent."""
     common, found = set.intersection(*(set(cell["seeds"]) for cell in of)), []
+    trained = Counter(seeds.split("/")[0] for seeds in sorted(common))
+    common = {seeds for seeds in common if seeds.split("/")[0] == max(trained, key=trained.get, default="")}
     for cell in of:
         kept = [seeds in common for seeds in cell["seeds"]]
         each = {name: tuple(compress(cell[name], kept)) for name in ("seeds", "accuracies", "right", "networks", "roots")}
