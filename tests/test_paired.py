@@ -195,7 +195,9 @@ def test_what_a_vote_adds_is_shown_over_trainings(tmp_path):
     assert dict(zip(frame["Rows"].str.removeprefix("less one pass "), frame["Clean"])) == {
         "without input noise": "+5.2 ± 0.2", "with the same input noise": "+0.2 ± 0.0"}
     assert list(frame["Trainings"]) == ["3", "3"] and list(frame["Records"].map(len)) == [3 * (2 + 1), 3 * 2]
-    assert "Tier cpu, Clean, a vote: a std of 2.10 points, of 2 degrees of freedom" in claims.luck_in_words(tmp_path)
+    (vote,) = claims.lucks(tmp_path).frame.query("Rows == 'a vote'").to_dict("records")
+    assert (vote["Accuracy"], vote["Std"], vote["Degrees of freedom"], vote["95 %"]) == ("Clean", "2.10", "2", "1.09–13.20")
+    assert vote["By luck alone"] == "± 12.8"  # 4.303 √2 · 2.1
 
 
 def test_what_was_fine_tuned_from_another_network_shares_nothing(tmp_path):

@@ -66,33 +66,34 @@ def table(rows):
     return _Claims(frame, caption, 1)
 
 
-def luck_in_words(folder=RESULTS):
-    """How much another training changes an accuracy, or what fine-tuning adds, or a vote's accuracy, and how well that is known: a
-    Markdown list."""
-    frame = evaluations(folder)
-    lucks = luck(frame)
-    if not lucks:
-        return f"{NOT_YET.capitalize()}."
-    lines = []
-    for (tier, attack, tuned), (variance, freedom) in sorted(lucks.items(), key=lambda one: (one[0][2], one[0])):
-        half = t.ppf(0.975, freedom) * (variance if tuned else 2 * variance) ** 0.5
-        differ = "A network and its fine-tuned form" if tuned else "Two networks of one training each"
-        of = f"what {'any fine-tuning' if tuned == ANY else tuned} adds" if tuned else "a training from scratch"
-        lines.append(f"- Tier {tier}, {ATTACKS[attack]}, {of}: {_std(variance, freedom)}. {differ} differ by up to"
-                     f" ± {half:.1f} points (95\u00a0%) by luck alone.")
+def lucks(folder=RESULTS):
+    """How much another training changes an accuracy, what fine-tuning adds, or a vote, and how well that is known: a Table."""
+    frame, lines, used = evaluations(folder), [], []
+
+    def line(kind, network, tier, attack, variance, freedom, sides):
+        low, high = (variance * freedom / chi2.ppf([0.975, 0.025], freedom)) ** 0.5
+        half = t.ppf(0.975, freedom) * (sides * variance) ** 0.5
+        used.append(tier)
+        lines.append({"Rows": kind, "Network": network, "Accuracy": ATTACKS[attack], "Std": f"{variance**0.5:.2f}",
+                      "95 %": f"{low:.2f}–{high:.2f}", "Degrees of freedom": f"{freedom:.0f}", "By luck alone": f"± {half:.1f}",
+                      "Tier": tier})
+
+    for (tier, attack, tuned), (variance, freedom) in sorted(luck(frame).items(), key=lambda one: (one[0][2], one[0])):
+        network = {"": "all", ANY: "all"}.get(tuned, tuned)
+        line("what fine-tuning adds" if tuned else "a training from scratch", network, tier, attack, variance, freedom, 1 if tuned else 2)
     each = by_network(frame).groupby(["tier", "n", "label", "recipe", "sigma", "M", "attack"])
     each = each.agg(variance=("accuracy", lambda of: 100**2 * of.var()), size=("root", "nunique")).reset_index()
     each = each[(each["size"] >= 3) & (each["M"] > 1)]
     most = each.groupby(["tier", "n", "label", "recipe", "sigma", "attack"])["M"].transform("max")
-    for (tier, attack), of in each[each["M"] == most].groupby(["tier", "attack"]):
+    each = each[each["M"] == most].assign(order=each["attack"].map(list(ATTACKS).index))
+    for (tier, _, attack), of in each.groupby(["tier", "order", "attack"]):
         # Fine-tuned from the same few networks, the kinds are no more trainings than one of them has.
-        lines.append(f"- Tier {tier}, {ATTACKS[attack]}, a vote: {_std(of['variance'].mean(), of['size'].max() - 1)}.")
-    return "\n".join(lines)
-
-
-def _std(variance, freedom):
-    low, high = (variance * freedom / chi2.ppf([0.975, 0.025], freedom)) ** 0.5
-    return f"a std of {variance**0.5:.2f} points, of {freedom:.0f} degrees of freedom: the true one may be {low:.2f} to {high:.2f}"
+        line("a vote", "all", tier, attack, of["variance"].mean(), of["size"].max() - 1, 2)
+    caption = "How far trainings that differ in their seed lie apart, in points: the std, and the 95 % interval of the true one by χ²"
+    if not lines:
+        return Table(pd.DataFrame([["a training from scratch", NOT_YET]], columns=["Rows", "Network"]), f"{caption}.", 1)
+    caption += ". By luck alone two networks, or a network and its fine-tuned form, differ by up to so much (95 %)"
+    return Table(pd.DataFrame(lines), f"{caption}.{warning(used)}", 1)
 
 
 class _Claims(Table):
