@@ -186,6 +186,7 @@ def test_what_a_vote_adds_is_shown_over_trainings(tmp_path):
     for training, clean in enumerate((480, 500, 520)):
         train(tmp_path, "CPNI-W", seed=training)
         evaluate(tmp_path, "CPNI-W", "none", clean, draws=1, training_seed=training)
+        evaluate(tmp_path, "CPNI-W", "none", clean + 50 + training, draws=2, sigma=0.24, training_seed=training)  # passes of the next
         for seed in range(2):  # two series of passes are one value; each of `evaluate` has k right more at M = 2^k
             evaluate(tmp_path, "CPNI-W", "none", clean + 50 + training - 2 * seed, draws=4, sigma=0.24, seed=seed, training_seed=training)
         if training:  # two trainings are too few
