@@ -80,7 +80,8 @@ def combine(*terms):
     kinds = {}
     for weight, cell in terms:
         kinds.setdefault((cell["label"], cell["method"], cell["recipe"]), []).append((weight, cell))
-    luck, each = _luck_of(list(kinds.values())), _by_image(kinds.values())
+    kinds = list(kinds.values())
+    luck, each = _luck_of(kinds), _by_image(kinds)
     if luck is not None and each is not None:
         return by_image(each, max(cell["batch_size"] for cell in cells), luck, **about)
     apart, luck = sum((weight * _error(cell)) ** 2 for weight, cell in terms), luck or (0.0, np.inf)

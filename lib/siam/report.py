@@ -29,13 +29,14 @@ RULES = {  # that the book compares; a reader's own are left to the explorer
 }
 SAMPLES = {"pgd": 1, "pgd_s": 1, "epgd": 8}  # gradient draws a step of the paper's attacks
 NOT_YET = "not yet measured"
-ANY = "any"  # of the kinds of fine-tuning
+ANY = "all"  # kinds of fine-tuning together
 
 CHOSEN = "σ and M chosen by us on held-out training images (highest PGD accuracy)"
 
 # A cell is one number of the paper, of one recipe; SAME is what the runs averaged in it must have in common.
 CELL = ["label", "method", "recipe", "rule", "M", "sigma", "attack", "epsilon"]
 SAME = ["tier", "n", "keeps", "precision", "batch_size"]
+KIND = ["tier", "n", "label", "recipe"]  # what networks that differ in their seed alone have in common
 
 FLOATS = ["epsilon", "step_size", "sigma", "source_sigma", "accuracy", "low", "high"]
 WHOLES = ["steps", "samples", "draws", "images", "batch_size", "seed", "n", "M", "correct"]
@@ -167,7 +168,7 @@ def luck(frame):
     """
     scratch, tuned = one_pass(frame)
     networks = pd.concat([scratch.assign(tuned=""), tuned.assign(tuned=tuned["label"])])
-    spread = networks.groupby(["tuned", "tier", "attack", "n", "label", "method", "recipe"])["accuracy"].agg(["var", "size"]).reset_index()
+    spread = networks.groupby(["tuned", *KIND, "attack"])["accuracy"].agg(["var", "size"]).reset_index()
     spread, found = spread[spread["size"] >= 3], {}
     for (tier, attack, of), each in spread.groupby(["tier", "attack", "tuned"]):
         found[tier, attack, of] = np.average(each["var"], weights=each["size"] - 1), (each["size"] - 1).sum()
@@ -184,14 +185,9 @@ def one_pass(frame):
     """Of evaluations two frames, a row for each network, attack (none or PGD) and tier: one noisy pass at σ = 0 on test images, of each
     network on the most that there are. First the accuracy of those trained from scratch, in percent; then what the fine-tuned have
     more than the network that they started from, in points, where both were tested on as many images."""
-    frame = select(as_in_paper(frame), rule="prediction", M=1, sigma=0, split="test")
-    frame = of_eight(frame[frame["attack"].isin(["none", "pgd"])])
-    # Evaluations that differ in their largest M alone have the same first pass.
-    frame = frame.sort_values("batch_size").drop_duplicates(["tier", "attack", "n", "digest", "seed"])
-    frame = frame[frame["n"] == frame.groupby(["tier", "attack", "digest"])["n"].transform("max")]
-    alike = ["tier", "attack", "n", "root"]
-    each = frame.groupby([*alike, "label", "method", "recipe", "digest"], as_index=False).agg(
-        accuracy=("accuracy", lambda of: 100 * of.mean()), ids=("id", tuple))
+    each, alike = by_network(select(frame, M=1, sigma=0)), ["tier", "attack", "n", "root"]
+    each = each[each["attack"].isin(["none", "pgd"]) & (each["n"] == each.groupby(["tier", "attack", "digest"])["n"].transform("max"))]
+    each = each.assign(accuracy=100 * each["accuracy"])
     scratch = each[each["root"] == each["digest"]]
     tuned = each[each["root"] != each["digest"]].merge(scratch[[*alike, "accuracy", "ids"]], on=alike, suffixes=("", "_root"))
     tuned["accuracy"] -= tuned.pop("accuracy_root")
@@ -203,10 +199,15 @@ def by_network(frame):
     mean over seeds, and the ids."""
     frame = select(as_in_paper(frame), rule="prediction", split="test")
     frame = of_eight(frame[frame["attack"].isin(ATTACKS)])
-    alike = ["tier", "n", "label", "recipe", "sigma", "M", "attack", "root", "digest"]
+    alike = [*KIND, "sigma", "M", "attack", "root", "digest"]
     # Evaluations that differ in their largest M alone have the same first passes.
     frame = frame.sort_values(["batch_size", "draws"], ascending=[True, False]).drop_duplicates([*alike, "seed"])
     return frame.groupby(alike, as_index=False).agg(accuracy=("accuracy", "mean"), ids=("id", tuple))
+
+
+def most_votes(each):
+    """Of `by_network` the votes of the largest M of a kind of network at each σ and under each attack."""
+    return each[(each["M"] > 1) & (each["M"] == each.groupby([*KIND, "sigma", "attack"])["M"].transform("max"))]
 
 
 def nearest_luck(lucks, tier, attack, tuned=""):

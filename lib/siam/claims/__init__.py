@@ -16,7 +16,7 @@ from siam.claims import section1, section3, section4, section5, section6
 from siam.claims.rules import VERDICTS, read
 from siam.pages.style import Table, links
 from siam.paths import PAPER, RESULTS
-from siam.report import ANY, ATTACKS, NOT_YET, by_network, evaluations, luck, warning
+from siam.report import ANY, ATTACKS, KIND, NOT_YET, by_network, evaluations, luck, most_votes, warning
 
 SECTIONS = {"a": "The abstract", "1": "Section 1: Introduction", "3": "Section 3: Randomized smoothing",
             "4": "Section 4: Training a smoothed classifier", "5": "Section 5: Experiments", "6": "Section 6: Conclusions"}
@@ -79,16 +79,14 @@ def lucks(folder=RESULTS):
                       "Tier": tier})
 
     for (tier, attack, tuned), (variance, freedom) in sorted(luck(frame).items(), key=lambda one: (one[0][2], one[0])):
-        network = {"": "all", ANY: "all"}.get(tuned, tuned)
-        line("what fine-tuning adds" if tuned else "a training from scratch", network, tier, attack, variance, freedom, 1 if tuned else 2)
-    each = by_network(frame).groupby(["tier", "n", "label", "recipe", "sigma", "M", "attack"])
-    each = each.agg(variance=("accuracy", lambda of: 100**2 * of.var()), size=("root", "nunique")).reset_index()
-    each = each[(each["size"] >= 3) & (each["M"] > 1)]
-    most = each.groupby(["tier", "n", "label", "recipe", "sigma", "attack"])["M"].transform("max")
-    each = each[each["M"] == most].assign(order=each["attack"].map(list(ATTACKS).index))
+        kind, sides = ("what fine-tuning adds", 1) if tuned else ("a training from scratch", 2)
+        line(kind, tuned or ANY, tier, attack, variance, freedom, sides)
+    each = most_votes(by_network(frame)).groupby([*KIND, "sigma", "attack"])
+    each = each.agg(variance=("accuracy", lambda of: (100 * of).var()), size=("root", "nunique")).reset_index()
+    each = each[each["size"] >= 3].assign(order=each["attack"].map(list(ATTACKS).index))
     for (tier, _, attack), of in each.groupby(["tier", "order", "attack"]):
         # Fine-tuned from the same few networks, the kinds are no more trainings than one of them has.
-        line("a vote", "all", tier, attack, of["variance"].mean(), of["size"].max() - 1, 2)
+        line("a vote", ANY, tier, attack, of["variance"].mean(), of["size"].max() - 1, 2)
     caption = "How far trainings that differ in their seed lie apart, in points: the std, and the 95 % interval of the true one by χ²"
     if not lines:
         return Table(pd.DataFrame([["a training from scratch", NOT_YET]], columns=["Rows", "Network"]), f"{caption}.", 1)

@@ -15,7 +15,6 @@ from siam.report import ATTACKS, BASES, cells, measured_on, one_recipe, select
 OPPOSITE = {HOLDS: FAILS, FAILS: HOLDS, OPEN: OPEN}
 LINE = 1.0  # points: the width of a line, of an axis of a hundred
 OTHERS = ("soft", "soft-logits", "weighted")  # rules beside prediction smoothing: the paper's text, and its code, which averages logits
-MEAN = "the mean over base models and attacks"
 
 
 def _against_cpni(measured, attacks):
@@ -141,13 +140,11 @@ def advantage_one_std(measured, number):
 
 
 def advantage_persists(measured, number):
-    each, means = {}, {}
-    for rule in OTHERS[:2]:
-        of = prediction_adds(measured, (MANY,), ATTACKS, (rule,))
-        each, means = each | of, means | on_average(of, f"{MEAN}, {rule}")
+    each = {rule: prediction_adds(measured, (MANY,), ATTACKS, (rule,)) for rule in ("soft", "soft-logits")}
+    means = [on_average(of, f"the mean over base models and attacks, {rule}") for rule, of in each.items()]
     # What is surely below zero on the mean of all cannot be above it in each.
-    surely = all(one and rises(one) == FAILS for name, one in means.items() if name.startswith(MEAN))
-    return judge(means if surely else each, GRID)
+    below = all(any(one and rises(one) == FAILS for one in mean.values()) for mean in means)
+    return judge({name: one for of in (means if below else each.values()) for name, one in of.items()}, GRID)
 
 
 def diverged_is_best(measured, number):

@@ -14,8 +14,8 @@ from siam.pages import tables
 from siam.pages.style import Table
 from siam.paired import by_image, less, of_differences, over_batches
 from siam.paths import RESULTS
-from siam.report import (ATTACKS, BASES, NOT_YET, as_in_paper, by_network, cells, cells_of, chosen, evaluations, find, interval, made_on,
-                         of_eight, one_pass, select, signed, sources, suite, suites, usual, warning)
+from siam.report import (ATTACKS, BASES, KIND, NOT_YET, as_in_paper, by_network, cells, cells_of, chosen, evaluations, find, interval,
+                         made_on, most_votes, of_eight, one_pass, select, signed, sources, suite, suites, usual, warning)
 
 NAMES = {"rank": "r", "epochs": "Epochs"}
 UNITS = {0.24: "σ = 0.24 in normalised units", 0.97: "σ = 0.24 of the pixel range, 0.97 normalised"}
@@ -134,20 +134,19 @@ def repeated(folder=RESULTS):
     Each training is one value, so that the ± allows for another training; kinds of fewer than three trainings are left out. A
     vote with input noise is held against one pass without it and against one pass with it.
     """
-    each, kind, lines, used = by_network(evaluations(folder)), ["tier", "n", "label", "recipe"], [], []
-    for (*of, sigma, M), votes in each[each["M"] > 1].groupby([*kind, "sigma", "M"]):
-        if M < select(each, **dict(zip(kind, of)), sigma=sigma)["M"].max():
-            continue
+    each, lines, used = by_network(evaluations(folder)), [], []
+    for (*of, sigma, M), votes in most_votes(each).groupby([*KIND, "sigma", "M"]):
+        kind = dict(zip(KIND, of))
         for name, at in {"without input noise": 0, **({"with the same input noise": sigma} if sigma else {})}.items():
-            one = select(each, **dict(zip(kind, of)), sigma=at, M=1)
+            one = select(each, **kind, sigma=at, M=1)
             both = votes.merge(one, on=["attack", "digest"], suffixes=("", "_one"))
             gains = {attack: 100 * (row["accuracy"] - row["accuracy_one"]) for attack, row in both.groupby("attack") if len(row) >= 3}
             if gains:
                 shown = {text: str(over_batches(gains[attack])) if attack in gains else NOT_YET for attack, text in ATTACKS.items()}
                 both = both[both["attack"].isin(gains)].assign(ids=both["ids"] + both["ids_one"])
-                lines.append({"Rows": f"less one pass {name}", "Network": of[2], "σ": f"{sigma:g}", "M": f"{M}", **shown,
+                lines.append({"Rows": f"less one pass {name}", "Network": kind["label"], "σ": f"{sigma:g}", "M": f"{M}", **shown,
                               "Trainings": str(max(map(len, gains.values()))), **sources(list(both.itertuples()))})
-                used += list(both["tier"])
+                used.append(kind["tier"])
     caption = "What a vote adds, in points, over networks trained with different seeds"
     if not lines:
         return Table(pd.DataFrame([["less one pass without input noise", NOT_YET]], columns=["Rows", "Network"]), f"{caption}.", 1)
