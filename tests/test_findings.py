@@ -18,9 +18,9 @@ def test_nothing_is_claimed_without_records(tmp_path):
         assert (table.frame == style.NOT_YET).sum().sum() == missing and not any(table.frame["Records"])
 
 
-def trained(folder, seed, rank=5, epochs=8, lr=0.05, tier="cpu"):
-    run = runs.TrainingRun("CPNI-W", "adversarial", dict(tier=tier, epochs=epochs, lr=lr), rank=rank, seed=seed)
-    kept = dict(name=f"cpni-w-{seed}", label="CPNI-W", digest=digest("CPNI-W", seed), epoch=1, heldout={"n": 10})
+def trained(folder, seed, rank=5, epochs=8, lr=0.05, tier="cpu", label="CPNI-W", **fields):
+    run = runs.TrainingRun(label, "adversarial", dict(tier=tier, epochs=epochs, lr=lr, **fields), rank=rank, seed=seed)
+    kept = dict(name=f"{label.lower()}-{seed}", label=label, digest=digest(label, seed), epoch=1, heldout={"n": 10})
     runs.write(runs.record(run, tier=tier, checkpoints=[kept], history=[]), folder)
 
 
@@ -112,6 +112,10 @@ def test_trainings_of_all_lengths_stand_beside_the_papers(tmp_path):
     ours = frame[frame["Rows"] == "CPNI-W"]
     assert list(ours["Epochs"]) == ["8", "40", "400"] and list(ours["Tier"]) == ["cpu", "long", "printed by the paper"]
     assert [text.split()[0] for text in ours["PGD"]] == ["30.0", "40.0", "48.8"] and list(ours["Clean"])[:2] == [style.NOT_YET] * 2
+    trained(tmp_path, 2, label="PNI-W", noise_start=0.3)
+    evaluate(tmp_path, "PNI-W", "pgd", 300, training_seed=2)
+    frame = findings.lengths(tmp_path).frame
+    assert list(frame[frame["Rows"] == "PNI-W"][findings.START]) == ["0.3", "1"] and set(ours[findings.START]) == {"", "1"}
 
 
 def test_runs_in_which_nothing_is_random_are_one(tmp_path):

@@ -15,7 +15,7 @@ from test_paired import keep
 from test_report import evaluate, train
 
 
-FUNCTIONS = (words.training, words.ranks, words.selection, words.units, words.rounding, words.two_votes)
+FUNCTIONS = (words.training, words.starts, words.ranks, words.selection, words.units, words.rounding, words.two_votes)
 
 
 @pytest.mark.parametrize("said", [*FUNCTIONS, *(partial(words.table, number) for number in (1, 2, 3, 4))])
@@ -60,6 +60,21 @@ def test_training_says_whether_accuracy_still_rises(tmp_path):
     evaluate(tmp_path, "CPNI-W", "pgd", 505, training_seed=2)
     said = words.training(tmp_path)
     assert "after 9 epochs less after 8" in plain(said) and "no difference that shows" in said and "says nothing" not in said
+
+
+def test_the_start_of_the_noise_is_told_apart_from_its_kind(tmp_path):
+    for seed, (label, start, correct) in enumerate((("PNI-W", 0.3, 300), ("PNI-W", 1.0, 420), ("CPNI-W", 0.3, 400), ("CPNI-W", 0.5, 900))):
+        trained(tmp_path, seed, label=label, noise_start=start)
+        evaluate(tmp_path, label, "pgd", correct, training_seed=seed)
+    said = plain(words.starts(tmp_path)).splitlines()
+    assert [re.sub(" ± .*", "", line) for line in said] == [
+        "- PNI-W that starts at 1 less PNI-W that starts at 0.3: under PGD +12.0",
+        "- CPNI-W that starts at 0.3 less PNI-W that starts at 0.3: under PGD +10.0",
+        "- CPNI-W that starts at 0.3 less PNI-W that starts at 1: under PGD −2.0"]
+    assert said[0].endswith("points (8 epochs; tier cpu, n = 1,000).")
+    trained(tmp_path, 9, label="PNI-W", noise_start=2.0, lr=0.1)  # differs in more than that
+    evaluate(tmp_path, "PNI-W", "pgd", 900, training_seed=9)
+    assert plain(words.starts(tmp_path)).splitlines() == said
 
 
 def test_trainings_that_differ_in_more_than_epochs_say_nothing_about_length(tmp_path):

@@ -20,6 +20,7 @@ from siam.report import (ATTACKS, BASES, KIND, NOT_YET, as_in_paper, by_network,
 NAMES = {"rank": "r", "epochs": "Epochs"}
 UNITS = {0.24: "σ = 0.24 in normalised units", 0.97: "σ = 0.24 of the pixel range, 0.97 normalised"}
 PRINTED = {"none": "Clean", "pgd": "PGD"}  # the attacks of the paper's Table 1
+START = "Noise starts at"
 
 
 def varied(name, folder=RESULTS):
@@ -73,12 +74,13 @@ def lengths(folder=RESULTS):
             used += of.values()
             lines.append({"Rows": label, "Epochs": plan["epochs"], "Steps of its PGD": str(plan.get("steps", "")),
                           "Images are": trained_on.get(plan.get("mix"), ""),
+                          START: f"{plan['noise_start']:g}" if "noise_start" in plan else "",
                           **{text: interval(of[attack]) if attack in of else NOT_YET for attack, text in PRINTED.items()},
                           **sources(of.values())})
-        lines.append({"Rows": label, "Epochs": 400, "Steps of its PGD": "7", "Images are": trained_on["both"],
+        lines.append({"Rows": label, "Epochs": 400, "Steps of its PGD": "7", "Images are": trained_on["both"], START: "1",
                       **{text: f"{printed(label)[attack]:.1f}" for attack, text in PRINTED.items()},
                       **sources([]), "Tier": "printed by the paper"})
-    caption = "PNI-W and CPNI-W by training, one noisy pass, σ = 0, beside what the paper prints."
+    caption = f"PNI-W and CPNI-W by training, one noisy pass, σ = 0, beside what the paper prints. {START}: 1 as the authors start it."
     caption += f" {made_on(pd.DataFrame(used))}.{warning(cell.tier for cell in used)}" if used else f" {NOT_YET.capitalize()} by us."
     return Table(pd.DataFrame(lines).astype({"Epochs": str}), caption, 1)
 

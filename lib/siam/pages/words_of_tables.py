@@ -1,6 +1,6 @@
 """What the tables say, in sentences: Markdown lists, all of their numbers read from the records."""
 
-from itertools import combinations
+from itertools import combinations, permutations
 
 from siam import bits, claims, runs
 from siam.claims.rules import VERDICTS, votes_add
@@ -148,7 +148,8 @@ def training(folder=RESULTS):
                 steps = ", ".join(f"{100 * cell['accuracy']:.1f} % after {plan['epochs']} epochs (tier {cell['tier']},"
                                   f" n = {cell['n']:,})" for plan, cell in of)
                 lines.append(f"{label}, {UNDER[attack]}: {steps}; the paper prints {findings.printed(label)[attack]:.1f} %.")
-            pairs = [(plan, more, less(longer, shorter)) for (plan, shorter), (more, longer) in combinations(of, 2) if _longer(plan, more)]
+            pairs = [(plan, more, less(longer, shorter)) for (plan, shorter), (more, longer) in combinations(of, 2)
+                     if _more("epochs", plan, more)]
             pairs = [pair for pair in pairs if pair[-1] is not None]
             if pairs:
                 plan, more, gain = pairs[-1]
@@ -165,10 +166,30 @@ def training(folder=RESULTS):
     return listed(lines)
 
 
-def _longer(plan, other):
-    """Whether a schedule has fewer epochs than another that is equal in all else but the name of its tier."""
-    same = [{key: value for key, value in of.items() if key not in ("epochs", "tier")} for of in (plan, other)]
-    return same[0] == same[1] and plan["epochs"] < other["epochs"]
+def _more(name, plan, other):
+    """Whether a schedule has less of `name` than another that is equal in all else but the name of its tier."""
+    same = [{key: value for key, value in of.items() if key not in (name, "tier")} for of in (plan, other)]
+    return same[0] == same[1] and name in plan and plan[name] < other[name]
+
+
+def starts(folder=RESULTS):
+    """What noise that starts stronger is worth to PNI-W, and what CPNI-W, trained alike, has more than either."""
+    each, lines = findings.by_length(folder), []
+    alike = [(plan, weak, more, strong) for (plan, weak), (more, strong) in permutations(each["PNI-W"], 2)
+             if _more("noise_start", plan, more)]
+    for plan, weak, more, strong in alike:
+        starting = [f"PNI-W that starts at {of['noise_start']:g}" for of in (plan, more)]
+        sides = [(f"{starting[1]} less {starting[0]}", strong, weak)]
+        for _, coloured in [(of, cells) for of, cells in each["CPNI-W"] if of == plan]:
+            sides += [(f"CPNI-W that starts at {plan['noise_start']:g} less {name}", coloured, white)
+                      for name, white in zip(starting, (weak, strong))]
+        for text, one, other in sides:
+            found = {attack: less(one.get(attack), other.get(attack)) for attack in findings.PRINTED}
+            said = [f"{UNDER[attack]} {gain}" for attack, gain in found.items() if gain is not None]
+            if said:
+                at = about(next(gain for gain in found.values() if gain is not None))
+                lines.append(f"{text}: {', '.join(said)} points ({plan['epochs']} epochs; {at}).")
+    return listed(lines)
 
 
 def ranks(folder=RESULTS, theirs=5):
