@@ -253,15 +253,13 @@ def test_interval_refuses_impossible_counts(correct, n, level):
         runs.clopper_pearson(correct, n, level)
 
 
-@pytest.mark.parametrize("training, split, images, device, tier", [
-    ("paper", "test", 10_000, "cuda: NVIDIA H200", "paper"), ("fast", "test", 10_000, "cuda", "fast"),
-    ("paper", "test", 1000, "cuda", "cpu"), ("paper", "test", 10_000, "cpu", "long"),
-    ("long", "test", 10_000, "cpu", "long"), ("long", "test", 10_000, "cuda", "long"), ("long", "test", 1000, "cpu", "cpu"),
-    ("cpu", "test", 10_000, "cpu", "cpu"), ("paper", "heldout", 10_000, "cuda", "cpu"), ("smoke", "test", 10_000, "cuda", "smoke"),
-    ("smoke", "test", 1000, "cpu", "smoke"), ("paper", "sample-test", 300, "cuda", "smoke"),
+@pytest.mark.parametrize("training, split, images, tier", [
+    ("paper", "test", 10_000, "paper"), ("fast", "test", 10_000, "fast"), ("paper", "test", 9_999, "cpu"), ("long", "test", 10_000, "long"),
+    ("long", "test", 1000, "cpu"), ("cpu", "test", 10_000, "cpu"), ("paper", "heldout", 10_000, "cpu"), ("smoke", "test", 10_000, "smoke"),
+    ("smoke", "test", 1000, "smoke"), ("paper", "sample-test", 300, "smoke"),
 ])
-def test_tier_of_an_evaluation(training, split, images, device, tier):
-    assert runs.tier(training, split, images, device) == tier
+def test_tier_of_an_evaluation(training, split, images, tier):
+    assert runs.tier(training, split, images) == tier
 
 
 def test_provenance_says_versions_commit_and_date(monkeypatch, tmp_path):

@@ -141,7 +141,7 @@ def evaluate(run, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, progre
     said = models.about(path)
     if said["digest"] != run.digest:
         raise ValueError(f"checkpoint {run.checkpoint} has the digest {said['digest']}, the run asks for {run.digest}")
-    tier = runs.tier(said["tier"], run.split, run.images, provenance["device"])
+    tier = runs.tier(said["tier"], run.split, run.images)
     model = source = Folded(models.load(path, run.sigma, device))
     if run.source is not None:
         source = Folded(models.load(models.find(run.source, checkpoints), run.source_sigma, device))

@@ -393,18 +393,13 @@ def row(rule, M, correct, n):
             "low": round(low, 6), "high": round(high, 6)}
 
 
-def tier(training_tier, split, images, device):
-    """The tier of an evaluation: with the 10,000 test images its training's, but off a GPU at best long; else at best cpu.
-
-    device begins with torch's device type: "cpu" or "cuda: NVIDIA H200". The shipped sample is always smoke.
-    """
+def tier(training_tier, split, images):
+    """The tier of an evaluation: with the 10,000 test images its training's, else at best cpu. The shipped sample is always smoke."""
     _one_of("training_tier", training_tier, TIERS)
     _one_of("split", split, SPLITS)
     if split.startswith("sample"):
         return "smoke"
-    best = "cpu"
-    if split == "test" and images >= 10_000:
-        best = "paper" if device.startswith("cuda") else "long"
+    best = "paper" if split == "test" and images >= 10_000 else "cpu"
     return min(training_tier, best, key=TIERS.index)
 
 

@@ -67,7 +67,7 @@ def measure(n=None, checkpoints=CHECKPOINTS, setting=record.SETTING):
         found = dict(label=labels) | answers(plain, smoothed, pixels(part), labels, setting, batch)
         rows += [dict(zip(found, row)) for row in zip(*(column.tolist() for column in found.values()))]
     return {"kind": "live", "checkpoint": record.CHECKPOINT, "digest": said["digest"], "label": said["label"],
-            "tier": runs.tier(said["tier"], "sample-test", len(y), "cpu"), "split": "sample-test", "n": len(y),
+            "tier": runs.tier(said["tier"], "sample-test", len(y)), "split": "sample-test", "n": len(y),
             "setting": setting | {"batch_size": BATCH}, "seconds": round(time.perf_counter() - began, 1),
             **runs.provenance(describe("cpu")), "images": rows}
 

@@ -154,7 +154,7 @@ def in_words(folder=RESULTS):
 
 def _gradients(record):
     about = record["directions"]
-    tier = runs.tier("cpu", about["split"], about["n"], record["device"])
+    tier = runs.tier("cpu", about["split"], about["n"])
     return (f"n = {about['n']} shipped test images, {about['draws']} draws each and {about['draws']} others for the expected"
             f" direction, {about['precision']}; {about['batch']} images are a batch, which shares its draws. Tier {tier}: small models,"
             " no reproduction.")

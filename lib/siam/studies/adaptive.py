@@ -197,7 +197,7 @@ def measure(path=RECORD, networks=NETWORKS, attackers=ATTACKERS, checkpoints=CHE
             model, still = Folded(models.load(file, sigma)), without_noise(models.load(file, 0.0))
             right = measure_one(attacker, model, still, x, y, M, again)
             cells[checkpoint, name] = identity | dict(
-                label=about["label"], trained=about["tier"], tier=runs.tier(about["tier"], split, n, "cpu"), right=bits.pack(right),
+                label=about["label"], trained=about["tier"], tier=runs.tier(about["tier"], split, n), right=bits.pack(right),
                 seconds=round(time.perf_counter() - began, 1), commit=shared["commit"])
             others = [key for key in cells if key[0] not in networks]
             record["cells"] = [cells[key] for key in (*others, *product(networks, names)) if key in cells]

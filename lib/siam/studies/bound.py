@@ -83,7 +83,7 @@ def measure(path=RECORD, cells=CELLS, checkpoints=CHECKPOINTS, results=RESULTS, 
         said = models.about(file)
         x, y = images(run.split, run.images)
         votes = count(run, Folded(models.load(file, run.sigma)), x, y)
-        tier = runs.tier(said["tier"], run.split, run.images, shared["device"])
+        tier = runs.tier(said["tier"], run.split, run.images)
         counts[name_of(checkpoint, attack, sigma)] = votes
         about["cells"] = [*others, dict(
             cell=[checkpoint, attack, sigma], digest=run.digest, **attack_of(run), tier=tier, commit=shared["commit"],

@@ -169,7 +169,7 @@ def measure(path=RECORD, networks=NETWORKS, checkpoints=CHECKPOINTS, split="test
         if (said["digest"], sigma, n) in {(one["digest"], one["sigma"], one["n"]) for one in record["networks"]}:
             continue
         about = dict(checkpoint=name, digest=said["digest"], label=said["label"], sigma=sigma, n=n,
-                     tier=runs.tier(said["tier"], split, n, "cpu"))
+                     tier=runs.tier(said["tier"], split, n))
         found = of_network(file, sigma, x, y)
         others = [one for one in record["networks"] if one["checkpoint"] != name]  # one that it was before counts no more
         record["networks"] = [*others, about | found | dict(seconds=round(time.perf_counter() - began, 1))]

@@ -302,7 +302,7 @@ def measure(path=RECORD, n=1000, checkpoints=CHECKPOINTS, results=RESULTS, means
     pictures["source"] = as_bytes(x[first])
     shown = [{"class": CLASSES[y[i]], "target": CLASSES[target[i]], "position": i} for i in first]
     arms = [dict(arm=arm, **of._asdict(), noisy=noisy(arm)) for arm, of in ARMS.items()]
-    record = dict(kind="gradients", tier=runs.tier("cpu", "test", n, here["device"]), split="test", n=n, settings=SETTINGS,
+    record = dict(kind="gradients", tier=runs.tier("cpu", "test", n), split="test", n=n, settings=SETTINGS,
                   arms=arms, judges=JUDGES, checkpoints=digests, shown=shown, rows=lines, means="train", differences=differences(values),
                   judged_right={judge: share(classes == y.numpy()) for judge, classes in clean.items()},
                   **here)
