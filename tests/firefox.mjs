@@ -79,7 +79,7 @@ async function opened(firefox, url) {
     run(`(async () => {
     const root = document.querySelector("[data-testid=siam-live]");
     for (let i = 0; i < 3000; i++) {
-      if (root.dataset.exact === "true" && root.dataset.settled?.includes("${part}")) {
+      if (root.dataset.noise === "here" && root.dataset.settled?.includes("${part}")) {
         return [document.querySelector("[data-testid=live-verdict]").textContent,
           [...document.querySelectorAll(".live-count")].map((cell) => Number(cell.textContent))];
       }

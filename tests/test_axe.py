@@ -31,7 +31,7 @@ def test_no_page_has_a_fault(browser, html, axe, scheme):  # noqa: F811
         if tab.locator(".math").count():
             tab.wait_for_function("window.MathJax?.startup?.promise?.then(() => true)")
         if page == "notebooks/live":
-            tab.wait_for_selector("[data-exact=true][data-settled]")
+            tab.wait_for_selector("[data-noise=here][data-settled]")
         # What is half faded in has the contrast of neither state.
         tab.wait_for_function("document.getAnimations().every((each) => each.playState !== 'running')")
         tab.evaluate(axe)

@@ -198,6 +198,18 @@ def test_explorer_by_keyboard(browser, base):
             assert all(old != new for old, new in zip(before, after, strict=True))
 
 
+@pytest.mark.parametrize("page", ["explorer", "figure1", "figure4"])
+def test_without_scripts_the_explorer_is_a_picture_and_its_numbers(browser, base, page):
+    context = browser.new_context(java_script_enabled=False, viewport=PHONE)
+    tab = context.new_page()
+    tab.goto(f"{base}notebooks/{page}.html")
+    picture = tab.locator(".cell_output noscript img").first
+    assert "M explorer: CPNI-W" in picture.get_attribute("alt") and picture.bounding_box()["width"] > 250
+    words = tab.locator(".cell_output noscript pre").first.inner_text()
+    assert "95 % interval" in words and len(words.splitlines()) > 5
+    context.close()
+
+
 # --- how the notebooks are rendered -------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)

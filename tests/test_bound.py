@@ -15,6 +15,7 @@ from siam.data import images
 from siam.folding import Folded
 from siam.pages import bound as page
 from siam.pages import style, ties
+from siam.paired import interval_of
 from siam.studies import bound
 
 
@@ -234,6 +235,6 @@ def test_the_batches_are_the_sample(record):
     gain = (frame["base"] - frame["wrong"]).to_numpy()
     mean, low, high = page.interval_of(gain, about)
     batches = gain.reshape(-1, about["batch_size"]).mean(1)
-    assert [mean, low, high] == pytest.approx(runs.mean_interval(batches))
-    assert low < runs.mean_interval(gain)[1] and high > runs.mean_interval(gain)[2], "images alone would seem surer"
+    assert [mean, low, high] == pytest.approx(interval_of(batches, 1))
+    assert low < interval_of(gain, 1)[1] and high > interval_of(gain, 1)[2], "images alone would seem surer"
     assert "in 12 of 12 cells" in page.in_words() and f"over {len(batches)} batches" in page.sides().caption

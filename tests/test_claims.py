@@ -217,6 +217,19 @@ def test_stds_are_compared_over_the_runs_that_both_sides_have(tmp_path):
         for seed in range(3):
             evaluate(tmp_path, "CPNI-W", attack, correct, seed=seed, draws=1, rules=("prediction",), training_seed=1)
     assert "40.10 ± 0.10 and 30.10 ± 0.10 (tier cpu, n = 1,000, 3 runs)" in decide("lower_variance", tmp_path).evidence
+    for training in (2, 3):  # and more of one run each, which are all that a mean over trainings could rest on
+        train(tmp_path, "CPNI-W", seed=training)
+        for attack in ("pgd", "epgd"):
+            evaluate(tmp_path, "CPNI-W", attack, 400, draws=1, rules=("prediction",), training_seed=training)
+    assert "40.10 ± 0.10 and 30.10 ± 0.10 (tier cpu, n = 1,000, 3 runs)" in decide("lower_variance", tmp_path).evidence
+
+
+def test_runs_that_are_equal_by_chance_bound_no_std(tmp_path):
+    train(tmp_path, "CPNI-W")
+    for seed in range(3):
+        evaluate(tmp_path, "CPNI-W", "pgd", 400, sigma=0.24, draws=512, seed=seed)
+    assert rules.std_limits([dict(std=0.0, runs=3)] * 2) == (0.0, inf)
+    assert [decide(name, tmp_path).verdict for name in ("sixteen_is_enough", "advantage_one_std")] == [rules.OPEN] * 2
 
 
 @pytest.mark.parametrize("wide, narrow, verdict", [("pgd", "epgd", rules.PART), ("epgd", "pgd", rules.FAILS)])
@@ -238,7 +251,7 @@ def test_of_equal_variances_one_in_twenty_is_told_apart():
         shared = draw.normal(size=5)
         at = {rules.Place("CPNI-W", "adversarial", "prediction", attack, 0, 1):
               pd.Series(about | dict(accuracies=tuple(shared + draw.normal(size=5)))) for attack in ("pgd", "epgd")}
-        said.append(claims.CLAIMS["lower_variance"](rules.Measured(None, at, {}, {}, None, None), nan).verdict)
+        said.append(claims.CLAIMS["lower_variance"](rules.Measured(None, at, {}, {}, at, None, None), nan).verdict)
     assert 0.03 < 1 - said.count(rules.OPEN) / trials < 0.07
 
 
@@ -307,7 +320,7 @@ def flat(draw, sigmas, n=1000, batch=100):
                     tier="cpu", n=n, batch_size=batch, accuracy=right.mean(), runs=1, ids=(), luck=None, tuning=None,
                     seeds=("0/0",), networks=("a",), roots=("a",), right=(np.packbits(right).tobytes(),))
         at[rules.Place("CPNI-W", "adversarial", "prediction", "pgd", sigma, 8)] = pd.Series(cell)
-    return rules.Measured(None, at, {}, {}, None, None)
+    return rules.Measured(None, at, {}, {}, at, None, None)
 
 
 def test_of_many_noise_levels_that_are_equally_good_hardly_one_is_told_apart():
@@ -566,3 +579,17 @@ def test_an_optimum_lies_between_the_points_of_the_grid(tmp_path):
         evaluate(tmp_path, "CPNI-W", "pgd", 500 if sigma == 0.24 else 300, sigma=sigma)
     found = decide("cpni_optimum", tmp_path)
     assert found.verdict == rules.OPEN and "σ = 0.24 (between 0.12 and 0.36)" in found.evidence
+    for sigma in (0.12, 0.24, 0.36, 0.48):  # a grid without σ = 0, where the best may be
+        evaluate(tmp_path, "CPNI-W", "none", 500 if sigma == 0.12 else 300, sigma=sigma)
+    (measured,) = rules.read(tmp_path)
+    assert rules.span(rules.optimum_of(measured, "CPNI-W", "none")) == "between 0 and 0.24"
+
+
+def test_an_optimum_of_one_attack_alone_holds_in_part_at_most(tmp_path):
+    for label, top, method in (("CPNI-W", 0.24, "adversarial"), ("Gauss", 0.36, "gauss")):
+        train(tmp_path, label, method=method)
+        for step in range(20):
+            sigma = round(0.02 * step + 0.04, 2)
+            evaluate(tmp_path, label, "pgd", 5000 if sigma == top else 3000, n=10_000, sigma=sigma, draws=8)
+    found = decide("gauss_optimum", tmp_path, 1.4)
+    assert (found.verdict, found.missing) == (rules.PART, 1) and "EPGD" not in found.evidence

@@ -191,16 +191,43 @@ def test_the_readout_tells_accuracy_interval_images_tier_and_record(visit):
         for part in (f"{100 * p.accuracy:.1f} %", f"{100 * p.low:.1f}–{100 * p.high:.1f} %",
                      f"{p.correct} of 1,000 images", "cpu tier", p.id):
             assert part in card
-    assert page.get_by_test_id("siam-readout").get_attribute("aria-live") == "polite"
+    links = page.get_by_test_id("siam-readout").get_by_role("link")
+    assert links.count() == 3 and links.first.get_attribute("href").startswith("../data/results/evaluation/")
     assert "not a reproduction" in page.locator(".siam-note").inner_text()
 
 
-def test_the_pointer_on_the_chart_moves_the_cursor_to_the_nearest_measured_noise(visit):
+def test_a_listener_is_told_once_what_has_changed(visit):
+    page = visit()
+    told = page.get_by_test_id("siam-explorer").get_by_role("status").first
+    page.evaluate("""() => { window.spoken = 0; new MutationObserver(() => { spoken += 1; }).observe(
+        document.querySelector('.siam-told'), {childList: true, characterData: true, subtree: true}); }""")
+    page.get_by_test_id("siam-sigma").focus()
+    page.keyboard.press("ArrowRight")  # the slider says it
+    page.wait_for_timeout(700)
+    assert page.evaluate("spoken") == 0 and told.text_content() == ""
+    page.get_by_label("Voting rule").select_option("weighted")
+    page.get_by_test_id("siam-draws").press("ArrowRight")
+    page.wait_for_timeout(700)
+    assert page.evaluate("spoken") == 1 and told.text_content().startswith("σ = 0.15: clean ")
+    page.set_viewport_size({"width": 600, "height": 900})
+    page.wait_for_timeout(700)
+    assert page.evaluate("spoken") == 1 and page.locator("[aria-live], output").count() == 0
+
+
+def test_a_press_on_the_chart_moves_the_cursor_to_the_nearest_measured_noise_and_passing_over_it_does_not(visit):
     page = visit()
     box = page.locator(".siam-plot").bounding_box()
-    page.mouse.move(box["x"] + 40, box["y"] + 150)
+    left, right, y = box["x"] + 40, box["x"] + box["width"] - 50, box["y"] + 150
+    page.mouse.move(left, y)
+    page.mouse.move(right, y)
+    assert "σ = 0.10" in readout(page)
+    page.mouse.click(left, y)
     assert "σ = 0.00" in readout(page)
-    page.mouse.move(box["x"] + box["width"] - 50, box["y"] + 150)
+    page.mouse.down()
+    page.mouse.move(right, y)
+    assert "σ = 0.40" in readout(page)
+    page.mouse.up()
+    page.mouse.move(left, y)
     assert "σ = 0.40" in readout(page)
 
 
@@ -371,6 +398,21 @@ def test_a_link_leads_back_to_the_view(visit, site):
     again.reload()
     again.get_by_test_id("siam-explorer").locator("svg").wait_for()
     assert (readout(again), lines(again)) == (said, drawn)
+    assert again.get_by_role("status").filter(has_text="Copied.").or_(again.get_by_text("It is in the address bar.")).count() == 0
+
+
+def test_a_link_names_the_source_in_view_and_leads_back_to_none_and_to_no_attack(visit):
+    page = visit()
+    page.get_by_label("Base model").select_option("PNI-W")
+    page.get_by_role("button", name="Link to this view").click()
+    page.wait_for_url("**source=cpu*")
+    page.get_by_label("Measured on").select_option(index=2)
+    page.get_by_role("status").filter(has_text=re.compile("^$")).first.wait_for(state="attached")
+    assert page.get_by_text("It is in the address bar.").or_(page.get_by_text("Copied.")).count() == 0
+    page.evaluate("location.hash = '#source='")
+    page.wait_for_function("document.querySelector('.siam-note').textContent.includes('cpu tier')")
+    page.evaluate("location.hash = '#attacks='")
+    page.wait_for_function("document.querySelectorAll('.siam-lines path').length === 0")
 
 
 def test_a_link_that_asks_for_what_is_not_there_is_ignored(visit):

@@ -11,6 +11,7 @@ from conftest import PRECISION
 from siam import runs
 from siam.attacks import gradient, towards
 from siam.pages import gradients as page
+from siam.paired import interval_of
 from siam.paths import RESULTS
 from siam.studies import gradients
 
@@ -88,7 +89,7 @@ def test_alignment_with_known_answers(y):
 def test_averages_and_shares():
     assert gradients.average(np.ones(200)) == {"mean": 1.0, "low": 1.0, "high": 1.0}
     shared = np.repeat(np.random.default_rng(1).normal(0.2, 1, 10), 100)  # all chance is in what a batch shares
-    found, (mean, low, high) = gradients.average(shared), runs.mean_interval(shared[::100])
+    found, (mean, low, high) = gradients.average(shared), interval_of(shared[::100], 1)
     assert [found[name] for name in ("mean", "low", "high")] == pytest.approx([mean, low, high], abs=1e-4)
     assert gradients.share(np.array([True, False, False, False]))["count"] == 1
 

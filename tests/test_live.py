@@ -204,6 +204,8 @@ def test_a_link_carries_the_state_and_nothing_out_of_range(browser):
     for key, value in wrong.items():
         assert tab.evaluate(back, [opening | {key: value}, opening]) == opening, key
     assert tab.evaluate("opening => restored('#a-heading', opening, [1])", opening) == opening
+    assert tab.evaluate("opening => restored('#sigma=&epsilon=&image=', opening, [0, 1])", opening) == opening
+    assert tab.evaluate("opening => restored('#sigma=0.125', opening, [1]).sigma", opening) == 0.13  # what the slider shows
     tab.close()
 
 
@@ -213,7 +215,7 @@ def test_a_link_carries_the_state_and_nothing_out_of_range(browser):
 def settled(tab, *parts, timeout=60_000):
     """Wait until all votes are in, with the weights' noise, for a state whose link has `parts`; the verdict's text."""
     has = "".join(f"[data-settled*='{part}']" for part in parts)
-    tab.wait_for_selector(f"[data-testid=siam-live][data-exact=true][data-settled]{has}", timeout=timeout)
+    tab.wait_for_selector(f"[data-testid=siam-live][data-noise=here][data-settled]{has}", timeout=timeout)
     return tab.get_by_test_id("live-verdict").text_content()
 
 
@@ -342,7 +344,7 @@ def test_who_moves_the_attack_sees_one(browser, base):  # noqa: F811
 def test_no_answer_is_cut_off_on_the_phone(browser, base):  # noqa: F811
     with visit(browser, base, PAGE, PHONE) as tab:
         settled(tab)
-        tab.get_by_role("group", name="Right either way").get_by_role("radio", name="automobile").check()
+        tab.get_by_role("group", name="Right either way").get_by_role("radio", name="automobile").first.check()
         settled(tab)
         tab.wait_for_function("document.querySelector('.live-samples').textContent.includes('auto')")
         answers = tab.locator(".live-samples li span").evaluate_all("""all => all.map((span) => {
@@ -359,7 +361,7 @@ def test_no_answer_is_cut_off_on_the_phone(browser, base):  # noqa: F811
 def test_an_attack_flips_a_label_and_a_vote_restores_it(browser, base):  # noqa: F811
     with visit(browser, base, PAGE) as tab:
         settled(tab)
-        tab.get_by_role("group", name="Smoothing rescues").get_by_role("radio", name="frog").check()
+        tab.get_by_role("group", name="Smoothing rescues").get_by_role("radio", name="frog").first.check()
         tab.get_by_label("noise in the weights").uncheck()
         move(tab, "σ, noise on the input", "Home")
         move(tab, "M", "Home")
@@ -402,9 +404,17 @@ def test_the_link_restores_the_exact_state(browser, base):  # noqa: F811
         tab.goto(url)
         assert settled(tab, "attacked=0") == said
         assert counts(tab) == voted and drawn(tab, ".live-pictures") == shown
-        assert tab.get_by_role("button", name="Undo").is_disabled()
+        undo = tab.get_by_role("button", name="Undo")
+        assert undo.is_disabled()
         tab.evaluate("location.hash = '#draws=2'")  # an address pasted into an open page
         assert "2 noisy passes and prediction" in settled(tab, "draws=2&")
+        undo.focus()
+        tab.keyboard.press("Enter")
+        settled(tab, "attacked=0")
+        assert undo.is_disabled() and undo.evaluate("button => button === document.activeElement"), "the focus stays"
+        tab.locator("a.skip-link, .skip-link a, a[href='#main-content']").first.evaluate("link => link.click()")
+        tab.wait_for_url("**#main-content")
+        assert settled(tab, "attacked=0") == said, "a heading's address carries no state"
 
 
 def test_work_that_a_control_made_stale_is_dropped(browser, base, record_property):  # noqa: F811
@@ -480,10 +490,14 @@ def test_attack_100_images_counts_and_stops(browser, base):  # noqa: F811
         assert f"({100 * low:.0f}–{100 * high:.0f} %)" in here
         tab.wait_for_timeout(500)
         assert part.get_by_role("row", name="Here").inner_text() == here, "it has stopped"
+        assert "Here: σ = 0.36, M = 1, ε = 8/255, 7 steps, PGD, prediction smoothing." in part.inner_text()
+        move(tab, "M", "ArrowRight")
+        assert part.get_by_role("row", name="Here").inner_text() == here and "Here: σ = 0.36, M = 1," in part.inner_text()
+        assert "The controls have been moved since." in part.inner_text()
         tab.get_by_label("noise on during the attack").uncheck()
         part.get_by_role("button", name="Attack 100 images").click()
         part.get_by_role("button", name="Stop").wait_for()
-        assert "7 steps, PGD with all noise off." in part.inner_text()
+        assert "7 steps, PGD with all noise off, prediction smoothing." in part.inner_text() and "since" not in part.inner_text()
         move(tab, "ε, budget", "ArrowRight")
         assert "A control was moved: stopped." in part.inner_text()
 
@@ -495,7 +509,7 @@ def test_the_vote_is_repeated_when_the_noise_has_come(browser, html):  # noqa: F
         context.route("**/live/fine.js", lambda route: waiting.append(route))
         tab = context.new_page()
         tab.goto(f"{address}{PAGE}.html")
-        tab.wait_for_selector("[data-exact=false][data-settled]")
+        tab.wait_for_selector("[data-noise=loading][data-settled]")
         assert "noise of the weights is still loading" in tab.get_by_test_id("live-verdict").inner_text()
         assert "(still loading)" in tab.locator(".live-check").first.inner_text()
         before = counts(tab)
@@ -504,6 +518,39 @@ def test_the_vote_is_repeated_when_the_noise_has_come(browser, html):  # noqa: F
         assert "still loading" not in settled(tab)
         assert counts(tab) != before
         context.close()
+
+
+def test_the_page_says_that_the_noise_cannot_be_had(browser, html):  # noqa: F811
+    with served(html) as address:
+        context = browser.new_context()
+        context.route("**/live/fine.js", lambda route: route.abort())
+        tab = context.new_page()
+        tab.goto(f"{address}{PAGE}.html")
+        tab.wait_for_selector("[data-noise=missing][data-settled]")
+        said = tab.get_by_test_id("live-verdict").inner_text()
+        assert "64 noisy passes" in said and "could not be loaded, and the vote is without it" in said
+        assert "(could not be loaded)" in tab.locator(".live-check").first.inner_text() and "still loading" not in tab.inner_text("body")
+        context.close()
+
+
+def test_bars_and_tracks_stay_where_the_reader_has_colours_of_their_own(browser, base):  # noqa: F811
+    with visit(browser, base, PAGE, forced_colors="active") as tab:
+        settled(tab)
+        own, other = tab.locator(".live-own .live-bar i").first, tab.locator("tr:not(.live-own) .live-bar i").first
+        seen = "bar => ['backgroundColor', 'backgroundImage'].map((name) => getComputedStyle(bar)[name]).join(' ')"
+        grounds = [bar.evaluate(seen) for bar in (own, other)]
+        assert len({*grounds, "rgb(255, 255, 255) none", "rgba(0, 0, 0, 0) none"}) == 4, grounds
+        track = tab.locator("input[type=range]").first.evaluate("input => getComputedStyle(input).forcedColorAdjust")
+        assert track == "none"
+
+
+def test_on_a_phone_the_result_stays_in_sight_while_a_slider_is_moved(browser, base):  # noqa: F811
+    with visit(browser, base, PAGE, PHONE) as tab:
+        settled(tab)
+        tab.get_by_role("slider", name="σ, noise on the input").evaluate("slider => slider.scrollIntoView({block: 'start'})")
+        tab.evaluate("scrollBy(0, -120)")
+        box = tab.get_by_test_id("live-verdict").bounding_box()
+        assert 0 < box["y"] and box["y"] + box["height"] <= PHONE["height"] + 1
 
 
 @pytest.mark.parametrize("missing", ["script", "network"])
@@ -516,7 +563,9 @@ def test_where_it_cannot_run_the_table_stands(browser, html, missing):  # noqa: 
         tab.locator(".live-static").wait_for(state="visible")
         assert tab.locator(".live-static tbody tr").count() == 20
         if missing == "network":
-            assert "coarse.js could not be loaded" in tab.get_by_test_id("live-verdict").inner_text()
+            verdict = tab.get_by_test_id("live-verdict")
+            assert "coarse.js could not be loaded" in verdict.inner_text()
+            assert verdict.evaluate("node => getComputedStyle(node).opacity") == "1" and tab.get_by_role("slider").count() == 0
         context.close()
 
 

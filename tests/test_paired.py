@@ -1,6 +1,7 @@
 """Differences of cells: image by image where records say which were right, as wide as chance makes them, else on the safe side."""
 
 import re
+from itertools import product
 
 import numpy as np
 import pytest
@@ -180,6 +181,22 @@ def test_what_fine_tuning_adds_is_shown_over_its_starts(tmp_path):
     (row,) = findings.tuned(tmp_path).frame.to_dict("records")
     assert (row["Network"], row["Clean"], row["PGD"], row["Starts"]) == ("Gauss", "+10.0 ± 5.0", "−2.0 ± 5.0", "3")
     assert len(row["Records"]) == 2 * 2 * 3
+    for training, label, attack in product(range(3), ("CPNI-W", "Gauss"), ("none", "pgd")):  # once more, at another tier
+        evaluate(tmp_path, label, attack, 500, draws=1, tier="smoke", training_seed=training)
+    assert list(findings.tuned(tmp_path).frame["Starts"]) == ["3", "3"]
+
+
+def test_networks_fine_tuned_from_one_start_are_no_three_starts(tmp_path):
+    trained_thrice(tmp_path)
+    for training in range(3):
+        train(tmp_path, "Gauss", seed=training, method="gauss", start_seed=0)
+        for label, attack in (("CPNI-W", "pgd"), ("Gauss", "none"), ("Gauss", "pgd")):
+            keep(tmp_path, label, attack, images(0.5, seed=training), training_seed=training)
+    assert "not yet measured" in repr(findings.tuned(tmp_path))
+    ours = cell(tmp_path, "Gauss")
+    base, known = ours["luck"][0], ours["tuning"]
+    assert set(ours["roots"]) == {digest("CPNI-W", 0)} and known is not None
+    assert paired.luck_of(ours)[0] == pytest.approx(base + known[0] / 3)  # of one first training, and three fine-tunings
 
 
 def test_what_a_vote_adds_is_shown_over_trainings(tmp_path):
@@ -199,6 +216,8 @@ def test_what_a_vote_adds_is_shown_over_trainings(tmp_path):
     (vote,) = claims.lucks(tmp_path).frame.query("Rows == 'a vote'").to_dict("records")
     assert (vote["Accuracy"], vote["Std"], vote["Degrees of freedom"], vote["95 %"]) == ("Clean", "2.10", "2", "1.09–13.20")
     assert vote["By luck alone"] == "± 12.8"  # 4.303 √2 · 2.1
+    evaluate(tmp_path, "CPNI-W", "none", 500, draws=64, sigma=0.24, training_seed=0)  # one network that voted further hides no other
+    assert findings.repeated(tmp_path).frame.query("M == '4'")["Trainings"].tolist() == ["3", "3"]
 
 
 def test_what_was_fine_tuned_from_another_network_shares_nothing(tmp_path):

@@ -256,6 +256,16 @@ def test_the_map_of_transfers_has_a_row_a_source_and_a_column_a_target(folder):
     assert figures.transfers(folder / "training").panels == []
 
 
+def test_networks_of_two_tiers_have_two_names(folder):
+    for seed, tier in ((1, "long"), (2, "cpu")):
+        train(folder, "Gauss", seed=seed, method="gauss", tier=tier)
+    known = report.trainings(folder)
+    known = known.assign(seed=known["seed"].where(known["label"] != "Gauss", 0))  # as a first training of each tier has
+    names = figures.network_names(known, set(known["digest"]))
+    assert sorted(names.values()) == ["CPNI-W", "Gauss, tier cpu", "Gauss, tier long"]
+    assert figures.network_names(known, {digest("Gauss", 1)}) == {digest("Gauss", 1): "Gauss"}
+
+
 def better_trained(folder):
     """CPNI-W of a better tier, that has met the paper's attacks and nothing else."""
     train(folder, "CPNI-W", tier="long", seed=5, epochs=40)

@@ -9,11 +9,12 @@ from conftest import say_nothing_is_measured
 import torch
 from conftest import restless
 
-from siam import hinge, models, paths, runs
+from siam import hinge, models, paths
 from siam.data import images, pixels
 from siam.folding import Folded
 from siam.pages import style
 from siam.pages import svm as page
+from siam.paired import interval_of
 from siam.studies import svm
 
 
@@ -137,7 +138,7 @@ def test_noise_scatters_and_averaging_gathers(network, monkeypatch):
     monkeypatch.setattr(svm, "BATCH", 3)
     kept = json.loads(json.dumps(svm.summary(both)))
     assert sum(kept["along"]) == 6 * 4 and kept["mean"][0] == pytest.approx(both["along"].mean())
-    assert kept["mean"] == pytest.approx(runs.mean_interval([both["along"][:3].mean(), both["along"][3:].mean()]))
+    assert kept["mean"] == pytest.approx(interval_of([both["along"][:3].mean(), both["along"][3:].mean()], 1))
 
 
 def test_the_noise_of_a_gradient_is_the_classifiers_own(network):

@@ -1,10 +1,13 @@
 """Sentences about figures: where optima lie, which rule is ahead, and what cannot be told."""
 
+import re
+
 import numpy as np
 import pytest
 from conftest import plain
 
 from siam import bits, runs
+from siam.claims import rules
 from siam.pages import words_of_figures as words
 from test_report import digest, evaluate, folder, train  # noqa: F401
 
@@ -30,6 +33,16 @@ def test_words_say_where_the_optimum_lies_and_what_votes_add(tmp_path):
     sweep(tmp_path, "CPNI-W", {0.48: 700})
     said = plain(words.figure1(tmp_path))
     assert "highest at σ = 0.48 (surely between 0.36 and 0.48 or more) for M = 1 and M = 8" in said
+
+
+def test_words_say_over_which_noise_a_mean_is_taken(tmp_path):
+    train(tmp_path, "CPNI-W")
+    moved = {("prediction", 1): 0, ("prediction", 8): 50}
+    for attack, sigmas in (("none", (0, 0.24)), ("pgd", (0, 0.12, 0.24, 0.36))):
+        sweep(tmp_path, "CPNI-W", dict.fromkeys(sigmas, 400), attack, moved)
+    (said,) = words._votes(rules.read(tmp_path)[0], "CPNI-W", ("none", "pgd"))
+    said = re.sub(" ± [\\d.]+", "", plain(said))
+    assert "in points averaged over σ, +5.0 (Clean over σ = 0 and 0.24), +5.0 (PGD over 4 σ) (" in said
 
 
 def test_words_say_what_cannot_be_told(tmp_path):

@@ -110,6 +110,18 @@ def test_ranks_selection_units_and_rounding_have_their_sentence(tmp_path):
     evaluate(folder, "CPNI-W", "none", 605, sigma=0.24, draws=64, precision="bf16")
     assert plain(words.rounding(folder)) == (
         "- CPNI-W, clean, σ = 0.24, M = 64: bf16 less fp32 is +0.5 points (tier cpu, n = 1,000).")
+    for precision in ("fp32", "bf16"):
+        evaluate(folder, "CPNI-W", "fgsm", 350, draws=1, precision=precision, steps=1, step_size=8.0)
+    assert "- CPNI-W, under fgsm, σ = 0, M = 1: bf16 less fp32 is +0.0 points" in plain(words.rounding(folder))
+
+
+def test_two_choices_that_are_equally_right_are_not_called_one(tmp_path):
+    train(tmp_path, "CPNI-W")
+    for sigma, heldout in ((0.0, 300), (0.24, 350)):
+        evaluate(tmp_path, "CPNI-W", "pgd", heldout, sigma=sigma, draws=1, split="heldout")
+        evaluate(tmp_path, "CPNI-W", "pgd", 400, sigma=sigma, draws=1)
+    said = plain(words.selection(tmp_path))
+    assert "CPNI-W +0.0 ±" in said and "the same cell" not in said
 
 
 def test_the_first_page_counts_verdicts_and_says_how_far_they_reach():

@@ -47,6 +47,8 @@
       await widget.render?.({ model, el: el.appendChild(document.createElement("div")) });
     } catch (error) {
       el.textContent = `This figure could not be drawn: ${error.message}`;
+      const still = el.nextElementSibling; // for where no script runs (siam.accessible)
+      if (still?.matches("noscript")) el.insertAdjacentHTML("beforeend", still.textContent);
       console.error(error);
     }
   }

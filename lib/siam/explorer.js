@@ -213,9 +213,7 @@ function readout(view) {
         : html("div", { class: "siam-value siam-missing" }, "not yet measured"),
       p && html("div", {}, interval(p)),
       p && html("div", { class: "siam-quiet" }, `${whole(p.correct)} of ${whole(p.n)} images`),
-      p && html("div", { class: "siam-quiet" }, `${view.source.tier} tier`,
-        // Read out in the table of numbers instead: sixteen hex digits are no help to a listener.
-        p.id && html("span", { "aria-hidden": "true", title: "the record" }, " · ", html("code", {}, p.id))),
+      p && html("div", { class: "siam-quiet" }, `${view.source.tier} tier`, p.id && " · ", p.id && record(view, p.id)),
       ...printed.map((q) => html("div", { class: "siam-quiet" }, `◇ paper: ${q.mean} ± ${q.std} %`,
         p ? "" : ` at σ\u00a0=\u00a0${two(q.sigma)}`, `, M\u00a0=\u00a0${q.draws}`)));
   });
@@ -248,8 +246,10 @@ function notes(view) {
 }
 
 // The book ships its records; where a reader's own lie only the reader knows.
-const record = (view, id) =>
-  view.linked && id ? html("a", { href: `../data/results/evaluation/${id}.json` }, id) : html("code", {}, id);
+const record = (view, id) => {
+  const code = html("code", { title: "the record" }, id);
+  return view.linked && id ? html("a", { href: `../data/results/evaluation/${id}.json` }, code) : code;
+};
 
 function table(view) {
   const rows = view.xs.flatMap((x) => view.lines.flatMap(({ attack, points }) =>
@@ -271,7 +271,8 @@ function table(view) {
 const VIEW = ["base_model", "rule", "attacks", "draws", "source"];
 function fragment(model) {
   const traits = [...VIEW, model.get("payload").axis].map((name) => [name, String(model.get(name))]);
-  return `#${new URLSearchParams(traits)}`;
+  // Not "the best there is", which a later record may be, but what is in view.
+  return `#${new URLSearchParams({ ...Object.fromEntries(traits), source: resolve(model).source?.name ?? "" })}`;
 }
 
 function restore(model, hash) {
@@ -281,9 +282,9 @@ function restore(model, hash) {
   const known = {
     base_model: (text) => models.includes(text) && text,
     rule: (text) => rules.some(({ key }) => key === text) && text,
-    attacks: (text) => text.split(",").every((key) => keys.includes(key)) && text.split(","),
+    attacks: (text) => text === "" ? [] : text.split(",").every((key) => keys.includes(key)) && text.split(","),
     draws: (text) => Number.isInteger(Number(text)) && Number(text) > 0 && Number(text),
-    source: (text) => sources.some(({ name }) => name === text) && text,
+    source: (text) => (text === "" || sources.some(({ name }) => name === text)) && text,
     [axis]: (text) => text.trim() !== "" && Number(text) >= 0 && Number.isFinite(Number(text)) && Number(text),
   };
   for (const [name, read] of Object.entries(known)) {
@@ -320,18 +321,23 @@ function render({ model, el }) {
     "aria-label": "M, number of noisy passes that vote", ...SHORTCUTS,
     oninput: () => set("draws", resolve(model).draws[draws.valueAsNumber]) });
   const drawsTicks = html("div", { class: "siam-ticks", "aria-hidden": "true" });
-  const drawsValue = html("output");
+  const drawsValue = html("strong");
 
   const plot = html("div", { class: "siam-plot" });
   const slider = html("input", { type: "range", step: axis.step, "data-testid": `siam-${data.axis}`,
     "aria-label": axis.said, ...SHORTCUTS });
-  const said = html("div", { class: "siam-readout", "data-testid": "siam-readout", "aria-live": "polite" });
+  const said = html("div", { class: "siam-readout", "data-testid": "siam-readout" });
+  // What a listener is told unasked, a moment after the last change: the numbers at the place in view. The slider that goes
+  // there says them itself.
+  const told = html("p", { class: "siam-told", role: "status" });
+  let telling;
   const note = html("div", { class: "siam-note" });
   const numbers = html("div",
     { class: "siam-scroll", tabindex: 0, role: "region", "aria-label": "The numbers" });
   const linkSaid = html("span", { role: "status" });
   const link = model.linked && html("div", { class: "siam-link" },
     html("button", { type: "button", ...SHORTCUTS, onclick: () => {
+      linkSaid.textContent = "";
       window.history.replaceState(null, "", fragment(model));
       const copied = navigator.clipboard?.writeText(location.href) ?? Promise.reject();
       copied.then(() => "Copied.", () => "It is in the address bar.").then((text) => { linkSaid.textContent = text; });
@@ -356,14 +362,25 @@ function render({ model, el }) {
   });
   const point = (event) => {
     const view = resolve(model);
-    if (!view.xs.length || !event.isPrimary) return;
+    if (!view.xs.length) return;
     const box = plot.getBoundingClientRect();
     const share = (event.clientX - box.left - MARGIN.left) / (box.width - MARGIN.left - MARGIN.right);
     const to = view.xs[nearest(view.xs, share * domain(view).x[1])];
     if (to !== view.x) set(data.axis, to);
   };
-  plot.addEventListener("pointermove", point);
-  plot.addEventListener("pointerdown", point);
+  // A mouse that is pressed, or a tap. Not one that passes by: the sliders lie on either side of the chart. Not a finger that is
+  // put down: it may be going to scroll.
+  plot.addEventListener("pointermove", (event) => event.buttons && event.pointerType === "mouse" && point(event));
+  plot.addEventListener("click", point);
+
+  function changed() {
+    linkSaid.textContent = "";
+    draw();
+    clearTimeout(telling);
+    telling = setTimeout(() => {
+      if (document.activeElement !== slider) told.textContent = slider.getAttribute("aria-valuetext");
+    }, 500);
+  }
 
   function draw() {
     const view = resolve(model);
@@ -421,10 +438,10 @@ function render({ model, el }) {
     plot,
     html("div", { class: "siam-sigma" }, slider,
       html("span", { "aria-hidden": "true" }, axis.name)),
-    said, note, link, details));
+    said, told, note, link, details));
 
   const traits = ["payload", "base_model", "rule", "attacks", "draws", "sigma", "epsilon", "source"];
-  traits.forEach((trait) => model.on(`change:${trait}`, draw));
+  traits.forEach((trait) => model.on(`change:${trait}`, changed));
   const follow = () => restore(model, location.hash);
   if (model.linked) window.addEventListener("hashchange", follow);
   const observer = new ResizeObserver(draw);
@@ -432,7 +449,8 @@ function render({ model, el }) {
   draw();
   return () => {
     observer.disconnect();
-    traits.forEach((trait) => model.off(`change:${trait}`, draw));
+    clearTimeout(telling);
+    traits.forEach((trait) => model.off(`change:${trait}`, changed));
     window.removeEventListener("pointerup", released);
     window.removeEventListener("pointercancel", released);
     window.removeEventListener("hashchange", follow);

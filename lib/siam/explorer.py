@@ -23,10 +23,9 @@ from matplotlib.figure import Figure
 from siam import report
 from siam.cifar10 import PIXEL_STD
 from siam.paths import PAPER, RESULTS
-from siam.report import RULES
+from siam.report import BASES, RULES
 from siam.runs import TIERS, clopper_pearson
 
-MODELS = ("CPNI-W", "EPGD-converged", "EPGD-diverged", "Gauss")  # of the paper's Table 3; others as measured
 ATTACKS = {"none": "clean", "pgd": "PGD", "epgd": "EPGD", "fgsm": "FGSM"}  # others, as rules, go by the name they have
 SPLITS = {
     "test": "test images",
@@ -72,7 +71,7 @@ def payload(frame, printed=None, epsilon=8.0, axis="sigma"):
     sources = [_source(dict(zip(source, key)), rows.assign(x=rows[axis]), attacks) for key, rows in groups]
     return {
         "axis": axis,
-        "models": list(dict.fromkeys([*MODELS, *sorted(frame.label.unique())])),
+        "models": list(dict.fromkeys([*BASES, *sorted(frame.label.unique())])),
         "rules": [{"key": key, "name": RULES.get(key, key)} for key in _ordered(RULES, frame["rule"])],
         "attacks": [{key: a[key] for key in ("key", "kind", "name", "detail", "extra")} for a in attacks],
         "sources": sorted(sources, key=_preference),

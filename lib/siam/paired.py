@@ -71,7 +71,8 @@ class Difference:
 def combine(*terms):
     """(weight, cell) … -> their sum, a Difference; None where a cell is None or they differ in tier or number of images.
 
-    Cells of one kind of network (label, method, recipe) are compared on the trainings that all of them have.
+    Cells of one kind of network (label, method, recipe) are compared on the trainings that all of them have, where they are compared
+    image by image.
     """
     cells = [cell for _, cell in terms]
     if any(cell is None for cell in cells) or len({measured_on(cell) for cell in cells}) > 1:
@@ -199,7 +200,7 @@ def _luck_of(kinds):
     for of in kinds:
         cell, shared = of[0][1], set.intersection(*(set(cell["networks"]) for _, cell in of))
         if not shared:
-            moved += [(weight**2 / len(set(cell["networks"])), luck) for weight, cell in of for luck in (cell["luck"], *_added(cell))]
+            moved += [(weight**2 * times, luck) for weight, cell in of for times, luck in _lucks(cell)]
             continue
         roots = frozenset(root for network, root in zip(cell["networks"], cell["roots"]) if network in shared)
         one = roots if cell["tuning"] else shared  # as if trained independently, where nobody knows what fine-tuning adds
@@ -228,8 +229,12 @@ def sum_of(moved):
 
 def luck_of(cell):
     """What another training might change in the accuracy of a cell: (variance in points², degrees of freedom); (0, inf) where unknown."""
-    known = [luck for luck in (cell["luck"], *_added(cell)) if luck is not None]
-    return sum_of((1 / len(set(cell["networks"])), luck) for luck in known)
+    return sum_of((times, luck) for times, luck in _lucks(cell) if luck is not None)
+
+
+def _lucks(cell):
+    """[(how often its variance counts in the accuracy of a cell, luck)]: that of the trainings from scratch, and of fine-tuning."""
+    return [(1 / len(set(cell["roots"])), cell["luck"]), *((1 / len(set(cell["networks"])), luck) for luck in _added(cell))]
 
 
 def _added(cell):

@@ -206,8 +206,12 @@ def by_network(frame):
 
 
 def most_votes(each):
-    """Of `by_network` the votes of the largest M of a kind of network at each σ and under each attack."""
-    return each[(each["M"] > 1) & (each["M"] == each.groupby([*KIND, "sigma", "attack"])["M"].transform("max"))]
+    """Of `by_network` the votes of a kind of network at each σ and under each attack: of the M that most of its networks have the
+    largest."""
+    alike, votes = [*KIND, "sigma", "attack"], each[each["M"] > 1]
+    votes = votes.assign(have=votes.groupby([*alike, "M"])["digest"].transform("nunique"))
+    votes = votes[votes["have"] == votes.groupby(alike)["have"].transform("max")]
+    return votes[votes["M"] == votes.groupby(alike)["M"].transform("max")]
 
 
 def nearest_luck(lucks, tier, attack, tuned=""):

@@ -19,9 +19,7 @@ from importlib import metadata
 from numbers import Integral, Real
 from pathlib import Path
 
-import numpy as np
 from scipy.special import betaincinv
-from scipy.stats import t
 
 from siam import bits
 from siam.files import read_json, writing
@@ -376,13 +374,6 @@ def clopper_pearson(correct, n, level=0.95):
     low = betaincinv(correct, n - correct + 1, tail) if correct > 0 else 0.0  # a quantile of the beta distribution
     high = betaincinv(correct + 1, n - correct, 1 - tail) if correct < n else 1.0
     return float(low), float(high)
-
-
-def mean_interval(values):
-    """[mean, low, high]: 95 % interval by Student's t over independent values [n]."""
-    values = np.asarray(values, float)
-    mean, half = values.mean(), t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
-    return [float(mean), float(mean - half), float(mean + half)]
 
 
 def row(rule, M, correct, n):

@@ -14,7 +14,7 @@ from scipy.stats import chi2, t
 from siam import runs
 from siam.claims import section1, section3, section4, section5, section6
 from siam.claims.rules import VERDICTS, read
-from siam.pages.style import Table, links
+from siam.pages.style import Table, links, unfilled
 from siam.paths import PAPER, RESULTS
 from siam.report import ANY, ATTACKS, KIND, NOT_YET, by_network, evaluations, luck, most_votes, warning
 
@@ -89,7 +89,7 @@ def lucks(folder=RESULTS):
         line("a vote", ANY, tier, attack, of["variance"].mean(), of["size"].max() - 1, 2)
     caption = "How far trainings that differ in their seed lie apart, in points: the std, and the 95 % interval of the true one by χ²"
     if not lines:
-        return Table(pd.DataFrame([["a training from scratch", NOT_YET]], columns=["Rows", "Network"]), f"{caption}.", 1)
+        return unfilled(f"{caption}.")
     caption += ". By luck alone two networks, or a network and its fine-tuned form, differ by up to so much (95 %)"
     return Table(pd.DataFrame(lines), f"{caption}.{warning(used)}", 1)
 

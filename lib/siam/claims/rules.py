@@ -4,7 +4,6 @@
 spread off at least SEEDS runs. A difference counts where its 95 % interval leaves out zero.
 """
 
-from collections import Counter
 from dataclasses import dataclass, field, replace
 from itertools import compress, product
 from pathlib import Path
@@ -55,13 +54,15 @@ class Place(NamedTuple):
 class Measured:
     """Records as the claims read them, of networks trained at one tier. at: cells of test images by their Place; others: those of
     other PGD and EPGD than the paper's by (label, steps, samples, σ, M), prediction smoothing; transfers: those of PGD made on one
-    network and shown to another by their digests (source, target), prediction smoothing, σ = 0.02, M = 8. levels: the same of each tier
+    network and shown to another by their digests (source, target), prediction smoothing, σ = 0.02, M = 8. repeated: as `at`, but of one
+    training of each network, that evaluated with the most seeds: a std over runs is of these. levels: the same of each tier
     whose levels may be held against the paper's, best first, whether or not it has the networks that are compared."""
 
     folder: Path
     at: dict
     others: dict
     transfers: dict
+    repeated: dict
     heldout: pd.DataFrame
     frame: pd.DataFrame = field(repr=False)
     levels: tuple = field(default=(), repr=False)
@@ -82,14 +83,21 @@ def read(folder=RESULTS):
 
 def _measured(folder, frame, everything):
     held = frame["split"] == "heldout"
-    ours = cells(of_eight(frame[~held & (frame["n"] >= LEAST)]))
+    ours = of_eight(frame[~held & (frame["n"] >= LEAST)])
     longer = everything[everything["digest"].isin(frame["digest"]) & everything["attack"].isin(["pgd", "epgd"]) & (everything["n"] >= LEAST)
                         & (everything["rule"] == "prediction") & np.isclose(4 * everything["step_size"], 8)
                         & (everything["epsilon"] == 8) & (everything["split"] == "test")]
     others = {(cell["label"], steps, samples, round(cell["sigma"], 6), cell["M"]): cell
               for (steps, samples), of in longer.groupby(["steps", "samples"]) for _, cell in cells(of).iterrows()}
     heldout, tested = cells(frame[held]), everything[everything["split"] == "test"]
-    return Measured(Path(folder), placed(ours), others, _transfers(tested), heldout, as_in_paper(tested))
+    at, repeated = (placed(cells(of)) for of in (ours, of_one_training(ours)))
+    return Measured(Path(folder), at, others, _transfers(tested), repeated, heldout, as_in_paper(tested))
+
+
+def of_one_training(frame):
+    """Of evaluations those of one training of each network, the one evaluated with the most seeds: its runs alone are independent."""
+    each = frame.groupby(["label", "method", "digest"])["seed"].agg(["nunique", "size"]).sort_values(["nunique", "size"])
+    return frame[frame["digest"].isin(each.reset_index().drop_duplicates(["label", "method"], keep="last")["digest"])]
 
 
 def placed(cells):
@@ -126,7 +134,16 @@ class Optimum(NamedTuple):
 
 def pick(measured, label, attack, M, sigma, rule="prediction"):
     """A cell of at least LEAST test images, or None."""
-    return measured.at.get(Place(label, METHODS.get(label, "adversarial"), rule, attack, round(sigma, 6), M))
+    return measured.at.get(_place(label, attack, M, sigma, rule))
+
+
+def pick_repeated(measured, label, attack, M, sigma, rule="prediction"):
+    """The same of one training alone (`Measured.repeated`)."""
+    return measured.repeated.get(_place(label, attack, M, sigma, rule))
+
+
+def _place(label, attack, M, sigma, rule):
+    return Place(label, METHODS.get(label, "adversarial"), rule, attack, round(sigma, 6), M)
 
 
 def pick_other(measured, label, steps, samples, sigma, M):
@@ -134,8 +151,9 @@ def pick_other(measured, label, steps, samples, sigma, M):
     return measured.others.get((label, steps, samples, round(sigma, 6), M))
 
 
-def draws_of(measured, label, attack, sigma=None, rule="prediction"):
-    return {at.M for at in measured.at if (at.label, at.rule, at.attack) == (label, rule, attack) and sigma in (None, at.sigma)}
+def draws_of(measured, label, attack, sigma=None):
+    wanted = label, METHODS.get(label, "adversarial"), "prediction", attack
+    return {at.M for at in measured.at if (at.label, at.method, at.rule, at.attack) == wanted and sigma in (None, at.sigma)}
 
 
 def sigmas_of(measured, label, attack, M, rule="prediction"):
@@ -275,7 +293,8 @@ def level(measured, find, decide, lacking):
 
 
 def spread(pairs, decide, lacking):
-    """A verdict on {what: cells}, each decided from their runs, of which they share the seeds: none with fewer than SEEDS.
+    """A verdict on {what: cells of `Measured.repeated`}, each decided from their runs, of which they share the seeds: none with fewer
+    than SEEDS.
 
     decide: takes the cells and how many comparisons are to keep the 95 % together, as in `judge`.
     """
@@ -295,10 +314,8 @@ def spread(pairs, decide, lacking):
 
 
 def _shared(of):
-    """Cells of those runs only, by their seeds, that all of them have; of several trainings one, whose runs alone are independent."""
+    """Cells of those runs only, by their seeds, that all of them have."""
     common, found = set.intersection(*(set(cell["seeds"]) for cell in of)), []
-    trained = Counter(seeds.split("/")[0] for seeds in sorted(common))
-    common = {seeds for seeds in common if seeds.split("/")[0] == max(trained, key=trained.get, default="")}
     for cell in of:
         kept = [seeds in common for seeds in cell["seeds"]]
         each = {name: tuple(compress(cell[name], kept)) for name in ("seeds", "accuracies", "right", "networks", "roots")}
@@ -310,6 +327,8 @@ def _shared(of):
 
 def std_limits(cells, comparisons=1):
     """95 % limits, by χ², of the largest std over runs of some cells, in points. Three runs tell little: from half of it to six times."""
+    if all(cell["std"] == 0 for cell in cells):
+        return 0.0, np.inf  # few counts may be the same by chance, and χ² then knows no upper limit
     cell, tail = max(cells, key=lambda cell: cell["std"]), 0.025 / comparisons / len(cells)  # any of them may be largest by luck
     freedom = cell["runs"] - 1
     return 100 * cell["std"] * np.sqrt(freedom / chi2.ppf([1 - tail, tail], freedom))
@@ -324,7 +343,7 @@ def optimum_of(measured, label, attack, rule="prediction", M=8):
     best = max(found, key=lambda cell: cell["accuracy"])
     # Any of the others might have come out highest by luck, and stand in the place of the true best: intervals that all of them keep.
     near = [cell["sigma"] for cell in found if less(best, cell).among(len(found) - 1).low <= 0]
-    low = max((cell["sigma"] for cell in found if cell["sigma"] < min(near)), default=min(near))
+    low = max((cell["sigma"] for cell in found if cell["sigma"] < min(near)), default=0.0)
     high = min((cell["sigma"] for cell in found if cell["sigma"] > max(near)), default=np.inf if max(near) < SIGMA_MAX else SIGMA_MAX)
     return Optimum(best, low, high, near, found)
 

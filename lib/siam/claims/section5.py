@@ -6,8 +6,8 @@ import numpy as np
 
 from siam.claims.common import ATTACKED, BOUNDARY, COMPARABLE, GRID, MANY, TABLE3, Range, best_of_others, diverged, tested_boundary
 from siam.claims.rules import (FAILS, HOLDS, LEAST, NARROW, OPEN, PART, SAME, SEEDS, agrees, decided, draws_of, judge, lacks,
-                               level, on_average, optima, optimum_of, pick, pick_chosen, place, prediction_adds, rises, sigmas_of, spread,
-                               std_limits, together)
+                               level, of_one_training, on_average, optima, optimum_of, pick, pick_chosen, pick_repeated, place,
+                               prediction_adds, rises, sigmas_of, spread, std_limits, together)
 from siam.pages import adaptive, boundary
 from siam.paired import combine, less, mean_of
 from siam.report import ATTACKS, BASES, cells, measured_on, one_recipe, select
@@ -77,7 +77,8 @@ def sixteen_is_enough(measured, number):
         return FAILS if difference.low > most or difference.high < -most else OPEN
 
     places = [(label, attack, sigma) for label, attack in product(BASES, ATTACKS) for sigma in sigmas_of(measured, label, attack, 512)]
-    return spread({f"{label}, {ATTACKS[attack]}, σ = {sigma:g}": [pick(measured, label, attack, M, sigma) for M in (16, 512)]
+    return spread({f"{label}, {ATTACKS[attack]}, σ = {sigma:g}": [pick_repeated(measured, label, attack, M, sigma)
+                                                                  for M in (16, 512)]
                     for label, attack, sigma in places}, within, "the steps table3-… have five at tiers fast and paper")
 
 
@@ -134,7 +135,7 @@ def advantage_one_std(measured, number):
         return HOLDS if 0 < difference.low and difference.high <= 2 * least else OPEN
 
     places = [(label, attack, sigma) for label, attack in product(BASES, ATTACKED) for sigma in sigmas_of(measured, label, attack, 8)]
-    return spread({f"{label}, {ATTACKS[attack]}, σ = {sigma:g}": [pick(measured, label, attack, 8, sigma, rule)
+    return spread({f"{label}, {ATTACKS[attack]}, σ = {sigma:g}": [pick_repeated(measured, label, attack, 8, sigma, rule)
                                                                   for rule in ("prediction", "soft")]
                    for label, attack, sigma in places}, about, "the steps table3-… have five at tiers fast and paper")
 
@@ -218,7 +219,8 @@ def gauss_optimum(measured, number):
             each.append(HOLDS if near[0] <= least and most <= near[1] else PART if least > 1 else FAILS if most < near[0] else OPEN)
             said.append(f"{name}: Gauss {place(pair[0])}, CPNI-W {place(pair[1])}")
             used += [cell for optimum in pair for cell in optimum.cells]
-    return decided(together(each), "; ".join(said), used) if each else lacks(GRID)
+    missing = len(ATTACKED) - len(each)
+    return decided(together(each, not missing), "; ".join(said), used, missing) if each else lacks(GRID)
 
 
 def gauss_no_better(measured, number):
@@ -243,14 +245,12 @@ def similar_but_epgd(measured, number):
 
 def strength_spread(measured, number):
     frame = select(one_recipe(measured.frame), label="CPNI-W", rule="prediction", M=8, attack="pgd")
-    ours = cells(frame[(frame["n"] >= LEAST) & frame["source"].isna()])
+    ours = cells(of_one_training(frame[(frame["n"] >= LEAST) & frame["source"].isna()]))
     by = {f"σ = {cell['sigma']:g}, ε = {cell['epsilon']:g}": [cell] for _, cell in ours.iterrows()}
     by = {name: of for name, of in by.items() if of[0]["runs"] >= SEEDS}
 
     def thin(cell, comparisons):
         least, most = std_limits([cell], comparisons)
-        if cell["std"] == 0:  # few counts may be the same by chance, and χ² then knows no upper limit
-            return OPEN
         return HOLDS if most < LINE else FAILS if least > LINE else OPEN
 
     return spread(by, thin, "the step figure4-seeds-cpu of the campaign")

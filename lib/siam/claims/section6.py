@@ -9,8 +9,8 @@ from siam.report import BASES, trainings
 
 def various_sources(measured, number):
     known = trainings(measured.folder)
-    names, bases = figures.network_names(known), set(known[known["label"].isin(BASES)]["digest"])
-    at = measured.transfers
+    at, bases = measured.transfers, set(known[known["label"].isin(BASES)]["digest"])
+    names = figures.network_names(known, {digest for pair in at for digest in pair})
     found = {f"{names[source]} to {names[shown]}": less(cell, at[shown, shown])
              for (source, shown), cell in at.items()
              if source in names and shown in bases and source != shown and (shown, shown) in at}

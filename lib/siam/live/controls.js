@@ -58,13 +58,13 @@ function controlPanel(about, name, ask) {
     steps: range("steps", "Steps", upTo(1, 30), (v) => `${v} of ε/4`, attacked),
     samples: range("samples", "Samples a step", powers(32), (v) => (v === 1 ? "1 (PGD)" : `${v} (EPGD)`), attacked),
   };
-  const radio = (of, value, onchange) =>
-    html("input", { type: "radio", name: `${name}-${of}`, value, onchange, ...KEYS });
+  const radio = (of, value, onchange, said) =>
+    html("input", { type: "radio", name: `${name}-${of}`, value, onchange, "aria-label": said, title: said, ...KEYS });
   const button = (text, onclick) => html("button", { type: "button", onclick, ...KEYS }, text);
   const choices = about.images.map(({ number, label }) => ({
     number,
     label,
-    input: radio("image", number, () => change({ image: number })),
+    input: radio("image", number, () => change({ image: number }), `${CLASSES[label]}, test image ${number}`),
     picture: canvas({ "aria-hidden": "true", role: null }),
   }));
   const sides = [false, true].map((attacked) => radio("side", String(attacked), () => change({ attacked })));
@@ -144,10 +144,12 @@ function controlPanel(about, name, ask) {
   return [
     [said(about.accuracy), strip, said(about.others), node, tools],
     {
-      state(state, { exact, undoable }) {
+      state(state, { noise, undoable }) {
         for (const [key, [, show]] of Object.entries(sliders)) show(state[key]);
         weights.checked = state.weightNoise;
-        weightsSaid.textContent = !about.noisy ? "(this network has none)" : exact ? "" : "(still loading)";
+        weightsSaid.textContent = !about.noisy
+          ? "(this network has none)"
+          : { loading: "(still loading)", missing: "(could not be loaded)", here: "" }[noise];
         noisyAttack.checked = state.noisyAttack;
         noisyAttackSaid.textContent = state.noisyAttack ? "" : "(off: one gradient a step)";
         sliders.samples[0].querySelector("input").disabled = !state.noisyAttack;
@@ -157,7 +159,7 @@ function controlPanel(about, name, ask) {
         choices.forEach(({ input, number }) => {
           input.checked = number === state.image;
         });
-        undo.disabled = !undoable;
+        undo.setAttribute("aria-disabled", !undoable); // disabled, it would lose the focus with its last press
       },
       strip: (images) => choices.forEach(({ number, picture }) => paint(picture, images.get(number).pixels)),
       linkSaid: (text) => {

@@ -14,6 +14,7 @@ function hundred(about, state, lab, parts) {
     "Attack 100 images",
   );
   const counter = html("span", { class: "siam-quiet" });
+  const here = html("p", { class: "siam-quiet" });
   const said = html("p", { class: "siam-quiet", role: "status" });
   const compared = html("p", { class: "siam-quiet" });
   const node = html(
@@ -21,6 +22,7 @@ function hundred(about, state, lab, parts) {
     { class: "live-hundred", "aria-label": "Attack 100 images" },
     html("div", {}, button, counter),
     table,
+    here,
     said,
     compared,
   );
@@ -30,8 +32,13 @@ function hundred(about, state, lab, parts) {
 
   function compare() {
     const s = state();
-    if (running && settings.some((key) => s[key] !== found.s[key])) stop("A control was moved: stopped.");
-    if (found?.n) showShare(0, found.correct[s.rule], found.n);
+    const moved = found && settings.some((key) => s[key] !== found.s[key]);
+    if (running && moved) stop("A control was moved: stopped.");
+    if (found) {
+      showShare(0, found.correct[s.rule], found.n);
+      here.textContent =
+        `Here: ${words(found.s)}, ${ruleSaid(s.rule)}.` + (moved ? " The controls have been moved since." : "");
+    }
     const differs =
       book && (s.rule !== "prediction" || settings.some((key) => (found?.s ?? s)[key] !== book.setting[key]));
     compared.textContent = !book
@@ -55,7 +62,8 @@ function hundred(about, state, lab, parts) {
     const s = state();
     found = { s, n: 0, correct: { prediction: 0, soft: 0, weighted: 0 } };
     button.textContent = "Stop";
-    said.textContent = `Attacking with ${words(s)}.`;
+    said.textContent = "Attacking.";
+    compare();
     counter.textContent = "loading";
     try {
       const [bytes] = await Promise.all([
@@ -72,7 +80,7 @@ function hundred(about, state, lab, parts) {
       }
       const right = found.correct[state().rule];
       stop(
-        `Done: ${right} of ${found.n} images right, ${percent(right / found.n, found.n)}, ` +
+        `Done: ${right} of ${found.n} images right by ${ruleSaid(state().rule)}, ${percent(right / found.n, found.n)}, ` +
           `exact 95 % interval ${between(right, found.n)}.`,
       );
     } catch (error) {

@@ -11,20 +11,24 @@ const fragment = (state) =>
     Object.entries(state).map(([key, value]) => [key, typeof value === "boolean" ? Number(value) : value]),
   )}`;
 
+const carried = (hash) => new URLSearchParams(hash.replace(/^#/, ""));
+const carries = (hash, opening) => Object.keys(opening).some((key) => carried(hash).has(key));
+
 function restored(hash, opening, images) {
-  const asked = new URLSearchParams(hash.replace(/^#/, ""));
+  const asked = carried(hash);
   const state = { ...opening };
+  const number = (key) => (asked.get(key)?.trim() ? Number(asked.get(key)) : NaN);
   for (const [key, [low, high]] of Object.entries(RANGES)) {
-    const value = Number(asked.get(key) ?? NaN);
+    const value = number(key);
     if (!(value >= low && value <= high) || (WHOLE.includes(key) && !Number.isInteger(value))) continue;
     if (["draws", "samples"].includes(key) && !Number.isInteger(Math.log2(value))) continue;
-    state[key] = value;
+    state[key] = key === "sigma" ? Math.round(100 * value) / 100 : value; // what the slider can show
   }
   for (const key of ["attacked", "weightNoise", "noisyAttack"]) {
     if (["0", "1"].includes(asked.get(key))) state[key] = asked.get(key) === "1";
   }
   if (RULES.some(({ key }) => key === asked.get("rule"))) state.rule = asked.get("rule");
-  if (images.includes(Number(asked.get("image") ?? NaN))) state.image = Number(asked.get("image"));
+  if (images.includes(number("image"))) state.image = number("image");
   return state;
 }
 

@@ -2,6 +2,10 @@
 // script that works from a file too, and in JupyterLab, where it is a module: siam.live puts the sources together.
 
 const SAMPLES = 24; // noisy pictures shown
+const WITHOUT = {
+  loading: "is still loading; the vote will be repeated with it",
+  missing: "could not be loaded, and the vote is without it; load the page again to try again",
+};
 
 // Fill `el`. about: what siam.live.about says. worker: the text of worker.js. parts: functions by name (engine, coarse,
 // fine, shown, images) that return promises of bytes. linked: whether the address carries the state. instead: what to
@@ -23,7 +27,7 @@ function startLive(el, { about, worker, parts, linked, instead }) {
   let committed = state; // what Undo goes back to when a drag has ended
   let lab = null;
   let images = new Map();
-  let exact = false;
+  let noise = "loading"; // that of the weights: loading, here or missing
   let current = new AbortController(); // of the vote in view
 
   const move = (change) => {
@@ -53,6 +57,7 @@ function startLive(el, { about, worker, parts, linked, instead }) {
     share:
       linked &&
       (() => {
+        shows.linkSaid("");
         window.history.replaceState(null, "", fragment(state));
         const copied = navigator.clipboard?.writeText(location.href) ?? Promise.reject();
         copied
@@ -99,7 +104,8 @@ function startLive(el, { about, worker, parts, linked, instead }) {
   el.replaceChildren(root);
 
   function show() {
-    shows.state(state, { exact, undoable: history.length > 0 });
+    shows.state(state, { noise, undoable: history.length > 0 });
+    shows.linkSaid("");
     if (!lab) showVerdicts({ rule: state.rule });
     tour.compare();
   }
@@ -112,7 +118,7 @@ function startLive(el, { about, worker, parts, linked, instead }) {
     const { signal } = (current = new AbortController());
     const [s, image] = [state, images.get(state.image)];
     const attacking = s.attacked && s.epsilon > 0;
-    const still = s.sigma === 0 && !(s.weightNoise && exact);
+    const still = s.sigma === 0 && !(s.weightNoise && noise === "here");
     const { say, end } = begin();
     signal.addEventListener("abort", end);
     delete root.dataset.settled;
@@ -199,34 +205,34 @@ function startLive(el, { about, worker, parts, linked, instead }) {
   function conclude(s, { label }, attacking, still, tally, alone) {
     const best = winner(tally[s.rule]);
     const own = tally.prediction[label];
-    const rule = RULES.find(({ key }) => key === s.rule).name.toLowerCase();
     verdict.replaceChildren(
       html(
         "strong",
         {},
-        `${mark(best === label)} ${passes(s.draws, still)} and ${rule} say ${CLASSES[best]}: ${word(best === label)}.`,
+        `${mark(best === label)} ${passes(s.draws, still)} and ${ruleSaid(s.rule)} say ${CLASSES[best]}: ${word(best === label)}.`,
       ),
       still ? " All noise is off: every pass is the same." : "",
       ` The true class, ${CLASSES[label]}, has ${own} of ${counted(tally.M, "vote")}` +
         ` on the ${attacking ? "attacked" : "original"} image.` +
         ` Without any noise${attacking ? ", under an attack made for it," : ""} the network says ${CLASSES[alone]}: ` +
         `${word(alone === label)}.` +
-        (s.weightNoise && !exact
-          ? " The noise of the weights is still loading; the vote will be repeated with it."
-          : ""),
+        (s.weightNoise && noise !== "here" ? ` The noise of the weights ${WITHOUT[noise]}.` : ""),
     );
     verdict.dataset.right = best === label;
     root.dataset.settled = fragment(s);
-    root.dataset.exact = exact;
+    root.dataset.noise = noise;
     opened();
   }
 
   function failed(error) {
+    current.abort(); // and with it its progress bar
     verdict.textContent = `The network could not be run here: ${error.message}`;
-    if (instead && !lab) el.append(instead);
+    root.dataset.settled = "";
+    if (instead && !lab) el.replaceChildren(verdict, instead);
     console.error(error);
   }
 
+  let ended = false;
   let opened; // the noise is asked for after the first vote, so as not to delay it
   const first = new Promise((resolve) => {
     opened = resolve;
@@ -240,15 +246,18 @@ function startLive(el, { about, worker, parts, linked, instead }) {
     };
     const [wasm, coarse] = await Promise.all([parts.engine(), parts.coarse(), parts.shown().then(strip)]);
     const workers = Math.min(3, Math.max(1, navigator.hardwareConcurrency ?? 2));
-    lab = laboratory(await startEngine({ wasm, worker, workers, coarse, fine: first.then(parts.fine) }));
+    const engine = await startEngine({ wasm, worker, workers, coarse, fine: first.then(parts.fine) });
+    if (ended) return engine.close();
+    lab = laboratory(engine);
     vote();
-    await lab.ready.catch((error) => {
-      throw new Error(`the noise of the weights could not be loaded (${error.message})`);
-    });
-    exact = true;
+    noise = await lab.ready.then(
+      () => "here",
+      (error) => (ended || console.error(error), "missing"),
+    );
     vote();
   }
   const follow = () => {
+    if (!carries(location.hash, opening)) return; // that of a heading
     move(restored(location.hash, opening, numbers));
     settle();
   };
@@ -256,6 +265,7 @@ function startLive(el, { about, worker, parts, linked, instead }) {
   show();
   load().catch(failed);
   return () => {
+    ended = true;
     current.abort();
     tour.stop();
     removeEventListener("hashchange", follow);

@@ -291,10 +291,15 @@ function shares(names) {
     node,
     (row, correct, n) => {
       const { range, dot, said } = rows[row];
+      dot.hidden = n === 0;
+      if (n === 0) {
+        range.style.width = 0;
+        said.textContent = "not yet";
+        return;
+      }
       const [low, high] = interval(correct, n);
       range.style.left = `${100 * low}%`;
       range.style.width = `${100 * (high - low)}%`;
-      dot.hidden = false;
       dot.style.left = `${(100 * correct) / n}%`;
       said.replaceChildren(
         `${whole(correct)} of ${whole(n)}, ${percent(correct / n, n)} `,

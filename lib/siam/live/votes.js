@@ -8,6 +8,8 @@ const RULES = [
   { key: "weighted", name: "Weighted smoothing", equation: "eq. 11", adds: "rank weights" },
 ];
 
+const ruleSaid = (rule) => RULES.find(({ key }) => key === rule).name.toLowerCase();
+
 // The class with the highest score; of equal ones the first.
 const winner = (scores) => scores.reduce((best, score, c) => (score > scores[best] ? c : best), 0);
 

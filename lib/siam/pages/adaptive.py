@@ -8,7 +8,7 @@ import pandas as pd
 
 from siam import bits, runs
 from siam.files import read_other
-from siam.pages.style import ALONE, INCHES, INK, NETWORKS, Figure, Table, drawing, listed, undrawn
+from siam.pages.style import ALONE, INCHES, INK, NETWORKS, Figure, Table, drawing, listed, undrawn, unfilled
 from siam.paired import by_image, mean_of, sum_of
 from siam.paths import RESULTS
 from siam.report import NOT_YET, TUNED, evaluations, interval, luck, nearest_luck, warning
@@ -172,7 +172,7 @@ def leads(folder=RESULTS):
         rows.append({"Rows": "both under the same attacker", "Attacker": name or "no attack",
                      **{label: NOT_YET if one is None else str(one) for label, one in told.items()}})
     if not rows:
-        return Table(pd.DataFrame([["both under the same attacker", NOT_YET]], columns=["Rows", "Attacker"]), f"{caption}.", 1)
+        return unfilled(f"{caption}.", ("Rows", "Attacker"))
     M = max(of.M for of in found.values())
     caption += (f": points of accuracy ± half a 95 % interval, each for itself, which allows for another training of either. All columns"
                 f" rest on one training without noise. Prediction smoothing, M = {M}. {_about(record, found)}")

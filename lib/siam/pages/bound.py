@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from siam import paired, runs
-from siam.pages.style import BLUE, GREEN, INK, VERMILLION, Figure, Table, drawing, shown, undrawn
+from siam.pages.style import BLUE, GREEN, INK, VERMILLION, Figure, Table, drawing, shown, undrawn, unfilled
 from siam.paths import RESULTS
 from siam.report import NOT_YET
 from siam.votes import HALVES, load, name_of
@@ -159,11 +159,10 @@ def ordered(folder=RESULTS, sigma=0.24, checkpoint="cpni-w-long-0"):
             axes.plot(place, frame["surrogate"], color=BLUE, lw=1.3)
             axes.set(ylim=(-0.05, 2.05), xlim=(0, 100))
 
-        means = {name: (2 * frame["base"] if column == "twice" else frame[column]).mean() for name, column in COLUMNS.items()}
-        rows.append({"Rows": _title(cell), "Mean of": "all images"} | {name: f"{mean:.3f}" for name, mean in means.items()})
-        for name, part in (("right ones", frame[frame["wrong"] == 0]), ("wrong ones", frame[frame["wrong"] == 1])):
-            means = [(2 * part["base"] if column == "twice" else part[column]).mean() for column in COLUMNS.values()]
-            rows.append({"Rows": _title(cell), "Mean of": name} | dict(zip(LOOK, (f"{mean:.3f}" for mean in means))))
+        frame = frame.assign(twice=2 * frame["base"])
+        parts = {"all images": frame, "right ones": frame[frame["wrong"] == 0], "wrong ones": frame[frame["wrong"] == 1]}
+        for images, part in parts.items():
+            rows.append({"Rows": _title(cell), "Mean of": images, **{name: f"{part[of].mean():.3f}" for name, of in COLUMNS.items()}})
         alt = ("losses of the images sorted by margin; the step of the smoothed error lies under the surrogate everywhere and,"
                " where the vote is wrong, above the base loss")
         panels.append(drawing(draw, ATTACKS[cell[1]].capitalize() if cell[1] == "none" else ATTACKS[cell[1]],
@@ -215,7 +214,7 @@ def violations(folder=RESULTS):
     """Table: for how many images each inequality fails, cell by cell."""
     found, about = _all(folder)
     if not found:
-        return Table(pd.DataFrame([["all", NOT_YET]], columns=["Rows", "Cell"]), "Images that break an inequality", 1)
+        return unfilled("Images that break an inequality")
     rows = []
     for cell, frame in found.items():
         failures = broken(frame)
@@ -236,7 +235,7 @@ def halves(folder=RESULTS):
     """
     counts, labels, about = read(folder)
     if not counts:
-        return Table(pd.DataFrame([["all", NOT_YET]], columns=["Rows", "Cell"]), "Votes against independent shares", 1)
+        return unfilled("Votes against independent shares")
     rows, M = [], about["draws"] // HALVES
     for cell, (voting, telling) in counts.items():
         wrong = losses(*shares(voting, labels))["wrong"].to_numpy()

@@ -1,5 +1,6 @@
 """The paper's figures, drawn from records; panels, legend, caption and the numbers behind them."""
 
+from collections import Counter
 from functools import partial
 
 import numpy as np
@@ -269,8 +270,7 @@ def transfers(folder=RESULTS, sigma=0.02, M=8):
     shown = fullest(each, x="source")
     clean = clean.merge(shown[["digest", "tier", "n"]].drop_duplicates())
     found = pd.concat([shown, clean]).sort_values("draws").drop_duplicates(["source", "digest"])
-    names = network_names(trained.reset_index())
-    names = {digest: names[digest] for digest in {*shown["digest"], *shown["source"]}}
+    names = network_names(trained.reset_index(), {*shown["digest"], *shown["source"]})
     order = sorted(names, key=lambda digest: (_place(trained.loc[digest]), names[digest]))
     found = found.assign(row=found["source"].map({**names, CLEAN: CLEAN}), column=found["digest"].map(names))
     rows = [names[digest] for digest in order if digest in set(found["source"])] + ([CLEAN] if CLEAN in set(found["source"]) else [])
@@ -303,14 +303,17 @@ def _transferred(frame, known, sigma, M):
     return attacked[attacked["source"].isin(known)], select(frame, attack="none").assign(source=CLEAN)
 
 
-def network_names(trained):
-    """{digest: name} of `report.trainings`: its label, how a plain one was trained, its seed where it is not the first."""
-    names = {}
-    for one in trained.drop_duplicates("digest").itertuples():
+def network_names(trained, digests):
+    """{digest: name} of some of `report.trainings`: its label, how a plain one was trained, its seed where it is not the first; and
+    where two would be called the same, its tier."""
+    names, tiers = {}, {}
+    for one in trained[trained["digest"].isin(digests)].drop_duplicates("digest").itertuples():
         same = select(trained, label=one.label, method=one.method)
         name = tables.PLAIN.get(one.method, one.label) if one.label == "plain" else one.label
         names[one.digest] = name if one.seed == same["seed"].min() else f"{name}, seed {one.seed}"
-    return names
+        tiers[one.digest] = one.tier
+    often = Counter(names.values())
+    return {digest: name if often[name] == 1 else f"{name}, tier {tiers[digest]}" for digest, name in names.items()}
 
 
 def _place(training):

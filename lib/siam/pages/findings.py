@@ -11,7 +11,7 @@ import pandas as pd
 
 from siam import bits, runs
 from siam.pages import tables
-from siam.pages.style import Table
+from siam.pages.style import Table, unfilled
 from siam.paired import by_image, less, of_differences, over_batches
 from siam.paths import RESULTS
 from siam.report import (ATTACKS, BASES, KIND, NOT_YET, as_in_paper, by_network, cells, cells_of, chosen, evaluations, find, interval,
@@ -34,7 +34,7 @@ def varied(name, folder=RESULTS):
     caption = f"CPNI-W by {'the rank of its noise' if name == 'rank' else 'epochs of training'}, one noisy pass, σ = 0."
     columns = ["Rows", NAMES[name], *ATTACKS.values(), "Tier", "n", "Runs", "Records"]
     if found is None:
-        return Table(pd.DataFrame([["all else equal", NOT_YET] + [""] * (len(columns) - 2)], columns=columns), caption, 1)
+        return unfilled(caption, columns)
     if name == "rank":
         caption += f" Trained for {json.loads(found['recipe'].iloc[0])['schedule']['epochs']} epochs."
     lines = []
@@ -151,7 +151,7 @@ def repeated(folder=RESULTS):
                 used.append(kind["tier"])
     caption = "What a vote adds, in points, over networks trained with different seeds"
     if not lines:
-        return Table(pd.DataFrame([["less one pass without input noise", NOT_YET]], columns=["Rows", "Network"]), f"{caption}.", 1)
+        return unfilled(f"{caption}.")
     lines = pd.DataFrame(lines).sort_values("Rows", ascending=False, kind="stable")
     return Table(lines, f"{caption} (± half a 95 % interval over these).{warning(used)}", 1)
 
@@ -162,17 +162,17 @@ def tuned(folder=RESULTS):
     Each start is one value, so that the ± allows for another training; kinds of fewer than three starts are left out.
     """
     lines, used = [], []
-    for (label, recipe), of in one_pass(evaluations(folder))[1].groupby(["label", "recipe"]):
-        each = {attack: select(of, attack=attack) for attack in PRINTED}
+    for _, of in one_pass(evaluations(folder))[1].groupby(KIND):
+        each = {attack: select(of, attack=attack).groupby("root")["accuracy"].mean() for attack in PRINTED}
         if min(map(len, each.values())) >= 3:
-            lines.append({"Rows": "less the network it started from", "Network": label,
-                          **{text: str(over_batches(each[attack]["accuracy"])) for attack, text in PRINTED.items()},
-                          "Starts": str(max(map(len, each.values()))), "Epochs": str(json.loads(recipe)["schedule"]["epochs"]),
-                          **sources(list(of.itertuples()))})
+            lines.append({"Rows": "less the network it started from", "Network": of["label"].iloc[0],
+                          **{text: str(over_batches(each[attack])) for attack, text in PRINTED.items()},
+                          "Starts": str(max(map(len, each.values()))),
+                          "Epochs": str(json.loads(of["recipe"].iloc[0])["schedule"]["epochs"]), **sources(list(of.itertuples()))})
             used += list(of["tier"])
     caption = "What fine-tuning adds to one noisy pass, σ = 0, in points, over networks trained and fine-tuned with different seeds"
     if not lines:
-        return Table(pd.DataFrame([["less the network it started from", NOT_YET]], columns=["Rows", "Network"]), f"{caption}.", 1)
+        return unfilled(f"{caption}.")
     return Table(pd.DataFrame(lines), f"{caption} (± half a 95 % interval over these).{warning(used)}", 1)
 
 
@@ -258,7 +258,8 @@ def calibration(folder=RESULTS):
     noisy network, one pass, all else equal."""
     frame = select(as_in_paper(evaluations(folder)), rule="prediction", M=1)
     frame = frame[frame["right"].notna() & frame["source"].isna() & (frame["split"] == "test") & (frame["batch_size"] < frame["n"])]
-    frame = frame[(frame["variant"] != "plain") | (frame["sigma"] > 0)]  # without noise nothing differs, and nothing can be missed
+    # Without noise only the start of an attack differs, which no two images share: no luck of a batch that could be missed.
+    frame = frame[(frame["variant"] != "plain") | (frame["sigma"] > 0)]
     same = ["digest", "attack", "sigma", "epsilon", "n", "batch_size", "precision"]
     missed, networks = {}, {}
     for (digest, attack, *_), of in frame.drop_duplicates([*same, "seed"]).groupby(same):

@@ -9,7 +9,7 @@ import pandas as pd
 
 from siam.files import read_other
 from siam.pages.grid import Grid
-from siam.pages.style import Table
+from siam.pages.style import Table, unfilled
 from siam.pages.tables import PLAIN
 from siam.paths import RESULTS
 from siam.report import NOT_YET
@@ -99,8 +99,8 @@ def input_gradients(folder=RESULTS):
 # ------------------------------------------------------------------------------------------------ numbers
 
 
-def _percent(share, digits=1):
-    return f"{100 * share['share']:.{digits}f} ({100 * share['low']:.{digits}f}–{100 * share['high']:.{digits}f})"
+def _percent(share):
+    return f"{100 * share['share']:.1f} ({100 * share['low']:.1f}–{100 * share['high']:.1f})"
 
 
 def _number(average):
@@ -111,17 +111,13 @@ def _signed(average):
     return f"{average['mean']:+.3f} ({average['low']:+.3f} to {average['high']:+.3f})".replace("-", "−")
 
 
-def _missing(caption, columns):
-    return Table(pd.DataFrame([["all", NOT_YET] + [""] * (len(columns) - 2)], columns=columns), caption, 1)
-
-
 def looks(folder=RESULTS):
     """How often networks that were not attacked name the class aimed at: a Table, targeted and untargeted."""
     record, _ = read(folder)
     columns = ["Attack", "Attacked network", "m", "Itself", "PNI-W", "PNI-W before", PLAIN["plain"], f"{PLAIN['plain']}, before"]
     caption = "Who names the class that the attack leads to, percent (95 % interval)."
     if record is None:
-        return _missing(caption, columns)
+        return unfilled(caption, columns)
     arms = {arm["arm"]: arm for arm in record["arms"]}
     lines = []
     for row in (row for variant in ("targeted", "untargeted") for row in record["rows"] if row["attack"] == variant):
@@ -148,7 +144,7 @@ def cosines(folder=RESULTS):
     columns = ["Attack", "Network", "m", "To the class", "To other classes", "Difference", "Length"]
     caption = "Cosine between what the attack added and the way from the image to a class's mean image."
     if record is None:
-        return _missing(caption, columns)
+        return unfilled(caption, columns)
     return Table(_cosine_rows(record, ("targeted", "untargeted"), columns), caption + _over_images(record)
                  + " Length: mean L2 norm of what was added, in pixel units.", 1, PLACE)
 
@@ -159,7 +155,7 @@ def gradient_cosines(folder=RESULTS):
     columns = ["Attack", "Network", "m", "To the class", "To other classes", "Difference"]
     caption = "Cosine between the input gradient and the way from the image to a class's mean image."
     if record is None:
-        return _missing(caption, columns)
+        return unfilled(caption, columns)
     return Table(_cosine_rows(record, ("gradient",), columns), caption + _over_images(record), 1, PLACE)
 
 
@@ -187,7 +183,7 @@ def averaging(folder=RESULTS):
     columns = ["What", "Network", "Draws", "Cosine", "Cosine less that to other classes"]
     caption = "What averaging adds to the cosine, the same images and targets."
     if record is None:
-        return _missing(caption, columns)
+        return unfilled(caption, columns)
     names = {arm["arm"]: arm["name"] for arm in record["arms"]}
     whats = {"gradient": "input gradient", "targeted": "targeted attack", "untargeted": "untargeted attack"}
     lines = [dict(zip(columns, [whats[of["what"]], names[of["arm"]], f"1 → {of['draws']}", _signed(of["cosine"]), _signed(of["excess"])]))

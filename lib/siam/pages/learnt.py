@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from siam.files import read_other
-from siam.pages.style import BLUE, GREEN, INK, PINK, VERMILLION, Figure, Table, drawing, undrawn
+from siam.pages.style import BLUE, GREEN, INK, PINK, VERMILLION, Figure, Table, drawing, undrawn, unfilled
 from siam.paired import less
 from siam.paths import RESULTS
 from siam.report import ATTACKS, BASES, NOT_YET, SIGMA_MAX, cells_of, chosen, evaluations, find, interval, select, usual, warning
@@ -134,7 +134,7 @@ def comparison(folder=RESULTS):
     found, (ours, heldout) = learnt(folder), ours_of(folder)
     columns = ["Network", "M", "w", "σ learnt", "σ of the grid", "Clean", "PGD", "PGD at the grid's σ", "Difference", "Records"]
     if found.empty:
-        return Table(pd.DataFrame([["all", NOT_YET] + [""] * (len(columns) - 2)], columns=columns), "σ learnt and σ of the grid.", 1)
+        return unfilled("σ learnt and σ of the grid.", columns)
     lines, used = [], []
     for one in found.itertuples():
         row = grid_choice(heldout, one.label, one.M)

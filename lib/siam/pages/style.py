@@ -10,6 +10,7 @@ from html import escape
 
 import matplotlib
 import numpy as np
+import pandas as pd
 from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure as Canvas
 
@@ -147,6 +148,11 @@ class Figure:
         return (f'<figure class="panels"><div style="{grid}">{"".join(self.panels)}</div>'
                 f'<p class="legend">{legend}</p>{caption}</figure>'
                 + (f"<details><summary>The numbers</summary>{self.numbers._repr_html_()}</details>" if self.numbers else ""))
+
+
+def unfilled(caption, columns=("Rows", "Cell")):
+    """The Table of what nobody has measured yet."""
+    return Table(pd.DataFrame([["all", NOT_YET] + [""] * (len(columns) - 2)], columns=columns), caption, 1)
 
 
 def undrawn(title):

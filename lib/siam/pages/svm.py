@@ -8,10 +8,10 @@ import pandas as pd
 from siam import runs
 from siam.files import read_other
 from siam.hinge import PIXEL_SIGMA, brute, hinge, noisy, one_budget, printed, quiet, seen
-from siam.pages.style import BLUE, GREEN, INK, PINK, VERMILLION, Figure, Table, drawing, of_sigma, shown, undrawn
+from siam.pages.style import BLUE, GREEN, INK, PINK, VERMILLION, Figure, Table, drawing, of_sigma, shown, undrawn, unfilled
+from siam.paired import interval_of
 from siam.paths import RESULTS
 from siam.report import NOT_YET
-from siam.runs import mean_interval
 
 PLACE = "svm/argument.json"  # in data/results
 NETWORKS = {True: "CPNI-W, noisy layers", False: "plain, adversarial training"}  # by whether their layers are noisy
@@ -103,23 +103,19 @@ def expected_loss(folder=RESULTS):
     return Figure(panels, look, caption, Table(pd.DataFrame(rows), "Expected worst hinge loss, ± two standard errors", 1, PLACE))
 
 
-def _nothing(caption):
-    return Table(pd.DataFrame([["all", NOT_YET]], columns=["Rows", "Loss"]), caption, 1)
-
-
 def averages(folder=RESULTS):
     """Table: means over the test images of eq. (13), of what it is without noise and of eq. (15), by strength of noise."""
     record = read(folder)
     if record is None:
-        return _nothing("Means over test images")
+        return unfilled("Means over test images")
     svm = record["svm"]
     m, e, rows = np.array(svm["margins"]), svm["epsilon"] * svm["l1"], []
     for s in (0, *_strengths(svm)):
         t = s * svm["l2"]
         rows.append({"Rows": "all test images", "s": f"{s:.2f}", "t = s‖w‖₂": f"{t:.3f}",
-                     "eq. (13)": shown(mean_interval(noisy(m, e, t)), 3),
+                     "eq. (13)": shown(interval_of(noisy(m, e, t), 1), 3),
                      "added by the noise": f"{(noisy(m, e, t) - quiet(m, e)).mean():.4f}",
-                     "eq. (15) − eq. (13)": shown(mean_interval(printed(m, e) - noisy(m, e, t)), 3),
+                     "eq. (15) − eq. (13)": shown(interval_of(printed(m, e) - noisy(m, e, t), 1), 3),
                      "draws with a gradient, %": f"{100 * seen(m, t).mean():.1f}"})
     caption = f"Means over test images (95 % interval over images). e = ε‖w‖₁ = {e:.3f}. {_trained(svm)}"
     return Table(pd.DataFrame(rows), caption, 1, PLACE)
@@ -233,7 +229,7 @@ def losses(folder=RESULTS):
     """Table: what one step of ε adds to the expected cross-entropy, by the direction it takes."""
     record = read(folder)
     if record is None:
-        return _nothing("One step of ε")
+        return unfilled("One step of ε")
     rows = []
     for network, settings in _by_network(record)[0]:
         for row in settings.values():

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from siam.pages.bound import ATTACKS, NETWORKS, PLACE, interval_of, measured, read, sampled
-from siam.pages.style import Table, shown
+from siam.pages.style import Table, shown, unfilled
 from siam.paths import RESULTS
 from siam.report import NOT_YET, signed
 
@@ -19,9 +19,9 @@ def tied(votes, labels):
     return leads.sum(1) > 1, (votes.argmax(1) == labels) - by_lot
 
 
-def redrawn(votes, M, seed=0):
+def redrawn(votes, M):
     """Votes [N, 10] of REDRAWN series of M passes, one after the other, drawn without putting back from the passes of each image."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     series = [rng.multivariate_hypergeometric(of, M, REDRAWN) for of in votes]
     return np.stack(series, 1).reshape(-1, votes.shape[1])
 
@@ -43,7 +43,7 @@ def table(folder=RESULTS):
     """Table: how often the first place is tied, and what giving it to the lowest class index changes."""
     found, about = _ties(folder)
     if not found:
-        return Table(pd.DataFrame([["all", NOT_YET]], columns=["Rows", "Cell"]), "What ties change", 1)
+        return unfilled("What ties change")
     rows = [{"Rows": f"{NETWORKS[cell[0]]}, {ATTACKS[cell[1]]}", "σ": f"{cell[2]:g}",
              **{f"{what}, M\u00a0=\u00a0{M}": text for M, (share, *gain) in of.items()
                 for what, text in (("Ties, %", f"{100 * share:.1f}"), ("change, points", shown(gain, 2, 100)))}}

@@ -119,11 +119,19 @@ def _votes(drawn, label, attacks):
         found = _known({ATTACKS[attack]: rules.over_sigmas(drawn, label, attack, ("prediction", more), ("prediction", fewer))
                         for attack in attacks})
         if found:
-            sigmas = sorted(set.union(*(set(rules.sigmas_of(drawn, label, attack, more)) for attack in attacks)))
-            over = f"σ = {' and '.join(f'{sigma:g}' for sigma in sigmas)}" if len(sigmas) < 4 else f"{len(sigmas)} σ"
-            lines.append(f"{label}: M = {more} instead of {fewer} adds, in points averaged over {over}, {told(found)}"
+            over = {ATTACKS[attack]: _over(drawn, label, attack, more, fewer) for attack in attacks if ATTACKS[attack] in found}
+            if len(set(over.values())) > 1:
+                found, over = {f"{name} over {over[name]}": one for name, one in found.items()}, {"all": "σ"}
+            lines.append(f"{label}: M = {more} instead of {fewer} adds, in points averaged over {next(iter(over.values()))}, {told(found)}"
                          f" {_about(found.values())}.")
     return lines
+
+
+def _over(drawn, label, attack, *Ms):
+    """The σ of `rules.over_sigmas`, or how many they are."""
+    sigmas = sorted(set.intersection(*(set(rules.sigmas_of(drawn, label, attack, M)) for M in Ms)))
+    sigmas = [f"{sigma:g}" for sigma in sigmas if sigma <= 0.5]
+    return f"σ = {' and '.join(sigmas)}" if len(sigmas) < 4 else f"{len(sigmas)} σ"
 
 
 def _ahead(drawn, rule):

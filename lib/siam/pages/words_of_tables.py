@@ -219,11 +219,12 @@ def ranks(folder=RESULTS, theirs=5):
 
 def selection(folder=RESULTS):
     """What choosing on the test images adds."""
-    found = [(label, less(best, honest)) for label, honest, best in findings.selected(folder)]
+    found = [(label, less(best, honest), (best["M"], best["sigma"]) == (honest["M"], honest["sigma"]))
+             for label, honest, best in findings.selected(folder)]
     if not found:
         return listed([])
-    alike = [label for label, gain in found if gain.points == 0]
-    said = ", ".join(f"{label} {gain}" for label, gain in found if gain.points)
+    alike = [label for label, _, same in found if same]
+    said = ", ".join(f"{label} {gain}" for label, gain, same in found if not same)
     said = f"{said} points, the ± as if the larger one had not been picked" if said else "nothing"
     also = f" For {' and '.join(alike)} both choose the same cell." if alike else ""
     return listed([f"Choosing on the test images adds to accuracy under PGD ({about(found[0][1])}): {said}.{also}"])
@@ -246,7 +247,8 @@ def rounding(folder=RESULTS):
         if pair.right_x is not None and pair.right_y is not None and pair.batch_size < pair.n_x:
             one, other = (bits.row(packed, pair.n_x) for packed in (pair.right_y, pair.right_x))
             said = str(by_image(100.0 * one - 100.0 * other, pair.batch_size))
-        lines.append(f"{pair.label_x}, {UNDER[pair.attack]}, σ = {pair.sigma:g}, M = {pair.M_x}: bf16 less fp32 is {said} points"
+        under = UNDER.get(pair.attack, f"under {pair.attack}")
+        lines.append(f"{pair.label_x}, {under}, σ = {pair.sigma:g}, M = {pair.M_x}: bf16 less fp32 is {said} points"
                      f" (tier {pair.tier_x}, n = {pair.n_x:,}).")
     return listed(lines)
 
