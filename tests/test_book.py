@@ -133,7 +133,7 @@ def test_links_lead_somewhere(browser, html, page):
 @pytest.mark.parametrize("page", ["notebooks/table3", "notebooks/figure1", "notebooks/explorer"])
 def test_dark_mode_has_no_light_boxes(browser, base, page):
     with visit(browser, base, page, color_scheme="dark") as tab:
-        assert tab.locator("html").get_attribute("data-theme") == "dark"
+        assert tab.locator("html").get_attribute("data-theme") == "dark" and tab.locator(".cell_output").count()
         brightest = tab.locator(".cell_output, .cell_output *:not(svg *)").evaluate_all("""all => Math.max(...all.map(node => {
             const [r, g, b, a = 1] = getComputedStyle(node).backgroundColor.match(/[\\d.]+/g).map(Number);
             return a * Math.max(r, g, b);

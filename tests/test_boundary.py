@@ -1,6 +1,7 @@
 """Decision boundaries: the measures are exact where the answer is known, and the page and the verdicts say what the record says."""
 
 import json
+from contextlib import suppress
 from math import nan
 
 import numpy as np
@@ -77,6 +78,29 @@ def test_a_slice_has_the_attack_to_the_right_and_the_other_direction_upwards(mon
     v = v - v.mean()
     up = Told(lambda x: ((x * v).mean((1, 2, 3)) > 1e-6).long())
     assert (boundary.sliced(up, model, x, torch.tensor([0]), (0,))[0] == (np.arange(n) < centre)[:, None]).all()
+
+
+def test_the_attack_is_the_papers_and_the_vote_has_its_input_noise(monkeypatch, tmp_path):
+    asked = {}
+    monkeypatch.setattr(boundary, "pgd", lambda loss, x, **how: asked.update(how) or x)
+    x = torch.full((1, 3, 32, 32), 0.3)
+    boundary.attacked(Told(steps), x, torch.tensor([0]))
+    assert asked == dict(epsilon=8 / 255, step_size=2 / 255, steps=7)
+    loaded = []
+
+    def load(path, sigma):
+        loaded.append((path, sigma))
+        return models.classifier("plain", sigma=sigma)
+
+    monkeypatch.setattr(boundary.models, "load", load)
+    monkeypatch.setattr(boundary, "SHOWN", 0)
+    monkeypatch.setattr(boundary, "lines", lambda still, model, *_: asked.update(still=still, noisy=model) or {})
+    monkeypatch.setattr(boundary, "competing", lambda *_: np.zeros((2, 1)))
+    monkeypatch.setattr(boundary, "certified", lambda *_: np.zeros(1))
+    with suppress(ValueError, KeyError):  # of nothing there are no means
+        boundary.of_network(tmp_path / "a", 0.24, torch.zeros(1, 3, 32, 32, dtype=torch.uint8), torch.zeros(1, dtype=torch.long))
+    assert loaded == [(tmp_path / "a", 0.0), (tmp_path / "a", 0.24)]
+    assert (asked["still"].input_noise.sigma, asked["noisy"].input_noise.sigma) == (0.0, 0.24)
 
 
 def test_only_images_that_stay_right_compete(monkeypatch):

@@ -4,8 +4,10 @@ import json
 import re
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -140,15 +142,42 @@ def test_a_rule_that_records_do_not_know_is_refused_before_any_work(checkpoints,
 
 
 def test_rows_are_what_the_passes_say(checkpoints, tmp_path):
-    (run,) = asked(checkpoints, attacks=["none"], images=20, batch_size=20)
+    (run,) = asked(checkpoints, attacks=["none"], images=20, seeds=[3])
     record = run_it(run, checkpoints, tmp_path)
     model = Folded(models.load(checkpoints / "a.safetensors", 0.2))
     x, y = images("sample-test", 20)
-    votes = smoothing.tally(model, pixels(x), 4, (0, 0))
+    votes = [smoothing.tally(model, pixels(part), 4, (3, batch)) for batch, part in enumerate(x.split(10))]
     for row, right in zip(record["result"], runs.right_of(record), strict=True):
-        scores = smoothing.RULES[row["rule"]](votes.at(row["M"]))
-        assert (right == (smoothing.vote(scores)[0] == y).numpy()).all() and row["correct"] == right.sum()
+        said = torch.cat([smoothing.vote(smoothing.RULES[row["rule"]](of.at(row["M"])))[0] for of in votes])
+        assert (right == (said == y).numpy()).all() and row["correct"] == right.sum()
     assert [(row["rule"], row["M"]) for row in record["result"]] == [(r, M) for r in runs.RULES for M in (1, 2, 4)]
+
+
+def test_attacks_and_precision_are_those_of_the_run(checkpoints, monkeypatch):
+    model = Folded(models.load(checkpoints / "a.safetensors", 0.2))
+    x, y = (part[:10] for part in images("sample-test", 10))
+    seen, attack, rounded = {}, evaluation.attacked, []
+    monkeypatch.setattr(evaluation, "attacked", lambda run, *given: seen.setdefault((run.seed, run.precision), attack(run, *given)))
+    monkeypatch.setattr(evaluation, "autocast", lambda device, precision: rounded.append(precision) or nullcontext())
+    for seed, precision in ((0, "fp32"), (1, "fp32"), (0, "bf16")):
+        (run,) = asked(checkpoints, seeds=[seed], precision=precision, images=10)
+        evaluation.evaluate_batch(model, model, pixels(x), y, run, 0)
+    assert rounded == ["fp32", "fp32", "bf16"]
+    assert not torch.equal(seen[0, "fp32"], seen[1, "fp32"]) and torch.equal(seen[0, "fp32"], seen[0, "bf16"])
+
+
+@pytest.mark.parametrize("tier, n, wanted", [
+    ("cpu", 10_000, "cpu"), ("long", 10_000, "long"), ("fast", 10_000, "fast"), ("fast", 1000, "cpu"),
+])
+def test_a_record_has_the_tier_of_the_networks_training(tmp_path, monkeypatch, tier, n, wanted):
+    """Whatever the device: nothing else keeps a short training from counting as a reproduction."""
+    models.save(models.classifier("plain"), tmp_path / "a.safetensors", variant="plain", rank=0, sigma=0.0, label="plain", tier=tier)
+    (run,) = evaluation.requested("a", ["none"], [0], [0], checkpoints=tmp_path, images=n, batch_size=n, draws=1)
+    monkeypatch.setattr(evaluation, "images", lambda split, n, device: [torch.zeros(n, dtype=torch.uint8)] * 2)
+    monkeypatch.setattr(evaluation, "pixels", lambda x: x)
+    right = np.ones((len(smoothing.RULES), n), bool)
+    monkeypatch.setattr(evaluation, "evaluate_batch", lambda *_: (right, dict(attack=0.0, smoothing=1.0)))
+    assert run_it(run, tmp_path, tmp_path)["tier"] == wanted
 
 
 def test_attacks_do_what_they_are_called():

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from conftest import restless
-from siam import folding, models
+from siam import folding, models, smoothing
 from siam.devices import autocast
 from siam.runs import VARIANTS
 from siam.seeding import seeded
@@ -115,3 +115,22 @@ def test_a_cpu_without_bf16_takes_the_detour_in_bf16_alone(monkeypatch):
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
             fast(x)
         assert len(fused) == calls
+
+
+def test_a_pass_draws_its_noise_in_an_order_that_never_changes():
+    """The input noise, image by image, then the white noise of all weights, then the factors of the coloured: cells that are compared,
+    and a run that was cut off, share their random numbers by it. If this fails, no evaluation made so far could be made again."""
+    _, fast, x = pair("CPNI-W", sigma=0.2)
+    with seeded(0, 0, "pass", 1):
+        n, c, h, w = x.shape
+        added = torch.randn(n, h, w, c).permute(0, 3, 1, 2)
+        white = torch.randn_like(fast.D)
+        factors = torch.randn(len(fast.F), len(fast.layers))
+    wanted = fast.W + fast.D * white + (fast.F * factors.index_select(1, fast.layer_of)).sum(0)
+    weights, inputs, drawn = [], [], fast.draw
+    fast.draw = lambda: weights.append(drawn()) or weights[-1]
+    fast.input_noise.register_forward_hook(lambda _, given, noisy: inputs.append(noisy - given[0]))
+    smoothing.tally(fast, x, 2, (0, 0))
+    assert len(weights) == len(inputs) == 2 and not torch.allclose(weights[0], weights[1])
+    torch.testing.assert_close(weights[1], wanted)
+    torch.testing.assert_close(inputs[1], 0.2 * added, rtol=1e-3, atol=1e-4)

@@ -7,6 +7,7 @@ import shutil
 from dataclasses import replace
 from html import escape
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -120,6 +121,19 @@ def test_measured_again_from_few_passes():
         assert row["plain"] == known["plain"] and row["label"] == known["label"]  # what has no noise is the same
         assert len(row["winner_attacked"]) == 2
         assert all(0 <= votes <= 2 for votes in (row["votes"], *row["votes_attacked"]))
+
+
+def test_each_network_is_attacked_itself(monkeypatch):
+    from siam.live import choose
+
+    asked, votes = [], SimpleNamespace(ranks=torch.zeros(1, 2, 10, 1))
+    monkeypatch.setattr(choose, "error_of", lambda network, y: asked.append(network))
+    monkeypatch.setattr(choose, "pgd", lambda loss, x, **how: asked.append(how) or x)
+    monkeypatch.setattr(choose, "tally", lambda network, *_: votes)
+    plain, smoothed = (lambda x: torch.zeros(len(x), 10) for _ in range(2))
+    choose.answers(plain, smoothed, torch.zeros(2, 3, 32, 32), torch.zeros(2, dtype=torch.long), records.SETTING | {"attacks": 1}, 0)
+    how = dict(epsilon=8 / 255, step_size=2 / 255, steps=7)
+    assert asked == [plain, how, smoothed, how]
 
 
 def test_network_of_another_record_is_refused(tmp_path):
@@ -547,8 +561,9 @@ def test_bars_and_tracks_stay_where_the_reader_has_colours_of_their_own(browser,
 def test_on_a_phone_the_result_stays_in_sight_while_a_slider_is_moved(browser, base):  # noqa: F811
     with visit(browser, base, PAGE, PHONE) as tab:
         settled(tab)
-        tab.get_by_role("slider", name="σ, noise on the input").evaluate("slider => slider.scrollIntoView({block: 'start'})")
-        tab.evaluate("scrollBy(0, -120)")
+        slider = tab.get_by_role("slider", name="σ, noise on the input")
+        slider.evaluate("slider => scrollTo({top: scrollY + slider.getBoundingClientRect().top - 500, behavior: 'instant'})")
+        assert 480 < slider.bounding_box()["y"] < 520
         box = tab.get_by_test_id("live-verdict").bounding_box()
         assert 0 < box["y"] and box["y"] + box["height"] <= PHONE["height"] + 1
 

@@ -336,6 +336,24 @@ def test_a_mean_over_noise_levels_is_as_sure_as_its_images_make_it(tmp_path):
     assert (paired.mean_of(counted).points, paired.mean_of(counted).error) == (1.5, 1.0)
 
 
+def test_a_mean_of_differences_keeps_the_luck_of_training_that_they_have():
+    def one(luck):
+        return paired.by_image(np.random.default_rng(0).normal(size=1000), 100, (luck, 6), tier="cpu", n=1000, runs=1)
+
+    assert paired.mean_of([one(4.0), one(4.0)]).luck == pytest.approx((4, 6))
+    assert paired.mean_of([one(4.0), one(9.0)]).luck == pytest.approx((6.25, 6))  # as if it moved all of them together
+
+
+def test_cells_of_unequal_batches_count_in_the_larger(tmp_path):
+    train(tmp_path, "CPNI-W")
+    keep(tmp_path, "CPNI-W", "none", images(0.6))
+    keep(tmp_path, "CPNI-W", "pgd", images(0.4, seed=1), batch_size=250)
+    found = paired.less(cell(tmp_path, "CPNI-W"), cell(tmp_path, "CPNI-W", "pgd"))
+    assert (found.batch, found.freedom) == (250, pytest.approx(3))
+    other = paired.by_image(np.zeros(N) + np.arange(N) % 2, 100, tier="cpu", n=N, runs=1)
+    assert paired.mean_of([found, other]).batch == 250
+
+
 def test_of_many_comparisons_all_keep_their_level():
     one = paired.Difference(3.0, 1.0, 9, "cpu", N, 1, ())
     assert one.half == pytest.approx(2.262, abs=1e-3) and one.among(20).half == pytest.approx(4.024, abs=0.3)

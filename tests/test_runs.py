@@ -264,7 +264,7 @@ def test_tier_of_an_evaluation(training, split, images, tier):
 
 def test_provenance_says_versions_commit_and_date(monkeypatch, tmp_path):
     about = runs.provenance("cpu")
-    assert about["device"] == "cpu" and {"python", "numpy"} <= set(about["versions"])
+    assert about["device"] == "cpu" and {"python", "numpy", "torch"} <= set(about["versions"])
     assert len(about["date"]) == 10 and about["commit"]
 
 
