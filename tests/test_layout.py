@@ -46,3 +46,27 @@ def test_every_study_has_a_page_that_reads_it():
     for name in studies:
         command = re.search(r"python -m (siam\.[a-z.]+)", (ROOT / "lib/siam/studies" / f"{name}.py").read_text())[1]
         assert command == f"siam.studies.{name}" and f"-m {command}" in (ROOT / "notebooks" / f"{name}.ipynb").read_text()
+
+
+def test_every_notebook_is_in_the_contents_and_is_rendered_and_tested():
+    """By the Makefile: pages are rendered, the other two only tried."""
+    there = {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
+    said = subprocess.run(["make", "-sn", "-f", "-", "shown"], cwd=ROOT, capture_output=True, text=True, check=True,
+                          input="include Makefile\nshown: ; @echo $(PAGES) $(COMPUTE)\n").stdout
+    assert {name for name in re.findall(r"notebooks/(\w+)\.ipynb", said)} == there and len(there) > 10
+    assert set(re.findall(r"file: notebooks/(\w+)", (ROOT / "_toc.yml").read_text(encoding="utf-8"))) == there
+
+
+def test_the_commands_that_are_written_are_there():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.M))
+    pages = [ROOT / "README.md", ROOT / "workflow" / "README.md", ROOT / "data" / "README.md", *(ROOT / "book").glob("*.md")]
+    named = {(page.name, name) for page in pages
+             for name in re.findall(r"(?:`|^    )make ([a-z-]+)", page.read_text(encoding="utf-8"), re.M)}
+    assert len(named) > 10 and not [(page, name) for page, name in named if name not in targets]
+
+
+def test_every_requirement_has_its_version():
+    for path in ROOT.glob("requirements*.txt"):
+        lines = [line.split("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        assert not [line for line in lines if line and not re.fullmatch(r"-[rc] \S+|[\w.\[\],-]+==[\w.+!]+(;.*| ;.*)?", line)], path

@@ -226,6 +226,12 @@ def test_a_link_carries_the_state_and_nothing_out_of_range(browser):
 # --- the page --------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def file(html):  # noqa: F811
+    """The book as a folder, which a browser opens: what does not hang on the scheme is tried there alone."""
+    return f"{html.as_uri()}/"
+
+
 def settled(tab, *parts, timeout=60_000):
     """Wait until all votes are in, with the weights' noise, for a state whose link has `parts`; the verdict's text."""
     has = "".join(f"[data-settled*='{part}']" for part in parts)
@@ -271,8 +277,8 @@ def test_the_page_opens_with_a_result(browser, base):  # noqa: F811
         assert tab.locator(".live-static").count() == 0
 
 
-def test_every_control_changes_what_it_should(browser, base):  # noqa: F811
-    with visit(browser, base, PAGE) as tab:
+def test_every_control_changes_what_it_should(browser, file):
+    with visit(browser, file, PAGE) as tab:
         settled(tab)
         first, noisy = counts(tab), drawn(tab, ".live-samples")
 
@@ -336,8 +342,8 @@ def test_every_control_changes_what_it_should(browser, base):  # noqa: F811
         assert drawn(tab, ".live-pictures")[0] != image, "the arrow keys go through the strip"
 
 
-def test_who_moves_the_attack_sees_one(browser, base):  # noqa: F811
-    with visit(browser, base, PAGE) as tab:
+def test_who_moves_the_attack_sees_one(browser, file):
+    with visit(browser, file, PAGE) as tab:
         settled(tab)
         attacked = counts(tab)
         vote_on(tab, "the original")
@@ -355,8 +361,8 @@ def test_who_moves_the_attack_sees_one(browser, base):  # noqa: F811
         assert counts(tab) == attacked
 
 
-def test_no_answer_is_cut_off_on_the_phone(browser, base):  # noqa: F811
-    with visit(browser, base, PAGE, PHONE) as tab:
+def test_no_answer_is_cut_off_on_the_phone(browser, file):
+    with visit(browser, file, PAGE, PHONE) as tab:
         settled(tab)
         tab.get_by_role("group", name="Right either way").get_by_role("radio", name="automobile").first.check()
         settled(tab)
@@ -372,8 +378,8 @@ def test_no_answer_is_cut_off_on_the_phone(browser, base):  # noqa: F811
         assert any(text.endswith("mobile") for text, _ in answers) and all(text[0] in "✓✗" for text, _ in answers)
 
 
-def test_an_attack_flips_a_label_and_a_vote_restores_it(browser, base):  # noqa: F811
-    with visit(browser, base, PAGE) as tab:
+def test_an_attack_flips_a_label_and_a_vote_restores_it(browser, file):
+    with visit(browser, file, PAGE) as tab:
         settled(tab)
         tab.get_by_role("group", name="Smoothing rescues").get_by_role("radio", name="frog").first.check()
         tab.get_by_label("noise in the weights").uncheck()
@@ -431,8 +437,8 @@ def test_the_link_restores_the_exact_state(browser, base):  # noqa: F811
         assert settled(tab, "attacked=0") == said, "a heading's address carries no state"
 
 
-def test_work_that_a_control_made_stale_is_dropped(browser, base, record_property):  # noqa: F811
-    with visit(browser, base, PAGE) as tab:
+def test_work_that_a_control_made_stale_is_dropped(browser, file, record_property):
+    with visit(browser, file, PAGE) as tab:
         settled(tab)
         tab.evaluate("""() => {
             const root = document.querySelector("[data-testid=siam-live]");
@@ -477,8 +483,8 @@ def test_work_that_a_control_made_stale_is_dropped(browser, base, record_propert
         assert bar.count() == 0
 
 
-def test_attack_100_images_counts_and_stops(browser, base):  # noqa: F811
-    with visit(browser, base, PAGE) as tab:
+def test_attack_100_images_counts_and_stops(browser, file):
+    with visit(browser, file, PAGE) as tab:
         settled(tab)
         part = tab.get_by_role("region", name="Attack 100 images")
         first, *more = records.robust(records.read(), 100)
@@ -547,8 +553,8 @@ def test_the_page_says_that_the_noise_cannot_be_had(browser, html):  # noqa: F81
         context.close()
 
 
-def test_bars_and_tracks_stay_where_the_reader_has_colours_of_their_own(browser, base):  # noqa: F811
-    with visit(browser, base, PAGE, forced_colors="active") as tab:
+def test_bars_and_tracks_stay_where_the_reader_has_colours_of_their_own(browser, file):
+    with visit(browser, file, PAGE, forced_colors="active") as tab:
         settled(tab)
         own, other = tab.locator(".live-own .live-bar i").first, tab.locator("tr:not(.live-own) .live-bar i").first
         seen = "bar => ['backgroundColor', 'backgroundImage'].map((name) => getComputedStyle(bar)[name]).join(' ')"
@@ -558,8 +564,8 @@ def test_bars_and_tracks_stay_where_the_reader_has_colours_of_their_own(browser,
         assert track == "none"
 
 
-def test_on_a_phone_the_result_stays_in_sight_while_a_slider_is_moved(browser, base):  # noqa: F811
-    with visit(browser, base, PAGE, PHONE) as tab:
+def test_on_a_phone_the_result_stays_in_sight_while_a_slider_is_moved(browser, file):
+    with visit(browser, file, PAGE, PHONE) as tab:
         settled(tab)
         slider = tab.get_by_role("slider", name="σ, noise on the input")
         slider.evaluate("slider => scrollTo({top: scrollY + slider.getBoundingClientRect().top - 500, behavior: 'instant'})")
@@ -684,8 +690,8 @@ def test_weight(browser, html, record_property):  # noqa: F811
     assert not [url for url in loaded if "mathjax" in url]
 
 
-def test_timings(browser, base, record_property):  # noqa: F811
-    with visit(browser, base, PAGE) as tab:
+def test_timings(browser, file, record_property):
+    with visit(browser, file, PAGE) as tab:
         tab.wait_for_selector("[data-settled]")
         now, document = tab.evaluate(
             "[performance.now(), performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd]")

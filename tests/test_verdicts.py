@@ -1,0 +1,117 @@
+"""Claims one by one: each on cells made for it, where it holds, and on their mirror image, where it does not."""
+
+import json
+from itertools import product
+from math import nan
+
+import pandas as pd
+import pytest
+
+from siam import claims, runs
+from siam.claims import rules
+from siam.claims.common import best_of_others
+from siam.pages import tables
+from siam.report import ATTACKS, BASES
+
+N, SIGMAS = 10_000, (0.0, 0.12, 0.24, 0.36)
+NUMBERS = claims.listed().set_index("decided_by")["number"]
+
+
+def cell(label, attack, sigma, M, percent, rule="prediction", method=None):
+    low, high = runs.clopper_pearson(round(N * percent / 100), N)
+    return pd.Series(dict(
+        label=label, method=method or rules.METHODS.get(label, "adversarial"), recipe="", rule=rule, M=M, sigma=sigma, attack=attack,
+        epsilon=8, tier="fast", n=N, batch_size=N, accuracy=percent / 100, low=low, high=high, std=0.0, runs=1, ids=(), luck=None,
+        tuning=None, seeds=("0/0",), accuracies=(percent / 100,), networks=(label,), roots=(label,), right=(None,)))
+
+
+def decide(name, cells, heldout=(), trained_with=0.24):
+    """The verdict of a claim on some cells; heldout: (label, σ, M) that held-out images are to choose."""
+    at = rules.placed(pd.DataFrame(cells))
+    chosen = [cell(label, "pgd", sigma, M, 50.0) for label, sigma, M in heldout] or [cell("nobody", "pgd", 0, 1, 50.0)]
+    recipe = json.dumps(dict(sigma=trained_with))
+    frame = pd.DataFrame([dict(label="Gauss", method="gauss", recipe=recipe)])
+    return claims.CLAIMS[name](rules.Measured(None, at, {}, {}, at, pd.DataFrame(chosen), frame), NUMBERS.get(name, nan)).verdict
+
+
+def cells(labels, attacks, places, rule="prediction", method=None):
+    """places: {(σ, M): percent}, the same for all labels and attacks."""
+    return [cell(label, attack, sigma, M, percent, rule, method)
+            for label, attack, ((sigma, M), percent) in product(labels, attacks, places.items())]
+
+
+def voted(attacks, up, down, labels=BASES):
+    """`up` % voted at σ = 0.24 and M = 64, `down` % in one pass without input noise."""
+    return cells(labels, attacks, {(0.24, 64): up, (0, 1): down})
+
+
+VOTED = [(label, 0.24, 64) for label in BASES]
+CLEAN_PGD, ATTACKED = ("none", "pgd"), ("pgd", "epgd")
+CPNI, GAUSS, CONVERGED, DIVERGED = (["CPNI-W"], ["Gauss"], ["EPGD-converged"], ["EPGD-diverged"])
+PRINTED = tables.paper(3)
+TOP = PRINTED.loc[PRINTED[PRINTED["label"] == "EPGD-diverged"]["pgd"].idxmax()]  # the paper's best row
+
+# By claim: cells of which it holds where `up` is well above `down`, and what held-out images choose.
+WORLDS = {
+    "smoothing_helps": lambda up, down: (voted(CLEAN_PGD, up, down), VOTED),
+    "smoothing_matters": lambda up, down: (voted(["epgd"], up, down) + voted(["pgd"], 50, 50), VOTED),
+    "epgd_beats_smoothed": lambda up, down: (voted(["pgd"], up, 40) + voted(["epgd"], down, 40), VOTED),
+    "epgd_beats_base": lambda up, down: (
+        voted(["pgd"], up, up, [*BASES, "PNI-W"]) + voted(["epgd"], down, down, [*BASES, "PNI-W"]), VOTED),
+    "epgd_training_helps": lambda up, down: (
+        cells(CONVERGED + DIVERGED, ["pgd"], {(0, 1): up, (0, 64): up}) + cells(CPNI, ["pgd"], {(0, 1): down, (0, 64): down}), ()),
+    "diverged_is_best": lambda up, down: (
+        voted(ATTACKED, up, 40, DIVERGED) + voted(ATTACKED, down, 40, [label for label in BASES if label not in DIVERGED]), VOTED),
+    "obfuscation": lambda up, down: (voted(["pgd"], up, 40) + voted(["epgd"], down, 40), VOTED),
+    "gauss_no_better": lambda up, down: (voted(ATTACKS, up, 40, CPNI) + voted(ATTACKS, down, 40, GAUSS), VOTED),
+    "gauss_fits_smoothing": lambda up, down: (cells(GAUSS, ["none"], {(0.24, 8): up}) + cells(CPNI, ["none"], {(0.24, 8): down}), ()),
+    "gauss_fits_attack": lambda up, down: (cells(GAUSS, ATTACKED, {(0.24, 8): up}) + cells(CPNI, ATTACKED, {(0.24, 8): down}), ()),
+    "gauss_resilient": lambda up, down: (
+        cells(GAUSS, ["none"], {(0, 8): 60, (0.48, 8): up}) + cells(CPNI, ["none"], {(0, 8): 60, (0.48, 8): down}), ()),
+    "clean_falls": lambda up, down: (cells(BASES, ["none"], {(0, 8): up, (0.48, 8): down}), ()),
+    "votes_help": lambda up, down: (cells(BASES, CLEAN_PGD, {(0, 1): down, (0, 64): up, (0.24, 1): down, (0.24, 64): up}), ()),
+    "trade_off": lambda up, down: (cells(BASES, CLEAN_PGD, {(0.24, 1): down, (0.24, 8): (up + down) / 2, (0.24, 64): up}), ()),
+    "diminishing_returns": lambda up, down: (cells(BASES, CLEAN_PGD, {(0, 1): 30, (0, 16): up - 5, (0, 64): up + down - 40}), ()),
+    "prediction_is_best": lambda up, down: (
+        [one for rule in ("prediction", "soft", "soft-logits", "weighted") for one in cells(
+            BASES, ATTACKS, {place: up if rule == "prediction" else down for place in product((0, 0.24), (8, 64))}, rule)], ()),
+    "soft_is_easier": lambda up, down: (
+        cells(BASES, ATTACKED, {(0.24, 64): up}) + cells(BASES, ATTACKED, {(0.24, 64): down}, "soft"), ()),
+    "input_noise_helps": lambda up, down: (cells(BASES, ["pgd"], {(0.24, 64): up, (0, 64): down}), VOTED),
+    "beats_pni": lambda up, down: (
+        cells(DIVERGED, ["pgd"], {(TOP["sigma"], TOP["M"]): up + 10}, TOP["rule"]) + cells(["PNI-W"], ["pgd"], {(0, 1): down}), ()),
+    "few_iterations": lambda up, down: (cells(DIVERGED, ["pgd"], {(0.24, 8): best_of_others() + up - down}), [(*DIVERGED, 0.24, 8)]),
+    "transfer_is_weaker": lambda up, down: (cells(CPNI, ["transferred pgd"], {(0.02, 8): up}) + cells(CPNI, ["pgd"], {(0, 8): down}), ()),
+    "any_defense": lambda up, down: (
+        [one for method in ("plain", "adversarial") for one in cells(
+            ["plain"], CLEAN_PGD, {(0, 1): down, (0.24, 64): up}, method=method)], ()),
+    "randomness_helps": lambda up, down: (
+        cells(CPNI + ["PNI-W"], ATTACKED, {(0, 1): up}) + cells(["plain"], ["pgd"], {(0, 1): down}), ()),
+}
+
+
+@pytest.mark.parametrize("name", WORLDS)
+def test_a_claim_holds_where_its_cells_say_so_and_fails_where_they_say_the_opposite(name):
+    assert decide(name, *WORLDS[name](55.0, 40.0)) == rules.HOLDS
+    assert decide(name, *WORLDS[name](40.0, 55.0)) == rules.FAILS
+
+
+def alike(clean, pgd, epgd):
+    """EPGD-converged and CPNI-W at M = 8, so many points apart."""
+    apart = dict(zip(ATTACKS, (clean, pgd, epgd)))
+    return [cell(label, attack, sigma, 8, 50.0 + (apart[attack] if label == "EPGD-converged" else 0))
+            for label, attack, sigma in product(("EPGD-converged", "CPNI-W"), ATTACKS, SIGMAS)]
+
+
+@pytest.mark.parametrize("name, apart, verdict", [
+    ("converged_is_cpni", (0, 0, 0), rules.HOLDS), ("converged_is_cpni", (8, -8, 8), rules.FAILS),
+    ("similar_but_epgd", (0, 0, 8), rules.HOLDS), ("similar_but_epgd", (0, 0, -8), rules.HOLDS),
+    ("similar_but_epgd", (8, 8, 0), rules.FAILS), ("similar_but_epgd", (0, 0, 0), rules.PART),
+])
+def test_two_networks_that_should_agree(name, apart, verdict):
+    assert decide(name, alike(*apart)) == verdict
+
+
+@pytest.mark.parametrize("gain, verdict", [(1.5, rules.HOLDS), (6.0, rules.PART), (-6.0, rules.FAILS), (0.0, rules.OPEN)])
+def test_what_votes_add_without_noise_is_no_more_than_the_paper_says(gain, verdict):
+    assert decide("votes_without_noise", cells(BASES, ["none"], {(0, 1): 50.0, (0, 64): 50.0 + gain})) == verdict
