@@ -342,6 +342,28 @@ def test_every_control_changes_what_it_should(browser, file):
         assert drawn(tab, ".live-pictures")[0] != image, "the arrow keys go through the strip"
 
 
+def test_an_image_that_nobody_chose_can_be_attacked(browser, file):
+    shown = {image["number"] for image in live.about(records.read())["images"]}
+    number = min(set(range(100)) - shown)
+    with visit(browser, file, PAGE) as tab:
+        settled(tab)
+        first, field = drawn(tab, ".live-pictures"), tab.get_by_role("spinbutton")
+        field.fill(str(number))
+        field.press("Enter")
+        assert f"The true class, {cifar10.CLASSES[records.read()['images'][number]['label']]}, has " in settled(tab, f"image={number}&")
+        assert not set(first) & set(drawn(tab, ".live-pictures")) and tab.locator(".live-strip input:checked").count() == 0
+        for wrong in ("100", "1.5", ""):  # the field goes back
+            field.fill(wrong)
+            field.press("Enter")
+            assert field.input_value() == str(number)
+        tab.get_by_role("button", name="Undo").click()
+        settled(tab)
+        assert drawn(tab, ".live-pictures") == first
+        tab.goto("about:blank")
+        tab.goto(f"{file}{PAGE}.html#image={number}")  # by its link
+        settled(tab, f"image={number}&")
+
+
 def test_who_moves_the_attack_sees_one(browser, file):
     with visit(browser, file, PAGE) as tab:
         settled(tab)

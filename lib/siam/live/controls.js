@@ -1,6 +1,7 @@
 // The controls of the live page, and its progress bar.
 
 const KEYS = { "data-lm-suppress-shortcuts": "true" }; // or JupyterLab takes the arrow keys
+const HUNDRED = 100; // test images, the first, that can be attacked
 const PATIENCE = 300; // ms that work may take before its progress is shown
 
 const powers = (last) => Array.from({ length: Math.log2(last) + 1 }, (_, i) => 2 ** i);
@@ -67,6 +68,21 @@ function controlPanel(about, name, ask) {
     input: radio("image", number, () => change({ image: number }), `${CLASSES[label]}, test image ${number}`),
     picture: canvas({ "aria-hidden": "true", role: null }),
   }));
+  const any = html("input", {
+    type: "number",
+    min: 0,
+    max: HUNDRED - 1,
+    step: 1,
+    ...KEYS,
+    onchange: () => (any.value !== "" && any.validity.valid ? change({ image: any.valueAsNumber }) : ask.move({})),
+  });
+  const anyImage = html(
+    "label",
+    { class: "live-any" },
+    about.book && "These were chosen to show each kind. ",
+    `Any of ${HUNDRED} test images, the first in the split's order, can be attacked by its number: `,
+    any,
+  );
   const sides = [false, true].map((attacked) => radio("side", String(attacked), () => change({ attacked })));
   const weights = html("input", {
     type: "checkbox",
@@ -142,7 +158,7 @@ function controlPanel(about, name, ask) {
   );
 
   return [
-    [said(about.accuracy), strip, said(about.others), node, tools],
+    [said(about.accuracy), strip, said(about.others), anyImage, node, tools],
     {
       state(state, { noise, undoable }) {
         for (const [key, [, show]] of Object.entries(sliders)) show(state[key]);
@@ -159,6 +175,7 @@ function controlPanel(about, name, ask) {
         choices.forEach(({ input, number }) => {
           input.checked = number === state.image;
         });
+        any.value = state.image;
         undo.setAttribute("aria-disabled", !undoable); // disabled, it would lose the focus with its last press
       },
       strip: (images) => choices.forEach(({ number, picture }) => paint(picture, images.get(number).pixels)),

@@ -12,6 +12,7 @@ const WITHOUT = {
 // show, if anything, where the network cannot run. Returns what ends it.
 function startLive(el, { about, worker, parts, linked, instead }) {
   const numbers = about.images.map(({ number }) => number);
+  const known = [...new Set([...numbers, ...upTo(0, HUNDRED - 1)])];
   const opening = {
     image: numbers[0],
     attacked: true,
@@ -23,7 +24,7 @@ function startLive(el, { about, worker, parts, linked, instead }) {
   };
   const name = `live-${Math.random().toString(36).slice(2)}`; // of its radio buttons, where there are several pages
   const history = [];
-  let state = linked ? restored(location.hash, opening, numbers) : { ...opening };
+  let state = linked ? restored(location.hash, opening, known) : { ...opening };
   let committed = state; // what Undo goes back to when a drag has ended
   let lab = null;
   let images = new Map();
@@ -116,7 +117,9 @@ function startLive(el, { about, worker, parts, linked, instead }) {
     current.abort();
     if (!lab) return;
     const { signal } = (current = new AbortController());
-    const [s, image] = [state, images.get(state.image)];
+    const s = state;
+    const image = images.get(s.image) ?? (await fetched(s.image, signal));
+    if (!image) return;
     const attacking = s.attacked && s.epsilon > 0;
     const still = s.sigma === 0 && !(s.weightNoise && noise === "here");
     const { say, end } = begin();
@@ -201,6 +204,16 @@ function startLive(el, { about, worker, parts, linked, instead }) {
     }
   }
 
+  // An image that is not among those shown: it is in the part that "Attack 100 images" needs too. Nothing where it was aborted.
+  async function fetched(number, signal) {
+    try {
+      unpacked(await parts.images()).forEach((one, i) => images.has(i) || images.set(i, one));
+    } catch (error) {
+      if (!signal.aborted) failed(error);
+    }
+    return signal.aborted ? undefined : images.get(number);
+  }
+
   // The verdict in words, once all votes are in: it is all that a screen reader is told unasked.
   function conclude(s, { label }, attacking, still, tally, alone) {
     const best = winner(tally[s.rule]);
@@ -241,7 +254,7 @@ function startLive(el, { about, worker, parts, linked, instead }) {
     const strip = (bytes) => {
       unpacked(bytes).forEach((image, i) => images.set(numbers[i], image));
       shows.strip(images);
-      const { label, pixels } = images.get(state.image);
+      const { label, pixels } = images.get(state.image) ?? images.get(numbers[0]);
       showPictures({ name: CLASSES[label], pixels, seen: pixels, attacking: false });
     };
     const [wasm, coarse] = await Promise.all([parts.engine(), parts.coarse(), parts.shown().then(strip)]);
@@ -258,7 +271,7 @@ function startLive(el, { about, worker, parts, linked, instead }) {
   }
   const follow = () => {
     if (!carries(location.hash, opening)) return; // that of a heading
-    move(restored(location.hash, opening, numbers));
+    move(restored(location.hash, opening, known));
     settle();
   };
   if (linked) addEventListener("hashchange", follow);
