@@ -132,5 +132,5 @@ def test_tables_and_findings_of_a_growing_campaign(grown):
         assert getattr(words_of_tables, name)(folder).startswith(("- ", "Not yet measured."))
     assert findings.varied("rank", folder) and findings.varied("epochs", folder) and findings.calibration(folder)
     for suite in report.suites(frame):  # what the first page says, as if each were the first
-        said = words_of_tables._smoothing(*report.cells_of(suite), 64, 0.24)
+        said = words_of_tables._smoothing(*report.cells_of(suite))
         assert said and not re.search("[-−]\\d+ % of the gain", said[-1])

@@ -11,6 +11,7 @@ from siam.paired import by_image, combine, less
 from siam.paths import RESULTS
 from siam.report import ATTACKS, NOT_YET, cells_of, chosen, evaluations, find, measured_on, signed, suites
 
+VOTES, SIGMA = 64, 0.24  # what the first page tells of: M, and the paper's σ of CPNI-W
 UNDER = {"none": "clean"} | {attack: f"under {name}" for attack, name in tables.NAMES.items() if attack != "none"}
 
 
@@ -18,14 +19,14 @@ def about(one):
     return f"tier {one.tier}, n = {one.n:,}"
 
 
-def headlines(folder=RESULTS, M=64, sigma=0.24):
+def headlines(folder=RESULTS):
     """What this book has found so far, for its first page: the verdicts, what smoothing adds, what EPGD takes back, and how that
     compares with no noise at all, under attackers who know the defence as well."""
     shown = [cells_of(suite) for suite in suites(evaluations(folder))]
     each = [ours for ours, _ in shown]
-    beside = next((line for line in (_without_noise(ours, M, sigma) for ours in each) if line), None)
+    beside = next((line for line in map(_without_noise, each) if line), None)
     stronger = adaptive.headline(folder)
-    return listed(_verdicts(claims.verdicts(folder)) + _smoothing(*shown[0], M, sigma) + [line for line in (beside, stronger) if line])
+    return listed(_verdicts(claims.verdicts(folder)) + _smoothing(*shown[0]) + [line for line in (beside, stronger) if line])
 
 
 def _verdicts(rows):
@@ -48,14 +49,14 @@ def _plural(verdict, count):
     return verdict if count == 1 else said[verdict]
 
 
-def _smoothing(ours, heldout, M, sigma):
-    gain, once = findings.gained(ours, M, sigma), {"label": "CPNI-W", "rule": "prediction", "M": 1, "sigma": 0}
+def _smoothing(ours, heldout):
+    gain, once = findings.gained(ours, VOTES, SIGMA), {"label": "CPNI-W", "rule": "prediction", "M": 1, "sigma": 0}
     if gain["none"] is None or gain["pgd"] is None:
         return [f"What votes and noise add: {NOT_YET}."]
     lines = [f"Votes and noise add {gain['none']} points of accuracy on clean images and {gain['pgd']} under PGD to"
-             f" one noisy pass without input noise, of one network (CPNI-W, σ = {sigma:g}, M = {M}; {about(gain['pgd'])})."
-             + _as_chosen(ours, heldout, M, sigma)]
-    row = {"label": "CPNI-W", "rule": "prediction", "M": M, "sigma": sigma}
+             f" one noisy pass without input noise, of one network (CPNI-W, σ = {SIGMA:g}, M = {VOTES}; {about(gain['pgd'])})."
+             + _as_chosen(ours, heldout)]
+    row = {"label": "CPNI-W", "rule": "prediction", "M": VOTES, "sigma": SIGMA}
     pgd, epgd = (find(ours, row, attack) for attack in ("pgd", "epgd"))
     taken = less(epgd, pgd)
     gone = combine((1, pgd), (-1, find(ours, once, "pgd")), (-1, epgd), (1, find(ours, once, "epgd")))
@@ -66,10 +67,10 @@ def _smoothing(ours, heldout, M, sigma):
     return lines
 
 
-def _as_chosen(ours, heldout, M, sigma):
+def _as_chosen(ours, heldout):
     """The same at the σ and M that held-out images choose, a sentence; "" where they choose these or it is not measured."""
     row = chosen(heldout, "CPNI-W", "prediction")
-    if row["M"] == "–" or (row["M"], row["sigma"]) == (M, sigma):
+    if row["M"] == "–" or (row["M"], row["sigma"]) == (VOTES, SIGMA):
         return ""
     gain = findings.gained(ours, row["M"], row["sigma"])
     if gain["none"] is None or gain["pgd"] is None:
@@ -88,9 +89,9 @@ def _gone(under_pgd, gone):
     return f"{str(gone).removeprefix('+')} points of the gain under PGD are gone"
 
 
-def _without_noise(ours, M, sigma):
+def _without_noise(ours):
     """What the vote has more than the network trained adversarially without noise, a sentence; None where there is none."""
-    voted = {"label": "CPNI-W", "rule": "prediction", "M": M, "sigma": sigma}
+    voted = {"label": "CPNI-W", "rule": "prediction", "M": VOTES, "sigma": SIGMA}
     alone = {"label": "plain", "training": "adversarial", "rule": "prediction", "M": 1, "sigma": 0}
     # Without noise all samples of EPGD are one: it is PGD.
     each = {attack: less(find(ours, voted, attack), find(ours, alone, "pgd" if attack == "epgd" else attack)) for attack in ATTACKS}
@@ -100,7 +101,7 @@ def _without_noise(ours, M, sigma):
     unsure = [UNDER[attack] for attack, one in each.items() if one.low <= 0 <= one.high]
     sure = f"; not told apart from zero: {' and '.join(unsure)}" if unsure else ""
     return (f"Beside adversarial training without any noise the vote is {', '.join(said[:-1])} and {said[-1]}, in points (CPNI-W,"
-            f" σ = {sigma:g}, M = {M}; {about(each['pgd'])}){sure}.")
+            f" σ = {SIGMA:g}, M = {VOTES}; {about(each['pgd'])}){sure}.")
 
 
 def table(number, folder=RESULTS):
