@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 
-from siam import runs
+from siam import files, runs
 
 
 def test_two_writers_of_one_file_leave_one_of_theirs(tmp_path):
@@ -22,3 +22,17 @@ def test_two_writers_of_one_file_leave_one_of_theirs(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["x.json"]
     runs.write_json(path, 1)
     assert json.loads(path.read_text()) == 1
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_next_who_is_alone_there(tmp_path):
+    path = tmp_path / "x.json"
+    kill = f"import os; from siam.files import alone, writing\nwith alone({str(path)!r}), writing({str(path)!r}) as part:\n"
+    subprocess.run([sys.executable, "-c", f"{kill}    part.write_text('half'); os.kill(os.getpid(), 9)"])
+    (left,) = tmp_path.glob(".x.json.*.part")
+    others = tmp_path / ".y.json.1.part", tmp_path / ".x.json.1.mine"
+    for other in others:
+        other.write_text("of another")
+    with files.alone(path), files.writing(path) as part:
+        assert not left.exists() and all(other.exists() for other in others)
+        part.write_text("whole")
+    assert path.read_text() == "whole"

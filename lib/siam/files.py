@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 
 try:
@@ -37,7 +38,8 @@ def alone(path):
     """While the block lasts no other process may be in one for the same `path`, which need not be there: two that do one run would
     each lose the other's work.
 
-    Raises ValueError, one line that names the file, where another process is; one that was killed no longer is.
+    What one that was killed while `writing` there left is removed. Raises ValueError, one line that names the file, where another
+    process is; one that was killed no longer is.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -49,6 +51,8 @@ def alone(path):
         except BlockingIOError:
             raise ValueError(f"{path}: another process works on it: let it end, or end it") from None
         try:
+            for left in path.parent.glob(f".{escape(path.name)}.*.part") if fcntl else ():  # by one that was killed as it wrote
+                left.unlink(missing_ok=True)
             yield
         finally:
             lock.unlink(missing_ok=True)
