@@ -375,6 +375,13 @@ def test_the_paper_tier_is_the_authors_schedule():
     assert training.schedule("paper", "epgd").samples == 8 and plan.precision == "bf16"
 
 
+def test_white_noise_starts_as_its_authors_start_it_where_accuracies_are_held_against_theirs():
+    starts = {(tier, variant): training.requested(variant, "adversarial", tier, 5, None, 0.0, [0], {})[0].schedule["noise_start"]
+              for tier in ("cpu", "long", "fast", "paper") for variant in ("PNI-W", "CPNI-W")}
+    softened = {("cpu", "PNI-W"), ("long", "PNI-W"), ("cpu", "CPNI-W"), ("long", "CPNI-W"), ("fast", "CPNI-W")}
+    assert starts == {of: 0.3 if of in softened else 1.0 for of in starts}
+
+
 def test_triangle_rises_and_falls():
     plan = training.Schedule(shape="triangle", lr=0.4, epochs=8)
     assert [training.learning_rate(plan, e) for e in (0, 1, 2, 5, 8)] == pytest.approx([0, 0.2, 0.4, 0.2, 0])

@@ -94,12 +94,13 @@ class Schedule:
         runs.in_255ths("step_size", self.step_size, 0.1, 2)  # a quarter of a small ε is a step too
 
 
-def schedule(tier, method, /, **changes):
-    """The schedule of a tier for a training method; `changes` replace single fields, by name.
+def schedule(tier, method, variant="CPNI-W", /, **changes):
+    """The schedule of a tier for a training method and a variant; `changes` replace single fields, by name.
 
     The paper tier is the authors' schedule, in bf16. With few epochs the noise starts softly, D about as strong as PNI's,
     and learns a hundred times slower than the weights: the authors' coloured noise starts about as strong as the
-    weights, and trials with it got little beyond guessing. Off a GPU an image is trained on clean or attacked, not both, which
+    weights, and trials with it got little beyond guessing. PNI's has no need of that: it is softened at the lower tiers alone, which
+    began so. Off a GPU an image is trained on clean or attacked, not both, which
     halves the work; at the cpu tier adversarial examples are single steps of 1.25 ε from a random start (Wong et al., 2020).
     Raises ValueError, one line, for a value that is not allowed, for a weight of the adversarial loss that is not the method's,
     and for an attack that goes nowhere.
@@ -120,6 +121,8 @@ def schedule(tier, method, /, **changes):
     if tier != "smoke" and changes.get("split") == "sample-train":
         raise ValueError("split 'sample-train' is not allowed: the shipped sample is for the tier smoke")
     fields = dict(tier=tier, **tiers[tier])
+    if tier == "fast" and variant == "PNI-W":
+        fields |= dict(noise_start=1.0)
     if method == "plain":
         fields |= dict(weight=0.0, mix="both")
     if method == "epgd":
@@ -149,7 +152,7 @@ def requested(variant, method, tier, rank, start, sigma, seeds, changes, device=
     """
     if not isinstance(changes, dict) or not all(isinstance(name, str) for name in changes):
         raise ValueError(f"changes = {changes!r} is not allowed: give fields of the schedule, {{name: value}}")
-    plan, origin = schedule(tier, method, **changes), None
+    plan, origin = schedule(tier, method, variant, **changes), None
     runs.several("seeds", seeds)
     available(device)
     if start is not None:
