@@ -12,6 +12,7 @@ from siam import bits, claims, paired, report, runs
 from siam.claims import rules
 from siam.pages import style
 from siam.paths import ROOT
+from test_findings import trained
 from test_report import digest, evaluate, train
 
 ALL = claims.listed()
@@ -60,6 +61,16 @@ def test_a_size_holds_fails_or_stays_open(tmp_path, first, second, verdict):
 def test_a_gain_below_the_size_that_is_said_holds_in_part(tmp_path):
     pair(tmp_path, 520, 400)
     assert decide("rank_five", tmp_path, number=20).verdict == rules.PART
+
+
+def test_a_lead_that_stronger_noise_of_the_other_takes_away_holds_in_part(tmp_path):
+    for seed, (label, start, lr, correct) in enumerate((("CPNI-W", 0.3, 0.05, 520), ("PNI-W", 0.3, 0.05, 400), ("PNI-W", 1.0, 0.05, 520),
+                                                        ("PNI-W", 1.0, 0.1, 100))):  # the last differs in more than that
+        trained(tmp_path, seed, label=label, noise_start=start, lr=lr)
+        evaluate(tmp_path, label, "pgd", correct, draws=1, training_seed=seed)
+    found = decide("rank_five", tmp_path)
+    assert found.verdict == rules.PART and len(found.ids) == 3
+    assert "CPNI-W less PNI-W whose noise starts at 0.3: +12.0" in found.evidence and "starts at 1: +0.0" in found.evidence
 
 
 @pytest.mark.parametrize("n, verdict", [(999, style.NOT_YET), (1000, rules.HOLDS)])

@@ -25,7 +25,8 @@ def digest(name):
 
 def train(folder, variant, tier, method="adversarial", seeds=(0,), start=None, sigma=0, rank=5):
     for seed in seeds:
-        run = runs.TrainingRun(variant, method, asdict(training.schedule(tier, method, variant)), rank, start and digest(start), sigma, seed)
+        plan = asdict(training.schedule(tier, method, variant))
+        run = runs.TrainingRun(variant, method, plan, rank, start and digest(start), sigma, seed)
         kept = [dict(name=name, label=label, digest=digest(name), epoch=1, heldout=dict(n=1000, clean=700, adversarial=400))
                 for name, label in training.checkpoints_of(run).values()]
         runs.write(runs.record(run, tier=tier, checkpoints=kept, history=[], seconds=60.0), folder)
