@@ -112,13 +112,14 @@ async function startEngine({ wasm, worker, workers, coarse, fine }) {
     if (weightNoise && !hasNoise) throw new Error("the weight noise is not here yet: await engine.exact");
   }
 
-  await toEach({ job: "start", module });
-  URL.revokeObjectURL(source);
   try {
+    await toEach({ job: "start", module });
     await toEach({ job: "load", part: coarse, fine: 0 });
   } catch (error) {
     fail(error);
     throw error;
+  } finally {
+    URL.revokeObjectURL(source);
   }
   const exact = onItsWay.then(async (part) => {
     await toEach({ job: "load", part, fine: 1 });

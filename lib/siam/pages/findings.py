@@ -4,7 +4,7 @@ Each function returns what a page shows, and says "not yet measured" where the r
 """
 
 import json
-from itertools import combinations
+from itertools import combinations, permutations
 
 import numpy as np
 import pandas as pd
@@ -95,6 +95,29 @@ def by_length(folder=RESULTS):
                 for recipe, of in select(found, label=label).groupby("recipe")]
         each[label] = sorted(ours, key=lambda training: (training[0]["epochs"], runs.TIERS.index(training[0]["tier"])))
     return each
+
+
+def starts(folder=RESULTS):
+    """What the strength is worth that noise starts at: [(epochs, {what: {attack: Difference}})], the shortest training first, of PNI-W
+    trained alike but for that, and of what CPNI-W trained as the weaker of the two has more than each."""
+    each, found = by_length(folder), []
+    for (plan, weak), (more, strong) in permutations(each["PNI-W"], 2):
+        if differs("noise_start", plan, more):
+            starting = [f"PNI-W that starts at {of['noise_start']:g}" for of in (plan, more)]
+            sides = {f"{starting[1]} less {starting[0]}": (strong, weak)}
+            for coloured in [cells for of, cells in each["CPNI-W"] if of == plan]:
+                sides |= {f"CPNI-W that starts at {plan['noise_start']:g} less {name}": (coloured, white)
+                          for name, white in zip(starting, (weak, strong))}
+            gains = {text: {attack: less(one.get(attack), other.get(attack)) for attack in PRINTED} for text, (one, other) in sides.items()}
+            gains = {text: {attack: gain for attack, gain in of.items() if gain is not None} for text, of in gains.items()}
+            found.append((plan["epochs"], {text: of for text, of in gains.items() if of}))
+    return found
+
+
+def differs(name, plan, other):
+    """Whether a schedule has less of `name` than another that is equal in all else but the name of its tier."""
+    same = [{key: value for key, value in of.items() if key not in (name, "tier")} for of in (plan, other)]
+    return same[0] == same[1] and name in plan and plan[name] < other[name]
 
 
 def printed(label):

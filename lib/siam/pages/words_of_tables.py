@@ -1,6 +1,6 @@
 """What the tables say, in sentences: Markdown lists, all of their numbers read from the records."""
 
-from itertools import combinations, permutations
+from itertools import combinations
 
 from siam import bits, claims, runs
 from siam.claims.rules import VERDICTS, votes_add
@@ -20,13 +20,14 @@ def about(one):
 
 
 def headlines(folder=RESULTS):
-    """What this book has found so far, for its first page: the verdicts, what smoothing adds, what EPGD takes back, and how that
-    compares with no noise at all, under attackers who know the defence as well."""
+    """What this book has found so far, for its first page: the verdicts, what smoothing adds, what EPGD takes back, what the kind of the
+    layers' noise is worth, and how all that compares with no noise, under attackers who know the defence as well."""
     shown = [cells_of(suite) for suite in suites(evaluations(folder))]
     each = [ours for ours, _ in shown]
     beside = next((line for line in map(_without_noise, each) if line), None)
-    stronger = adaptive.headline(folder)
-    return listed(_verdicts(claims.verdicts(folder)) + _smoothing(*shown[0]) + [line for line in (beside, stronger) if line])
+    last = next(reversed(findings.starts(folder)), None)
+    more = [_coloured(last[1]) if last else None, beside, adaptive.headline(folder)]
+    return listed(_verdicts(claims.verdicts(folder)) + _smoothing(*shown[0]) + [line for line in more if line])
 
 
 def _verdicts(rows):
@@ -87,6 +88,15 @@ def _gone(under_pgd, gone):
     if gone.low <= 0:
         return "nothing of the gain under PGD is surely gone"
     return f"{str(gone).removeprefix('+')} points of the gain under PGD are gone"
+
+
+def _coloured(sides):
+    """What coloured noise has more than white of each strength, a sentence; None where that is not measured under PGD."""
+    found = {text.rpartition(" ")[2]: of["pgd"] for text, of in sides.items() if text.startswith("CPNI-W") and "pgd" in of}
+    said = [f"{one} points more than white noise {'as strong as its authors start it' if start == '1' else f'at {start} of their strength'}"
+            for start, one in reversed(found.items())]
+    return (f"Coloured noise in the layers keeps, in one pass under PGD, {' and '.join(said)} (CPNI-W less PNI-W;"
+            f" {about(next(iter(found.values())))}).") if found else None
 
 
 def _without_noise(ours):
@@ -150,7 +160,7 @@ def training(folder=RESULTS):
                                   f" n = {cell['n']:,})" for plan, cell in of)
                 lines.append(f"{label}, {UNDER[attack]}: {steps}; the paper prints {findings.printed(label)[attack]:.1f} %.")
             pairs = [(plan, more, less(longer, shorter)) for (plan, shorter), (more, longer) in combinations(of, 2)
-                     if _more("epochs", plan, more)]
+                     if findings.differs("epochs", plan, more)]
             pairs = [pair for pair in pairs if pair[-1] is not None]
             if pairs:
                 plan, more, gain = pairs[-1]
@@ -167,30 +177,10 @@ def training(folder=RESULTS):
     return listed(lines)
 
 
-def _more(name, plan, other):
-    """Whether a schedule has less of `name` than another that is equal in all else but the name of its tier."""
-    same = [{key: value for key, value in of.items() if key not in (name, "tier")} for of in (plan, other)]
-    return same[0] == same[1] and name in plan and plan[name] < other[name]
-
-
 def starts(folder=RESULTS):
     """What noise that starts stronger is worth to PNI-W, and what CPNI-W, trained alike, has more than either."""
-    each, lines = findings.by_length(folder), []
-    alike = [(plan, weak, more, strong) for (plan, weak), (more, strong) in permutations(each["PNI-W"], 2)
-             if _more("noise_start", plan, more)]
-    for plan, weak, more, strong in alike:
-        starting = [f"PNI-W that starts at {of['noise_start']:g}" for of in (plan, more)]
-        sides = [(f"{starting[1]} less {starting[0]}", strong, weak)]
-        for _, coloured in [(of, cells) for of, cells in each["CPNI-W"] if of == plan]:
-            sides += [(f"CPNI-W that starts at {plan['noise_start']:g} less {name}", coloured, white)
-                      for name, white in zip(starting, (weak, strong))]
-        for text, one, other in sides:
-            found = {attack: less(one.get(attack), other.get(attack)) for attack in findings.PRINTED}
-            said = [f"{UNDER[attack]} {gain}" for attack, gain in found.items() if gain is not None]
-            if said:
-                at = about(next(gain for gain in found.values() if gain is not None))
-                lines.append(f"{text}: {', '.join(said)} points ({plan['epochs']} epochs; {at}).")
-    return listed(lines)
+    return listed(f"{text}: {', '.join(f'{UNDER[attack]} {one}' for attack, one in each.items())} points ({epochs} epochs;"
+                  f" {about(next(iter(each.values())))})." for epochs, sides in findings.starts(folder) for text, each in sides.items())
 
 
 def ranks(folder=RESULTS, theirs=5):
