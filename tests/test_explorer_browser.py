@@ -207,7 +207,7 @@ def test_a_listener_is_told_once_what_has_changed(visit):
     assert page.evaluate("spoken") == 0 and told.text_content() == ""
     page.get_by_label("Voting rule").select_option("weighted")
     page.get_by_test_id("siam-draws").press("ArrowRight")
-    page.wait_for_timeout(700)
+    page.wait_for_function("spoken > 0")
     assert page.evaluate("spoken") == 1 and told.text_content().startswith("σ = 0.15: clean ")
     page.set_viewport_size({"width": 600, "height": 900})
     page.wait_for_timeout(700)
