@@ -459,6 +459,19 @@ def test_the_link_restores_the_exact_state(browser, base):  # noqa: F811
         assert settled(tab, "attacked=0") == said, "a heading's address carries no state"
 
 
+def test_the_explorer_and_this_page_lead_to_each_other(browser, file):
+    with visit(browser, file, "notebooks/explorer") as tab:
+        tab.get_by_role("slider", name="M, number of noisy passes that vote").press("ArrowLeft")
+        link = tab.get_by_role("link", name=re.compile("^Try σ = "))
+        sigma, M = re.fullmatch(r"Try σ = ([\d.]+), M = (\d+) on an image", link.inner_text()).groups()
+        link.click()
+        assert f"{M} noisy passes" in settled(tab, f"draws={M}&", f"sigma={float(sigma):g}&")
+        tab.get_by_role("link", name="These σ and M on all test images").click()
+        tab.get_by_test_id("siam-readout").get_by_text(f"σ = {sigma}, M = {M}").wait_for()
+        tab.get_by_label("Base model").select_option("Gauss")
+        assert link.count() == 0 or link.is_hidden(), "that network does not run here"
+
+
 def test_work_that_a_control_made_stale_is_dropped(browser, file, record_property):
     with visit(browser, file, PAGE) as tab:
         settled(tab)

@@ -342,6 +342,8 @@ function render({ model, el }) {
       const copied = navigator.clipboard?.writeText(location.href) ?? Promise.reject();
       copied.then(() => "Copied.", () => "It is in the address bar.").then((text) => { linkSaid.textContent = text; });
     } }, "Link to this view"), linkSaid);
+  const live = html("a", { href: "live.html" }); // the page where the network runs, at the place in view
+  link && link.append(live);
   const details = html("details", { ontoggle: () => draw() },
     html("summary", {}, "The numbers, as a table"), numbers);
 
@@ -419,6 +421,9 @@ function render({ model, el }) {
       .filter((p) => p.x === view.x).map((p) => `${attack.name} ${shown(p)} %`));
     slider.setAttribute("aria-valuetext",
       here.length ? `${at(axis, view.x)}: ${here.join(", ")}` : lacking(view));
+    live.hidden = !(view.source?.live && axis === AXES.sigma && view.x !== undefined);
+    live.href = `live.html#sigma=${view.x}&draws=${view.M}`;
+    live.textContent = `Try ${at(axis, view.x ?? 0)}, M = ${view.M} on an image`;
     said.replaceChildren(...readout(view));
     note.replaceChildren(...notes(view));
     if (details.open) numbers.replaceChildren(table(view));

@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 
 from siam import report
 from siam.cifar10 import PIXEL_STD
+from siam.live.record import CHECKPOINT
 from siam.paths import PAPER, RESULTS
 from siam.report import BASES, RULES
 from siam.runs import TIERS, clopper_pearson
@@ -156,7 +157,8 @@ def _source(source, rows, attacks):
         curves[attack["key"]] = {
             "x": [float(x) for x in xs], "id": [ids[x] for x in xs], "cells": cells}
     return {"model": source["label"], **_names(source), "seed": int(source["seed"]),
-            "tier": source["tier"], "split": source["split"], "n": int(source["n"]), "draws": draws, "attacks": curves}
+            "tier": source["tier"], "split": source["split"], "n": int(source["n"]), "draws": draws, "attacks": curves,
+            "live": source["checkpoint"] == CHECKPOINT}
 
 
 def _names(source):

@@ -59,7 +59,7 @@ def about(record, digest=None, noisy=True, results=RESULTS):
         "pixel_std": round(cifar10.PIXEL_STD, 4),
         "accuracy": records.accuracy(record) if known else None,
         "others": records.others(record) if known else None,
-        "book": {"setting": setting | {"weightNoise": True, "noisyAttack": True},
+        "book": {"label": record["label"], "setting": setting | {"weightNoise": True, "noisyAttack": True},
                  "counts": records.robust(record, export.IMAGES, results)} if known else None,
     }
 

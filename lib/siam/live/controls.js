@@ -102,6 +102,7 @@ function controlPanel(about, name, ask) {
   // No link: the theme takes every link to a fragment for that of a heading.
   const link = ask.share && button("Link to this state", ask.share);
   const linkSaid = html("span", { class: "siam-quiet", role: "status" });
+  const explorer = about.book && ask.share && html("a", { href: "explorer.html" }, "These σ and M on all test images");
 
   const said = (text) => text && html("p", { class: "live-about" }, text);
   const strip = html(
@@ -154,7 +155,7 @@ function controlPanel(about, name, ask) {
       html("legend", {}, "Vote on"),
       ...["the original", "the attacked image"].map((text, i) => html("label", {}, sides[i], html("span", {}, text))),
     ),
-    html("span", { class: "live-buttons" }, anew, undo, button("Reset", ask.reset), link, linkSaid),
+    html("span", { class: "live-buttons" }, anew, undo, button("Reset", ask.reset), link, explorer, linkSaid),
   );
 
   return [
@@ -176,6 +177,10 @@ function controlPanel(about, name, ask) {
           input.checked = number === state.image;
         });
         any.value = state.image;
+        if (explorer) {
+          const { sigma, draws, rule } = state;
+          explorer.href = `explorer.html#${new URLSearchParams({ base_model: about.book.label, rule, sigma, draws })}`;
+        }
         undo.setAttribute("aria-disabled", !undoable); // disabled, it would lose the focus with its last press
       },
       strip: (images) => choices.forEach(({ number, picture }) => paint(picture, images.get(number).pixels)),
