@@ -342,7 +342,13 @@ function render({ model, el }) {
       const copied = navigator.clipboard?.writeText(location.href) ?? Promise.reject();
       copied.then(() => "Copied.", () => "It is in the address bar.").then((text) => { linkSaid.textContent = text; });
     } }, "Link to this view"), linkSaid);
-  const live = html("a", { href: "live.html" }); // the page where the network runs, at the place in view
+  // The page where the network runs, at the place in view. No fragment in the link: the book's theme takes each for a heading's.
+  const live = html("a", { href: "live.html", onclick: (event) => {
+    if (event.ctrlKey || event.metaKey || event.shiftKey) return; // in another tab: the page as it opens
+    event.preventDefault();
+    const { x, M } = resolve(model);
+    location.assign(`live.html#sigma=${x}&draws=${M}`);
+  } });
   link && link.append(live);
   const details = html("details", { ontoggle: () => draw() },
     html("summary", {}, "The numbers, as a table"), numbers);
@@ -422,7 +428,6 @@ function render({ model, el }) {
     slider.setAttribute("aria-valuetext",
       here.length ? `${at(axis, view.x)}: ${here.join(", ")}` : lacking(view));
     live.hidden = !(view.source?.live && axis === AXES.sigma && view.x !== undefined);
-    live.href = `live.html#sigma=${view.x}&draws=${view.M}`;
     live.textContent = `Try ${at(axis, view.x ?? 0)}, M = ${view.M} on an image`;
     said.replaceChildren(...readout(view));
     note.replaceChildren(...notes(view));

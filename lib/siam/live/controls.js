@@ -99,10 +99,17 @@ function controlPanel(about, name, ask) {
   const noisyAttackSaid = html("span", { class: "siam-quiet" });
   const undo = button("Undo", ask.undo);
   const anew = button("Draw anew", () => change({ seed: ask.state().seed + 1 }));
-  // No link: the theme takes every link to a fragment for that of a heading.
+  // No fragment in a link: the theme takes each for that of a heading.
   const link = ask.share && button("Link to this state", ask.share);
   const linkSaid = html("span", { class: "siam-quiet", role: "status" });
-  const explorer = about.book && ask.share && html("a", { href: "explorer.html" }, "These σ and M on all test images");
+  const follow = (event) => {
+    if (event.ctrlKey || event.metaKey || event.shiftKey) return; // in another tab: the page as it opens
+    event.preventDefault();
+    const { sigma, draws, rule } = ask.state();
+    location.assign(`explorer.html#${new URLSearchParams({ base_model: about.book.label, rule, sigma, draws })}`);
+  };
+  const explorer =
+    about.book && ask.share && html("a", { href: "explorer.html", onclick: follow }, "These σ and M on all test images");
 
   const said = (text) => text && html("p", { class: "live-about" }, text);
   const strip = html(
@@ -177,10 +184,6 @@ function controlPanel(about, name, ask) {
           input.checked = number === state.image;
         });
         any.value = state.image;
-        if (explorer) {
-          const { sigma, draws, rule } = state;
-          explorer.href = `explorer.html#${new URLSearchParams({ base_model: about.book.label, rule, sigma, draws })}`;
-        }
         undo.setAttribute("aria-disabled", !undoable); // disabled, it would lose the focus with its last press
       },
       strip: (images) => choices.forEach(({ number, picture }) => paint(picture, images.get(number).pixels)),
