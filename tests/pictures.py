@@ -37,7 +37,7 @@ def main():
         ids = re.findall(r"\b[0-9a-f]{16}\b", page.get_by_test_id("siam-readout").inner_text())
         keep("explorer.png", explorer.screenshot(), " ".join(dict.fromkeys(ids)))
         page.goto(base + "notebooks/live.html")
-        page.get_by_label("attacked").first.check()
+        page.get_by_role("radio", name="the attacked image").check()
         page.wait_for_timeout(8000)  # attack and votes are computed in the page
         live, rules = page.get_by_test_id("siam-live").bounding_box(), page.locator(".live-verdicts").bounding_box()
         above = live | dict(height=rules["y"] + rules["height"] + 8 - live["y"])

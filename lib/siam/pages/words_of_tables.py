@@ -93,7 +93,7 @@ def _gone(under_pgd, gone):
 def _coloured(sides):
     """What coloured noise has more than white of each strength, a sentence; None where that is not measured under PGD."""
     found = {text.rpartition(" ")[2]: of["pgd"] for text, of in sides.items() if text.startswith("CPNI-W") and "pgd" in of}
-    said = [f"{one} points more than white noise {'as strong as its authors start it' if start == '1' else f'at {start} of their strength'}"
+    said = [f"{one} points more than white noise {'as strong as its authors start it' if start == '1' else f'at {start} of that strength'}"
             for start, one in reversed(found.items())]
     return (f"Coloured noise in the layers keeps, in one pass under PGD, {' and '.join(said)} (CPNI-W less PNI-W;"
             f" {about(next(iter(found.values())))}).") if found else None
