@@ -268,14 +268,15 @@ def test_of_equal_variances_one_in_twenty_is_told_apart():
 
 @pytest.mark.parametrize("tier, n, correct, verdict", [
     ("cpu", 1000, 590, style.NOT_YET), ("fast", 10_000, 6000, rules.HOLDS), ("fast", 10_000, 5900, rules.OPEN),
-    ("fast", 10_000, 5000, rules.FAILS),
+    ("fast", 10_000, 5000, rules.OPEN), ("paper", 10_000, 5000, rules.FAILS),
 ])
-def test_a_level_is_judged_from_tier_fast_on(tmp_path, tier, n, correct, verdict):
+def test_a_level_is_judged_from_tier_fast_on_and_refuted_by_the_papers_own_schedule(tmp_path, tier, n, correct, verdict):
     train(tmp_path, "EPGD-diverged", method="epgd", tier=tier)
     evaluate(tmp_path, "EPGD-diverged", "pgd", correct, n=n, tier=tier, sigma=0.18, draws=256)
     found = decide("reaches_printed", tmp_path)
     assert found.verdict == verdict and found.tier == tier and len(found.ids) == 1
     assert ("Lacking: " in found.evidence) == (tier == "cpu")
+    assert ("a schedule shorter than the paper's" in found.evidence) == (tier == "fast" and correct == 5000)
 
 
 def test_a_level_is_as_unsure_as_another_training_makes_it(tmp_path):
@@ -305,7 +306,7 @@ def test_a_level_needs_one_network_and_not_those_it_could_be_compared_with(tmp_p
         evaluate(tmp_path, "EPGD-diverged", "pgd", 5500 + 1000 * seed, n=10_000, tier=tier, sigma=0.18, draws=1024, training_seed=seed)
     said = claims.verdicts(tmp_path).set_index("decided_by").loc[["reaches_printed", "beats_prior_art", "votes_1024"]]
     assert set(said["tier"]) == {best} and not said["evidence"].str.contains("Lacking").any()
-    assert set(said["verdict"]) == {rules.HOLDS if best == "paper" else rules.FAILS}
+    assert set(said["verdict"]) == {rules.HOLDS if best == "paper" else rules.OPEN}
 
 
 def peaked(folder, top, attack="pgd"):

@@ -131,10 +131,11 @@ def test_two_choices_that_are_equally_right_are_not_called_one(tmp_path):
 def test_the_first_page_counts_verdicts_and_says_how_far_they_reach():
     rows = pd.DataFrame({"verdict": ["holds", "holds in part", "holds in part", NOT_YET], "tier": ["long", "cpu", "cpu", ""]})
     (said,) = words._verdicts(rows)
-    assert said.startswith("Of 4 claims of the paper: 1 holds, 2 hold in part, 1 is not yet measured. The best tier")
-    assert "is `long`: none rests yet on `fast` or `paper`" in said
+    assert said.startswith("Of 4 claims of the paper: 1 holds, 2 hold in part, 1 is not yet measured. By the tier ")
+    assert "they rest on: 1 `long`, 2 `cpu`; none yet on `fast` or `paper`" in said
     (said,) = words._verdicts(rows.assign(tier="fast"))
-    assert said.endswith("The best tier behind a verdict is `fast`.")
+    assert said.endswith("By the tier they rest on: 3 `fast`.")
+    assert words._verdicts(rows[rows["tier"] == ""]) == ["Of 1 claims of the paper: 1 is not yet measured."]
 
 
 @pytest.mark.parametrize(("voted", "said"), [

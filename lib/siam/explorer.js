@@ -335,13 +335,6 @@ function render({ model, el }) {
   const numbers = html("div",
     { class: "siam-scroll", tabindex: 0, role: "region", "aria-label": "The numbers" });
   const linkSaid = html("span", { role: "status" });
-  const link = model.linked && html("div", { class: "siam-link" },
-    html("button", { type: "button", ...SHORTCUTS, onclick: () => {
-      linkSaid.textContent = "";
-      window.history.replaceState(null, "", fragment(model));
-      const copied = navigator.clipboard?.writeText(location.href) ?? Promise.reject();
-      copied.then(() => "Copied.", () => "It is in the address bar.").then((text) => { linkSaid.textContent = text; });
-    } }, "Link to this view"), linkSaid);
   // The page where the network runs, at the place in view. No fragment in the link: the book's theme takes each for a heading's.
   const live = html("a", { href: "live.html", onclick: (event) => {
     if (event.ctrlKey || event.metaKey || event.shiftKey) return; // in another tab: the page as it opens
@@ -349,7 +342,13 @@ function render({ model, el }) {
     const { x, M } = resolve(model);
     location.assign(`live.html#sigma=${x}&draws=${M}`);
   } });
-  link && link.append(live);
+  const link = model.linked && html("div", { class: "siam-link" },
+    html("button", { type: "button", ...SHORTCUTS, onclick: () => {
+      linkSaid.textContent = "";
+      window.history.replaceState(null, "", fragment(model));
+      const copied = navigator.clipboard?.writeText(location.href) ?? Promise.reject();
+      copied.then(() => "Copied.", () => "It is in the address bar.").then((text) => { linkSaid.textContent = text; });
+    } }, "Link to this view"), linkSaid, live);
   const details = html("details", { ontoggle: () => draw() },
     html("summary", {}, "The numbers, as a table"), numbers);
 

@@ -364,10 +364,11 @@ def sources(found):
 
 
 def warning(tiers):
-    """What a caption says where cells of a weak tier are used, else nothing."""
+    """What a caption says where cells of another tier than the paper's are used, else nothing."""
     tiers = set(tiers)
     weak = " and ".join(tier for tier in reversed(runs.TIERS) if tier in tiers and tier not in runs.REPRODUCTIONS)
-    return f" Tier {weak}: a small model of the experiment, not a reproduction." if weak else ""
+    short = " Tier fast: a tenth of the paper's epochs." if "fast" in tiers else ""
+    return short + (f" Tier {weak}: a small model of the experiment, not a reproduction." if weak else "")
 
 
 def _range(values):

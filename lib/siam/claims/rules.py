@@ -273,7 +273,8 @@ def lacks(lacking):
 
 
 def level(measured, find, decide, lacking):
-    """A verdict on an accuracy itself: not at a tier whose levels say nothing about the paper's.
+    """A verdict on an accuracy itself: not at a tier whose levels say nothing about the paper's. That of a schedule shorter than the
+    paper's reaches an accuracy or leaves the question open, as the schedule alone may be why it does not.
 
     find: takes a Measured and gives the cell or None. One network is enough, so the best tier decides that has it.
     """
@@ -289,7 +290,10 @@ def level(measured, find, decide, lacking):
     if cell["tier"] not in runs.REPRODUCTIONS:
         weak = f"only at tier {cell['tier']}, whose levels say nothing about the paper's: {said} (n = {cell['n']:,})"
         return Verdict(NOT_YET, f"{weak[0].upper()}{weak[1:]}. Lacking: {lacking}.", cell["tier"], cell["ids"])
-    return decided(decide(low, high), said, [cell])
+    verdict = decide(low, high)
+    if verdict == FAILS and cell["tier"] != "paper":
+        verdict, said = OPEN, f"{said}, which is less; but of a schedule shorter than the paper's, and that alone may be why"
+    return decided(verdict, said, [cell])
 
 
 def spread(pairs, decide, lacking):

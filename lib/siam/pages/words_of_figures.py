@@ -120,9 +120,10 @@ def _votes(drawn, label, attacks):
                         for attack in attacks})
         if found:
             over = {ATTACKS[attack]: _over(drawn, label, attack, more, fewer) for attack in attacks if ATTACKS[attack] in found}
-            if len(set(over.values())) > 1:
-                found, over = {f"{name} over {over[name]}": one for name, one in found.items()}, {"all": "σ"}
-            lines.append(f"{label}: M = {more} instead of {fewer} adds, in points averaged over {next(iter(over.values()))}, {told(found)}"
+            averaged = set(over.values())
+            if len(averaged) > 1:
+                found, averaged = {f"{name} over {over[name]}": one for name, one in found.items()}, {"σ"}
+            lines.append(f"{label}: M = {more} instead of {fewer} adds, in points averaged over {averaged.pop()}, {told(found)}"
                          f" {_about(found.values())}.")
     return lines
 

@@ -33,14 +33,13 @@ def headlines(folder=RESULTS):
 def _verdicts(rows):
     each = {verdict: sum(rows["verdict"] == verdict) for verdict in VERDICTS}
     counts = ", ".join(f"{count} {_plural(verdict, count)}" for verdict, count in each.items() if count)
-    held = " or ".join(f"`{tier}`" for tier in runs.REPRODUCTIONS)
-    best = max((tier for tier in rows["tier"] if tier), key=runs.TIERS.index, default=None)
-    if best in runs.REPRODUCTIONS:
-        reach = f"The best tier behind a verdict is `{best}`."
-    else:
-        reach = (f"The best tier behind a verdict is `{best}`: none rests yet on {held}, whose"
-                 " numbers may be held against the paper's." if best else "")
-    return [f"Of {len(rows)} claims of the paper: {counts}. {reach}".strip()]
+    of = rows.loc[rows["verdict"] != NOT_YET, "tier"]
+    behind = {tier: sum(of == tier) for tier in reversed(runs.TIERS) if (of == tier).any()}
+    reach = " By the tier they rest on: " + ", ".join(f"{count} `{tier}`" for tier, count in behind.items()) if behind else ""
+    if behind and not set(behind) & set(runs.REPRODUCTIONS):
+        held = " or ".join(f"`{tier}`" for tier in runs.REPRODUCTIONS)
+        reach += f"; none yet on {held}, whose numbers may be held against the paper's"
+    return [f"Of {len(rows)} claims of the paper: {counts}.{reach + '.' if reach else ''}"]
 
 
 def _plural(verdict, count):
