@@ -83,8 +83,8 @@ def votes_on(model, source, x, y, run, batch):
 
     The attack is made on `source`, which is `model` itself unless it is transferred.
 
-    The noise follows from the run's seed and the batch's number, not from σ or the attack: cells that are compared
-    share their random numbers.
+    The noise of the votes follows from the run's seed and the batch's number, not from the attack, nor from σ while it is above 0: at 0
+    no input noise is drawn, and the layers get other numbers.
     """
     began = clock(x.device)
     with autocast(x.device, run.precision):

@@ -1,8 +1,8 @@
 """Differences between cells (`siam.report.cells`), and how sure they are.
 
-All networks are tested on the same images, and cells that are compared share their random numbers, so most of what makes
-one accuracy unsure makes the other one so as well. Where the records say which images were right, a difference is taken
-image by image, and its standard error has two parts:
+All networks are tested on the same images, and cells of one σ and M share their random numbers, so most of what makes one
+accuracy unsure makes the other one so as well. Where the records say which images were right, a difference is taken image by
+image, and its standard error has two parts:
 
 - images and draws of the noise: the batches are the sample, as those of one batch share their draws;
 - training, where networks of different trainings are compared: another seed would have given others. How different is read
@@ -167,7 +167,7 @@ def _error(cell):
 def _common_seeds(alike, networks):
     """The seeds, of evaluations of `networks`, that cells of one M and σ have in common: with them they share their random numbers.
 
-    Of cells that differ in M or σ the draws differ as well, and all seeds of each say more than those that both have.
+    Cells that differ in M or σ share their draws in part at most, and all seeds of each say more than those that both have.
     """
     return set.intersection(*({seeds for seeds, network in zip(cell["seeds"], cell["networks"]) if network in networks or not networks}
                               for cell in alike))

@@ -244,14 +244,14 @@ def one_recipe(frame):
 
 
 def as_in_paper(frame):
-    """The evaluations with the paper's attack (7 steps of ε/4; PGD: 1 gradient draw, EPGD: 8) or none, and a voting rule of
+    """The evaluations with the attack of the authors' code (7 steps of ε/4; PGD: 1 gradient draw, EPGD: 8) or none, and a voting rule of
     RULES. A transferred attack is made on another network of the same label."""
     frame = with_own(frame)
     return frame[_attack(frame).isin(["none", *SAMPLES]) & frame["rule"].isin(RULES)]
 
 
 def of_eight(frame):
-    """The evaluations under attacks of ε = 8/255, the paper's, and those without an attack."""
+    """The evaluations under attacks of ε = 8/255, as in the authors' code, and those without an attack."""
     return frame[frame["epsilon"] == np.where(frame["attack"] == "none", 0, 8)]
 
 

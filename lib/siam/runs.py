@@ -153,7 +153,7 @@ class EvaluationRun(_Run):
     """One evaluation of one checkpoint, as asked: attack, then smooth, then count.
 
     checkpoint, digest: name and content digest of the network. attack: one of ATTACKS.
-    epsilon, step_size: in 1/255 of the pixel range; a step is ε/4, the paper's, unless given. steps: gradient steps.
+    epsilon, step_size: in 1/255 of the pixel range; a step is ε/4, as in the authors' code, unless given. steps: gradient steps.
     samples: noise draws per step, 8 for EPGD unless given.
     sigma: input noise in normalised units, in the attack and in the vote. draws: largest M, a power of two.
     split: one of SPLITS. images: how many of it. batch_size: images that share one draw of the layers' noise.

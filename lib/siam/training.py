@@ -43,7 +43,7 @@ class Schedule:
 
     shape: "steps" divides lr by 10 at each milestone (an epoch); "triangle" rises to lr over a quarter of the steps and
     falls to zero. weight: of the adversarial loss, w in eq. (6). mix: "both" trains on every image clean and attacked
-    (eq. 6); "either" attacks it with probability w (the B of eq. 22), the same loss on average at half the cost.
+    (eq. 6); "either" attacks it with probability w (the B of eq. 22), the same loss on average, but for BatchNorm, at half the cost.
     noise_start: factor of `noise.soften`, 1 for the authors' start; noise_lr: factor on the learning rate of its parameters.
     precision: "fp32" or "bf16" (autocast with fp32 weights and noise), the one switch that trades rounding for speed.
     """
@@ -100,7 +100,7 @@ def schedule(tier, method, variant="CPNI-W", /, **changes):
     The paper tier is the authors' schedule, in bf16. With few epochs the noise starts softly, D about as strong as PNI's,
     and learns a hundred times slower than the weights: the authors' coloured noise starts about as strong as the
     weights, and trials with it got little beyond guessing. PNI's has no need of that: it is softened at the lower tiers alone, which
-    began so. Off a GPU an image is trained on clean or attacked, not both, which
+    began so. At the tiers long, cpu and smoke an image is trained on clean or attacked, not both, which
     halves the work; at the cpu tier adversarial examples are single steps of 1.25 ε from a random start (Wong et al., 2020).
     Raises ValueError, one line, for a value that is not allowed, for a weight of the adversarial loss that is not the method's,
     and for an attack that goes nowhere.
@@ -229,7 +229,7 @@ def heldout_images(schedule, device):
 
 
 def heldout_counts(folded, schedule, heldout, *key):
-    """What one noisy pass gets right of `heldout_images`: {"n", "clean", "adversarial" (the paper's PGD-7)}."""
+    """What one noisy pass gets right of `heldout_images`: {"n", "clean", "adversarial" (PGD-7 as in the authors' code)}."""
     attack = attack_of(replace(schedule, epsilon=8.0, steps=7, step_size=2.0, samples=1), folded)
     counts = dict(n=0, clean=0, adversarial=0)
     with seeded(*key, "heldout"):

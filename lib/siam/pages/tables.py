@@ -214,8 +214,8 @@ def summary(folder=RESULTS):
 def cards(folder=RESULTS):
     """What is known of each trained network, as a Markdown table: one line per checkpoint, best tier first.
 
-    Accuracies in percent of one noisy pass without input noise, clean / PGD: on the held-out images that chose the
-    epoch, and on the test images, the cell that tables show of it.
+    Accuracies in percent of one noisy pass, clean / PGD: on the held-out images that chose the epoch, with the training's input noise;
+    and on the test images without input noise, the cell that tables show of it.
     """
     lines = ["| checkpoint | network | training | seed | epoch kept | held-out | test | minutes | made by |",
              "|---|---|---|---|---|---|---|---|---|"]
