@@ -490,7 +490,8 @@ def test_spread_over_budgets_needs_three_runs(tmp_path):
 def test_the_looks_of_gradients_need_a_thousand_images(tmp_path):
     shares = dict(low=0.2, high=0.26)
     rows = [dict(arm=arm, attack=attack, robust=shares | dict(share=share), robust_before=shares | dict(share=0.1))
-            for attack in ("targeted", "untargeted") for arm, share in (("trained-8", 0.8), ("plain-noise-8", 0.2), ("adversarial", 0.9))]
+            for attack in ("targeted", "untargeted") for arm, share in (
+                ("trained-8", 0.8), ("plain-noise-8", 0.2), ("trained-1", 0.7), ("plain", 0.2), ("adversarial", 0.9))]
     for n, first in ((500, style.NOT_YET), (1000, rules.PART)):
         runs.write_json(tmp_path / "gradients" / "record.json", dict(kind="gradients", arms=[], rows=rows, differences=[], shown=[],
                                                                   settings={}, n=n, tier="cpu", judged_right={}))
@@ -499,6 +500,7 @@ def test_the_looks_of_gradients_need_a_thousand_images(tmp_path):
         assert found.verdict == first and (n < 1000 or "on noise: +70.0" in found.evidence and "smoothed: +10.0" in found.evidence)
     found = decide("untargeted_not_aligned", tmp_path)  # "only" falls by one
     assert found.verdict == rules.FAILS and "on noise: +70.0" in found.evidence and "smoothed" not in found.evidence
+    assert "on noise, one draw: +60.0" in found.evidence and "without noise" not in found.evidence
     assert found.ids == ("gradients/record.json",)
     for row in rows:
         row["robust"] = shares | dict(share=0.2)

@@ -285,6 +285,7 @@ def test_the_luck_of_training_is_told_from_the_rest(tmp_path):
 def test_a_second_digit_says_on_which_side_of_zero_an_interval_ends():
     assert str(paired.Difference(2.187, 2.165 / 1.959964, np.inf)) == "+2.19 ± 2.16"
     assert str(paired.Difference(2.187, 1.0, np.inf)) == "+2.2 ± 2.0"
+    assert str(paired.Difference(1.95, 1.92 / 1.959964, np.inf)) == "+1.95 ± 1.92"  # 1.95 is printed as 1.9 and rounds to 2.0
 
 
 def test_two_trainings_of_one_network_are_two_networks(tmp_path):

@@ -21,7 +21,7 @@ def cell(label, attack, sigma, M, percent, rule="prediction", method=None):
     low, high = runs.clopper_pearson(round(N * percent / 100), N)
     return pd.Series(dict(
         label=label, method=method or rules.METHODS.get(label, "adversarial"), recipe="", rule=rule, M=M, sigma=sigma, attack=attack,
-        epsilon=8, tier="fast", n=N, batch_size=N, accuracy=percent / 100, low=low, high=high, std=0.0, runs=1, ids=(), luck=None,
+        epsilon=8, tier="paper", n=N, batch_size=N, accuracy=percent / 100, low=low, high=high, std=0.0, runs=1, ids=(), luck=None,
         tuning=None, seeds=("0/0",), accuracies=(percent / 100,), networks=(label,), roots=(label,), right=(None,)))
 
 
@@ -76,7 +76,8 @@ WORLDS = {
         [one for rule in ("prediction", "soft", "soft-logits", "weighted") for one in cells(
             BASES, ATTACKS, {place: up if rule == "prediction" else down for place in product((0, 0.24), (8, 64))}, rule)], ()),
     "soft_is_easier": lambda up, down: (
-        cells(BASES, ATTACKED, {(0.24, 64): up}) + cells(BASES, ATTACKED, {(0.24, 64): down}, "soft"), ()),
+        cells(BASES, ATTACKED, {(0.24, 64): up}) + [
+            one for rule in ("soft", "soft-logits") for one in cells(BASES, ATTACKED, {(0.24, 64): down}, rule)], ()),
     "input_noise_helps": lambda up, down: (cells(BASES, ["pgd"], {(0.24, 64): up, (0, 64): down}), VOTED),
     "beats_pni": lambda up, down: (
         cells(DIVERGED, ["pgd"], {(TOP["sigma"], TOP["M"]): up + 10}, TOP["rule"]) + cells(["PNI-W"], ["pgd"], {(0, 1): down}), ()),

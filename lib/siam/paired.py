@@ -64,7 +64,7 @@ class Difference:
 
     def __str__(self):
         # A second digit where one would not say on which side of zero the interval ends, or that there is one.
-        digits = 2 if round(abs(self.points), 1) == round(self.half, 1) > 0 or 0 < self.half < 0.05 else 1
+        digits = 2 if f"{abs(self.points):.1f}" == f"{self.half:.1f}" != "0.0" or 0 < self.half < 0.05 else 1
         return f"{signed(self.points, digits)} ± {self.half:.{digits}f}"
 
 

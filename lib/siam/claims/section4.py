@@ -7,7 +7,7 @@ import numpy as np
 from scipy.stats import pearsonr
 
 from siam import runs
-from siam.claims.common import ATTACKED, COMPARABLE, GRADIENTS, SIGMA, TABLE1, TABLE3
+from siam.claims.common import ATTACKED, COMPARABLE, GRADIENTS, MANY, SIGMA, TABLE1, TABLE3
 from siam.claims.rules import (FAILS, HOLDS, LEAST, OPEN, Verdict, agrees, draws_of, judge, lacks, pick, pick_other, pick_repeated,
                                rises, sigmas_of, spread)
 from siam.pages import gradients, learnt
@@ -17,6 +17,8 @@ from siam.report import ATTACKS, BASES, cells, one_tier, select
 PAIRS = 5  # pairs of records of a ratio of times
 BLURRED = 0.05  # a ratio of times is left out where rounding may have changed it by a larger part
 ALIGNED = f"siam.studies.gradients on {LEAST:,} images and a network trained on noise"
+SMOOTHED = {"trained on noise": "trained-8", "smoothed": "plain-noise-8"}  # attacked along the mean of eight draws
+ORDINARY = {"trained on noise, one draw": "trained-1", "without noise": "plain"}
 NAMED = 50.0  # points: where a gradient is aligned, another network names the class of most images
 
 
@@ -62,21 +64,21 @@ def less_effort(measured, number):
 
 
 def targeted_aligned(measured, number):
-    return judge(_aligned(measured, "targeted"), ALIGNED, lambda one: rises(one, at_least=NAMED))
+    return judge(_aligned(measured, "targeted", SMOOTHED), ALIGNED, lambda one: rises(one, at_least=NAMED))
 
 
 def untargeted_not_aligned(measured, number):
-    found = _aligned(measured, "untargeted")
+    found = _aligned(measured, "untargeted", SMOOTHED | ORDINARY)
     # That it is only so on others falls by one network on which it is so too.
     counter = {name: one for name, one in found.items() if one and one.among(len(found)).low >= NAMED}
     return judge(counter or found, ALIGNED, lambda one: FAILS if one.low >= NAMED else HOLDS if one.high < NAMED else OPEN)
 
 
-def _aligned(measured, attack):
-    """{network without adversarial training: how often PNI-W names the class that the attack led it to, less before, or None}."""
+def _aligned(measured, attack, arms):
+    """{network without adversarial training: how often PNI-W names the class that the attack led it to, less before, or None}.
+    arms: {its name: that in the record}."""
     record, _ = gradients.read(measured.folder)
     rows = {row["arm"]: row for row in record["rows"] if row["attack"] == attack} if record and record["n"] >= LEAST else {}
-    arms = {"trained on noise": "trained-8", "smoothed": "plain-noise-8"}
     return {name: shares(rows[arm]["robust"], rows[arm]["robust_before"], tier=record["tier"], n=record["n"], runs=1,
                          ids=("gradients/record.json",)) if arm in rows else None for name, arm in arms.items()}
 
@@ -151,7 +153,7 @@ def any_defense(measured, number):
     for (training, text), attack in product({"plain": "normal", "adversarial": "adversarial"}.items(), ("none", "pgd")):
         of = {(at.sigma, at.M): cell for at, cell in measured.at.items()
               if (at.label, at.method, at.rule, at.attack) == ("plain", training, "prediction", attack)}
-        noisy = [less(cell, of.get((0, 1))) for (sigma, M), cell in of.items() if sigma > 0 and M == max(m for s, m in of if s == sigma)]
+        noisy = [less(cell, of.get((0, 1))) for (sigma, M), cell in of.items() if sigma > 0 and M == MANY]
         found[f"{text} training, {ATTACKS[attack]}"] = mean_of(noisy)
     return judge(found, "the steps noise-…-cpu of the campaign")
 

@@ -134,8 +134,8 @@ def advantage_one_std(measured, number):
             return FAILS
         return HOLDS if 0 < difference.low and difference.high <= 2 * least else OPEN
 
-    places = [(label, attack, sigma) for label, attack in product(BASES, ATTACKED) for sigma in sigmas_of(measured, label, attack, 8)]
-    return spread({f"{label}, {ATTACKS[attack]}, σ = {sigma:g}": [pick_repeated(measured, label, attack, 8, sigma, rule)
+    places = [(label, attack, sigma) for label, attack in product(BASES, ATTACKED) for sigma in sigmas_of(measured, label, attack, MANY)]
+    return spread({f"{label}, {ATTACKS[attack]}, σ = {sigma:g}": [pick_repeated(measured, label, attack, MANY, sigma, rule)
                                                                   for rule in ("prediction", "soft")]
                    for label, attack, sigma in places}, about, "the steps table3-… have five at tiers fast and paper")
 

@@ -154,7 +154,9 @@ def _noise(ours):
         at = [select(of, sigma=sigma) for sigma in (sigmas[-1], sigmas[0])]
         found[f"ε = {epsilon:g}"] = less(*(cell.iloc[0] for cell in at)) if len(sigmas) > 1 and all(map(len, at)) else None
     found = _known(found)
-    return (f"input noise of σ = {sigmas[-1]:g} instead of σ = {sigmas[0]:g} adds, in points, {told(found)}"
+    alone = any(one.each is None for one in found.values())
+    blind = "; where a record keeps counts alone, a ± is as if no image were shared" if alone else ""
+    return (f"input noise of σ = {sigmas[-1]:g} instead of σ = {sigmas[0]:g} adds, in points, {told(found)}{blind}"
             f" {_about(found.values())}.") if found else None
 
 

@@ -155,8 +155,10 @@ def training(folder=RESULTS):
         for attack in findings.PRINTED:
             of = [(plan, cells[attack]) for plan, cells in trainings if attack in cells]
             if len(of) > 1:
-                steps = ", ".join(f"{100 * cell['accuracy']:.1f} % after {plan['epochs']} epochs (tier {cell['tier']},"
-                                  f" n = {cell['n']:,})" for plan, cell in of)
+                starts = {plan.get("noise_start") for plan, _ in of}
+                noise = [f", noise from {plan.get('noise_start', 0):g}" if len(starts) > 1 else "" for plan, _ in of]
+                steps = ", ".join(f"{100 * cell['accuracy']:.1f} % after {plan['epochs']} epochs{start} (tier {cell['tier']},"
+                                  f" n = {cell['n']:,})" for (plan, cell), start in zip(of, noise))
                 lines.append(f"{label}, {UNDER[attack]}: {steps}; the paper prints {findings.printed(label)[attack]:.1f} %.")
             pairs = [(plan, more, less(longer, shorter)) for (plan, shorter), (more, longer) in combinations(of, 2)
                      if findings.differs("epochs", plan, more)]
@@ -165,9 +167,9 @@ def training(folder=RESULTS):
                 plan, more, gain = pairs[-1]
                 rises.append(gain.low > 0)
                 text = f"{label} after {more['epochs']} epochs less after {plan['epochs']}"
-                alike.setdefault(text, []).append(f"{UNDER[attack]} {gain} points")
+                alike.setdefault(text, {})[attack] = gain
     if rises:
-        lines += [f"{text}: {', '.join(said)}." for text, said in alike.items()]
+        lines += [_points(text, each) for text, each in alike.items()]
         lines.append("Where accuracy still rises, its level says nothing about the paper's: what can be compared is the order of rows"
                      " that were trained alike." if any(rises) else "There more epochs make no difference that shows.")
     elif lines:
@@ -178,8 +180,13 @@ def training(folder=RESULTS):
 
 def starts(folder=RESULTS):
     """What noise that starts stronger is worth to PNI-W, and what CPNI-W, trained alike, has more than either."""
-    return listed(f"{text}: {', '.join(f'{UNDER[attack]} {one}' for attack, one in each.items())} points ({epochs} epochs;"
-                  f" {about(next(iter(each.values())))})." for epochs, sides in findings.starts(folder) for text, each in sides.items())
+    return listed(_points(text, each, f"{epochs} epochs; ") for epochs, sides in findings.starts(folder) for text, each in sides.items())
+
+
+def _points(text, each, trained=""):
+    """What `text` names, as points: {attack: Difference}."""
+    said = ", ".join(f"{UNDER[attack]} {one}" for attack, one in each.items())
+    return f"{text}: {said} points ({trained}{about(next(iter(each.values())))})."
 
 
 def ranks(folder=RESULTS, theirs=5):
@@ -197,8 +204,7 @@ def ranks(folder=RESULTS, theirs=5):
     for rank in others:
         each = differences(rank, lowest)
         if each:
-            said = ", ".join(f"{UNDER[attack]} {one}" for attack, one in each.items())
-            lines.append(f"Rank {rank:g} less rank {lowest:g}: {said} points ({about(next(iter(each.values())))}).")
+            lines.append(_points(f"Rank {rank:g} less rank {lowest:g}", each))
     each = [one for other in (lowest, *others) if other != theirs for one in differences(theirs, other).values()]
     if each:
         sure = [one.among(len(each)) for one in each]
