@@ -9,27 +9,29 @@ import pytest
 from PIL import Image
 
 from siam import runs
-from siam.pages import figures
+from siam.pages import figures, learnt, tables
+from siam.pages import words_of_tables as words
 from siam.paths import RESULTS, ROOT
 
-# Page: what its words are about, and the SHA-256, shortened, of what they were last read beside.
+# Page: what its words are about, a file of records or what a page says of them, and the SHA-256, shortened, of what they were last read
+# beside.
 READ = {
     "adaptive": ("adaptive/record.json", "c5e31a1de03baea9"),
     "boundary": ("boundary/record.json", "927df52829e6e369"),
     "bound": ("bound/tallies.npz", "702fec57f0cae439"),
     "gradients": ("gradients/record.json", "12e54051f77c1796"),
-    "learnt": ("learnt/record.json", "f7ca374c509a6550"),
+    "learnt": (lambda: (RESULTS / "learnt" / "record.json").read_text() + learnt.comparison().frame.to_csv(), "eb6aa0b9d028e0cf"),
     "live": ("live/images.json", "301df91e9625c345"),
     "svm": ("svm/argument.json", "4b55cdee887f2fc1"),
-    "table4": ("", "8c4e98055b12eaef"),
+    "table1": (lambda: words.starts() + words.ranks(), "c307469f72cc3fef"),
+    "table4": (lambda: figures.transfers().numbers.frame.to_csv() + tables.table(4).frame.to_csv(), "a7c88888ee5707fb"),
 }
 
 
 @pytest.mark.parametrize("page", READ)
 def test_the_words_of_a_page_were_read_beside_its_numbers(page):
-    place, digest = READ[page]
-    transfers = figures.transfers().numbers.frame.to_csv().encode()
-    found = runs.digest(RESULTS / place) if place else hashlib.sha256(transfers).hexdigest()[:16]
+    of, digest = READ[page]
+    found = hashlib.sha256(of().encode()).hexdigest()[:16] if callable(of) else runs.digest(RESULTS / of)
     assert found == digest, f"new numbers: read notebooks/{page}.ipynb again, mend its words, and write {found} here"
 
 

@@ -93,7 +93,8 @@ def _all(folder):
 
 def measured(about):
     tiers = " and ".join(sorted({cell["tier"] for cell in about["cells"]}))
-    return (f"Tier {tiers}: small models, no reproduction; n = {about['images']:,} test images, M = {about['draws']}"
+    networks = " and ".join(dict.fromkeys(cell["cell"][0] for cell in about["cells"]))
+    return (f"Tier {tiers}: small models ({networks}), no reproduction; n = {about['images']:,} test images, M = {about['draws']}"
             f" passes of each, {about['precision']}.")
 
 

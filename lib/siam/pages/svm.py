@@ -151,9 +151,10 @@ def in_words(folder=RESULTS):
 def _gradients(record):
     about = record["directions"]
     tier = runs.tier("cpu", about["split"], about["n"])
+    networks = " and ".join(dict.fromkeys(row["checkpoint"] for row in about["settings"]))
     return (f"n = {about['n']} shipped test images, {about['draws']} draws each and {about['draws']} others for the expected"
-            f" direction, {about['precision']}; {about['batch']} images are a batch, which shares its draws. Tier {tier}: small models,"
-            " no reproduction.")
+            f" direction, {about['precision']}; {about['batch']} images are a batch, which shares its draws. Tier {tier}: small models"
+            f" ({networks}), no reproduction.")
 
 
 def _by_network(record):
