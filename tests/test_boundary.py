@@ -174,14 +174,14 @@ def measured(tmp_path_factory):
         first = json.loads(path.read_text())["networks"]
         calls, of_network = [], boundary.of_network
         patch.setattr(boundary, "of_network", lambda path, *rest: calls.append(path.stem) or of_network(path, *rest))
-        boundary.measure(path, {"cpni-w-cpu-0": 0.24, "gauss-cpu-0": 0.37}, **asked)
+        boundary.measure(path, {"cpni-w-cpu-0": 0.24, "gauss-long-0": 0.37}, **asked)
         before = path.read_bytes()
         patch.setitem(boundary.SETTINGS, "side", 7)
         with pytest.raises(ValueError, match="record.json: measured with another side: move it away"):
             boundary.measure(path, {"plain-cpu-0": 0.24}, **asked)
         assert path.read_bytes() == before
         patch.undo()
-    assert calls == ["gauss-cpu-0"] and json.loads(path.read_text())["networks"][:1] == first
+    assert calls == ["gauss-long-0"] and json.loads(path.read_text())["networks"][:1] == first
     return folder
 
 
