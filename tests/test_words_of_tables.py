@@ -183,3 +183,16 @@ def test_the_first_page_says_what_epgd_takes_back(tmp_path):
     assert re.search("the vote is [+−]0.* on clean images, .12.0 ± .* under PGD and .0.0 ± .* under EPGD, in points", beside)
     assert beside.endswith("(CPNI-W, σ = 0.24, M = 64; tier cpu, n = 1,000); not told apart from zero: clean and under EPGD.")
     assert words.headlines(tmp_path / "evaluation").splitlines()[1:] == [f"- What votes and noise add: {NOT_YET}."]
+
+
+def test_the_first_page_tells_of_the_best_tier_that_has_all_of_smoothing(tmp_path):
+    """CPNI-W alone of the better tier: nothing that it could be compared with, and nothing to be compared."""
+    train(tmp_path, "EPGD-diverged", method="epgd", tier="long")
+    for seed, tier in enumerate(("long", "fast")):
+        train(tmp_path, "CPNI-W", tier=tier, seed=seed)
+    for seed, tier in enumerate(("long", "fast")):
+        for attack in ("none", "pgd", "epgd"):
+            for sigma, draws, right in ((0, 1, 4000), (0.24, 64, 4500)):
+                before = plain(words.headlines(tmp_path))
+                evaluate(tmp_path, "CPNI-W", attack, right, n=10_000, tier=tier, sigma=sigma, draws=draws, training_seed=seed)
+    assert "M = 64; tier long, n = 10,000)" in before and "M = 64; tier fast, n = 10,000)" in plain(words.headlines(tmp_path))

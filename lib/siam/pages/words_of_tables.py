@@ -9,7 +9,7 @@ from siam.pages import adaptive, findings, tables
 from siam.pages.style import listed
 from siam.paired import by_image, combine, less
 from siam.paths import RESULTS
-from siam.report import ATTACKS, NOT_YET, cells_of, chosen, evaluations, find, measured_on, signed, suites
+from siam.report import ATTACKS, NOT_YET, cells_of, chosen, evaluations, find, measured_on, signed, suites, usual
 
 VOTES, SIGMA = 64, 0.24  # what the first page tells of: M, and the paper's σ of CPNI-W
 UNDER = {"none": "clean"} | {attack: f"under {name}" for attack, name in tables.NAMES.items() if attack != "none"}
@@ -22,12 +22,15 @@ def about(one):
 def headlines(folder=RESULTS):
     """What this book has found so far, for its first page: the verdicts, what smoothing adds, what EPGD takes back, what the kind of the
     layers' noise is worth, and how all that compares with no noise, under attackers who know the defence as well."""
-    shown = [cells_of(suite) for suite in suites(evaluations(folder))]
-    each = [ours for ours, _ in shown]
-    beside = next((line for line in map(_without_noise, each) if line), None)
+    everything = evaluations(folder)
+    beside = next((line for line in (_without_noise(cells_of(suite)[0]) for suite in suites(everything)) if line), None)
     last = next(reversed(findings.starts(folder)), None)
     more = [_coloured(last[1]) if last else None, beside, adaptive.headline(folder)]
-    return listed(_verdicts(claims.verdicts(folder)) + _smoothing(*shown[0]) + [line for line in more if line])
+    # What is about one network asks for no other of its tier: of the tiers that have all of it, the best.
+    of_tiers = [usual(everything[everything["trained"] == tier]) for tier in reversed(runs.TIERS)]
+    smoothing = max((_smoothing(*cells_of(of)) for of in of_tiers if len(of)), key=len, default=[])
+    smoothing = smoothing or [f"What votes and noise add: {NOT_YET}."]
+    return listed(_verdicts(claims.verdicts(folder)) + smoothing + [line for line in more if line])
 
 
 def _verdicts(rows):
@@ -52,7 +55,7 @@ def _plural(verdict, count):
 def _smoothing(ours, heldout):
     gain, once = findings.gained(ours, VOTES, SIGMA), {"label": "CPNI-W", "rule": "prediction", "M": 1, "sigma": 0}
     if gain["none"] is None or gain["pgd"] is None:
-        return [f"What votes and noise add: {NOT_YET}."]
+        return []
     lines = [f"Votes and noise add {gain['none']} points of accuracy on clean images and {gain['pgd']} under PGD to"
              f" one noisy pass without input noise, of one network (CPNI-W, σ = {SIGMA:g}, M = {VOTES}; {about(gain['pgd'])})."
              + _as_chosen(ours, heldout)]
