@@ -15,7 +15,8 @@ from siam.files import read_other, writing
 from siam.paths import RESULTS
 from siam.runs import clopper_pearson
 
-# The base model CPNI-W of the tier long, the best that has all of Table 3; σ and M are those with the highest accuracy under PGD on held-out training images.
+# The base model CPNI-W of the tier long, the best that has all of Table 3; σ and M are those with the highest accuracy under PGD on
+# held-out training images.
 CHECKPOINT = "cpni-w-long-0"
 SETTING = {"sigma": 0.36, "draws": 64, "epsilon": 8, "step_size": 2, "steps": 7, "samples": 1, "attacks": 4, "seed": 0}
 SHOWN = 20
