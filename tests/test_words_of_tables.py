@@ -63,14 +63,17 @@ def test_training_says_whether_accuracy_still_rises(tmp_path):
 
 
 def test_the_start_of_the_noise_is_told_apart_from_its_kind(tmp_path):
-    for seed, (label, start, correct) in enumerate((("PNI-W", 0.3, 300), ("PNI-W", 1.0, 420), ("CPNI-W", 0.3, 400), ("CPNI-W", 0.5, 900))):
+    for seed, (label, start, correct) in enumerate((("PNI-W", 0.3, 300), ("PNI-W", 1.0, 420), ("CPNI-W", 0.5, 450), ("CPNI-W", 0.3, 400))):
         trained(tmp_path, seed, label=label, noise_start=start)
         evaluate(tmp_path, label, "pgd", correct, training_seed=seed)
     said = plain(words.starts(tmp_path)).splitlines()
     assert [re.sub(" ± .*", "", line) for line in said] == [
         "- PNI-W that starts at 1 less PNI-W that starts at 0.3: under PGD +12.0",
+        "- CPNI-W that starts at 0.5 less CPNI-W that starts at 0.3: under PGD +5.0",
         "- CPNI-W that starts at 0.3 less PNI-W that starts at 0.3: under PGD +10.0",
-        "- CPNI-W that starts at 0.3 less PNI-W that starts at 1: under PGD −2.0"]
+        "- CPNI-W that starts at 0.3 less PNI-W that starts at 1: under PGD −2.0",
+        "- CPNI-W that starts at 0.5 less PNI-W that starts at 0.3: under PGD +15.0",
+        "- CPNI-W that starts at 0.5 less PNI-W that starts at 1: under PGD +3.0"]
     assert said[0].endswith("points (8 epochs; tier cpu, n = 1,000).")
     coloured = [line for line in plain(words.headlines(tmp_path)).splitlines() if line.startswith("- Coloured noise")]
     assert [re.sub(" ± [\\d.]+", "", line) for line in coloured] == [

@@ -4,7 +4,7 @@ Each function returns what a page shows, and says "not yet measured" where the r
 """
 
 import json
-from itertools import combinations, permutations
+from itertools import combinations, permutations, product
 
 import numpy as np
 import pandas as pd
@@ -99,19 +99,24 @@ def by_length(folder=RESULTS):
 
 def starts(folder=RESULTS):
     """What the strength is worth that noise starts at: [(epochs, {what: {attack: Difference}})], the shortest training first, of PNI-W
-    trained alike but for that, and of what CPNI-W trained as the weaker of the two has more than each."""
+    trained alike but for that, of CPNI-W trained like the weaker of the two but for that, and of what each CPNI-W has more than each."""
     each, found = by_length(folder), []
     for (plan, weak), (more, strong) in permutations(each["PNI-W"], 2):
         if differs("noise_start", plan, more):
-            starting = [f"PNI-W that starts at {of['noise_start']:g}" for of in (plan, more)]
-            sides = {f"{starting[1]} less {starting[0]}": (strong, weak)}
-            for coloured in [cells for of, cells in each["CPNI-W"] if of == plan]:
-                sides |= {f"CPNI-W that starts at {plan['noise_start']:g} less {name}": (coloured, white)
-                          for name, white in zip(starting, (weak, strong))}
+            whites = {_starting("PNI-W", of): cells for of, cells in ((plan, weak), (more, strong))}
+            alike = [(of, cells) for of, cells in each["CPNI-W"] if of == plan or differs("noise_start", plan, of)]
+            coloured = {_starting("CPNI-W", of): cells for of, cells in sorted(alike, key=lambda one: one[0]["noise_start"])}
+            pairs = [*combinations(whites, 2), *combinations(coloured, 2)]
+            pairs = [(other, one) for one, other in pairs] + list(product(coloured, whites))
+            sides = {f"{one} less {other}": [(whites | coloured)[name] for name in (one, other)] for one, other in pairs}
             gains = {text: {attack: less(one.get(attack), other.get(attack)) for attack in PRINTED} for text, (one, other) in sides.items()}
             gains = {text: {attack: gain for attack, gain in of.items() if gain is not None} for text, of in gains.items()}
             found.append((plan["epochs"], {text: of for text, of in gains.items() if of}))
     return found
+
+
+def _starting(label, plan):
+    return f"{label} that starts at {plan['noise_start']:g}"
 
 
 def differs(name, plan, other):

@@ -93,8 +93,10 @@ def _gone(under_pgd, gone):
 
 
 def _coloured(sides):
-    """What coloured noise has more than white of each strength, a sentence; None where that is not measured under PGD."""
-    found = {text.rpartition(" ")[2]: of["pgd"] for text, of in sides.items() if text.startswith("CPNI-W") and "pgd" in of}
+    """What coloured noise, the weakest, has more than white of each strength, a sentence; None where that is not measured under PGD."""
+    pairs = [(*text.split(" less "), of["pgd"]) for text, of in sides.items() if "pgd" in of]
+    pairs = [(one, other, gain) for one, other, gain in pairs if one.startswith("CPNI-W") and other.startswith("PNI-W")]
+    found = {other.rpartition(" ")[2]: gain for one, other, gain in pairs if one == pairs[0][0]}
     said = [f"{one} points more than white noise {'as strong as its authors start it' if start == '1' else f'at {start} of that strength'}"
             for start, one in reversed(found.items())]
     return (f"Coloured noise in the layers keeps, in one pass under PGD, {' and '.join(said)} (CPNI-W less PNI-W;"
@@ -182,7 +184,7 @@ def training(folder=RESULTS):
 
 
 def starts(folder=RESULTS):
-    """What noise that starts stronger is worth to PNI-W, and what CPNI-W, trained alike, has more than either."""
+    """What noise that starts stronger is worth to PNI-W and to CPNI-W, and what CPNI-W, trained alike, has more than either."""
     return listed(_points(text, each, f"{epochs} epochs; ") for epochs, sides in findings.starts(folder) for text, each in sides.items())
 
 
