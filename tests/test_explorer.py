@@ -98,12 +98,13 @@ def test_measurements_that_differ_in_kind_are_kept_apart_and_named_apart(run):
     assert all(len(curve["x"]) == len(SIGMAS) for s in data["sources"] for curve in s["attacks"].values())
 
 
-def test_the_best_tier_comes_first_then_the_test_images():
-    frames = [rows(tier="smoke", n=300), rows(tier="fast", split="heldout"), rows(tier="cpu"),
+def test_test_images_come_first_then_curves_then_the_best_tier():
+    """Two points are no curve: what a reader moves along opens."""
+    frames = [rows(tier="smoke", n=300), rows(tier="fast", split="heldout"), rows(tier="cpu"), rows(tier="long"),
               rows(tier="fast", sigmas=(0.0, 0.1))]
     sources = payload(pd.concat(frames))["sources"]
     assert [(s["tier"], s["split"]) for s in sources] == [
-        ("fast", "test"), ("fast", "heldout"), ("cpu", "test"), ("smoke", "test")]
+        ("long", "test"), ("cpu", "test"), ("smoke", "test"), ("fast", "test"), ("fast", "heldout")]
 
 
 def test_of_two_records_of_a_point_the_one_with_more_draws_is_shown():

@@ -178,10 +178,11 @@ def _names(source):
 
 
 def _preference(source):
-    """Order of a model's sources: best tier first, then test images, then most points, then most images."""
+    """Order of a model's sources: test images, those with a curve to move along, best tier first, most points, most images."""
+    curve = max((len(curve["x"]) for curve in source["attacks"].values()), default=0) > 2
     tier = TIERS.index(source["tier"]) if source["tier"] in TIERS else -1
     points = sum(len(curve["x"]) for curve in source["attacks"].values())
-    return -tier, source["split"] != "test", -points, -source["n"], source["name"]
+    return source["split"] != "test", not curve, -tier, -points, -source["n"], source["name"]
 
 
 def _printed(table):
