@@ -106,8 +106,7 @@ def starts(folder=RESULTS):
             whites = {_starting("PNI-W", of): cells for of, cells in ((plan, weak), (more, strong))}
             alike = [(of, cells) for of, cells in each["CPNI-W"] if of == plan or differs("noise_start", plan, of)]
             coloured = {_starting("CPNI-W", of): cells for of, cells in sorted(alike, key=lambda one: one[0]["noise_start"])}
-            pairs = [*combinations(whites, 2), *combinations(coloured, 2)]
-            pairs = [(other, one) for one, other in pairs] + list(product(coloured, whites))
+            pairs = [pair[::-1] for of in (whites, coloured) for pair in combinations(of, 2)] + list(product(coloured, whites))
             sides = {f"{one} less {other}": [(whites | coloured)[name] for name in (one, other)] for one, other in pairs}
             gains = {text: {attack: less(one.get(attack), other.get(attack)) for attack in PRINTED} for text, (one, other) in sides.items()}
             gains = {text: {attack: gain for attack, gain in of.items() if gain is not None} for text, of in gains.items()}
