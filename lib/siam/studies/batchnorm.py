@@ -1,0 +1,176 @@
+"""By which statistics should BatchNorm go, where the network draws noise? By its running means, by others, by the batch's own.
+
+    python -m siam.studies.batchnorm
+
+Training normalises each layer by the statistics of the batch, under that batch's draw of the noise; attacks and votes by
+running means over many draws, counted without input noise. This asks what either costs: the same network, images, draws
+and attack, with nothing but the statistics changed, and the attack made through those that answer. What it writes,
+`RECORD`, is read by `siam.pages.batchnorm`, which draws the page.
+"""
+
+import hashlib
+import json
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from siam import models, runs
+from siam.attacks import error_of, pgd
+from siam.data import images, pixels
+from siam.devices import autocast, describe
+from siam.files import command, read_json, read_other, refuse_to_replace, writing
+from siam.paired import interval_of
+from siam.paths import CHECKPOINTS, RESULTS
+from siam.seeding import seeded
+from siam.smoothing import RULES, tally, vote
+
+RECORD = RESULTS / "batchnorm" / "record.json"
+NETWORKS = ("plain-adversarial-long-0", "pni-w-long-0", "cpni-w-long-0", "cpni-w-fast-0")
+SIGMAS = (0.0, 0.24)  # normalised units
+STATISTICS = ("running", "recounted", "batch")  # in the order of the page; the first is what all other pages go by
+ATTACKS = ("none", "pgd")
+DRAWS = (1, 16)  # M, prediction smoothing
+COUNTED = 5000  # training images that statistics are counted on anew
+BATCH = 100  # images that share a draw of the layers' noise and, by "batch", their statistics
+EPSILON, STEPS = 8 / 255, 7
+SEED, PRECISION = 0, "bf16"
+SETTINGS = dict(rule="prediction", draws=list(DRAWS), counted=COUNTED, batch=BATCH, epsilon=255 * EPSILON, attack_steps=STEPS,
+                seed=SEED, precision=PRECISION)
+
+
+def norms(model):
+    return [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+
+
+def by_batch(model):
+    """`model`, from now on going by the statistics of whatever batch it is given, as training does; it keeps none of them."""
+    for norm in norms(model):
+        norm.running_mean = norm.running_var = None
+    return model
+
+
+@torch.no_grad()
+def recounted(model, x, *key):
+    """`model` with running statistics counted anew on x (uint8 [N, 3, H, W]): the mean over batches of BATCH, each with a draw of
+    the model's noise, seeded from `key`. Its noise is on, input noise too."""
+    for norm in norms(model):
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean of all, not of the last
+        norm.train()
+    with seeded(*key, "statistics"):
+        for part in x.split(BATCH):
+            model(pixels(part))
+    return model.eval()
+
+
+def network(checkpoint, sigma, statistics, counted, checkpoints=CHECKPOINTS):
+    """The plain path of a checkpoint with input noise σ, going by one of STATISTICS. counted: uint8 images to count anew on."""
+    model = models.load(Path(checkpoints) / f"{checkpoint}.safetensors", sigma).requires_grad_(False)
+    if statistics == "batch":
+        return by_batch(model)
+    if statistics == "recounted":
+        with autocast("cpu", PRECISION):
+            return recounted(model, counted, SEED, checkpoint)
+    return model
+
+
+def job(model, x, y, batch):
+    """Which of one batch's images x [N, 3, H, W] (pixels) are right, clean and attacked through `model` itself: {attack: [DRAWS, N]}."""
+    right = {}
+    with autocast("cpu", PRECISION):
+        for attack in ATTACKS:
+            seen = x
+            if attack == "pgd":
+                with seeded(SEED, batch, "attack"):
+                    seen = pgd(error_of(model, y), x, epsilon=EPSILON, step_size=EPSILON / 4, steps=STEPS)
+            votes = tally(model, seen, max(DRAWS), (SEED, batch))
+            right[attack] = np.stack([(vote(RULES["prediction"](votes.at(M)))[0] == y).numpy() for M in DRAWS])
+    return right
+
+
+# ------------------------------------------------------------------------------------------------ the record
+
+
+def average(values):
+    """The mean of values [N] in percent and its 95 % interval over batches, whose images share draws and statistics."""
+    return {name: round(100 * value, 3) for name, value in zip(("mean", "low", "high"), interval_of(values, BATCH))}
+
+
+def rows(found):
+    """The record's rows: of each attack and M the accuracy by each kind of statistics, and what it has more than by running ones.
+
+    found: {statistics: {attack: which images are right [DRAWS, N]}}, of one network and σ.
+    """
+    out = []
+    for (k, M), attack, statistics in product(enumerate(DRAWS), ATTACKS, found):
+        right, running = (found[of][attack][k].astype(float) for of in (statistics, STATISTICS[0]))
+        row = dict(statistics=statistics, attack=attack, M=M, n=len(right), accuracy=average(right))
+        out.append(row if statistics == STATISTICS[0] else row | dict(more=average(right - running)))
+    return out
+
+
+def identity(checkpoints=CHECKPOINTS):
+    """{checkpoint: digest} of all networks, and a short digest of those and the settings, to know partial results by."""
+    digests = {name: models.about(Path(checkpoints) / f"{name}.safetensors")["digest"] for name in NETWORKS}
+    return digests, hashlib.sha256(json.dumps([digests, SETTINGS]).encode()).hexdigest()[:12]
+
+
+def measure(path=RECORD, n=1000, checkpoints=CHECKPOINTS, results=RESULTS, counted=None, progress=True):
+    """Ask every network of the first n test images, at every σ and by all statistics, write the record, and return it.
+
+    Cut off, it goes on after its last finished batch, kept in `results` until the record is written. counted: uint8 images to count
+    statistics anew on, COUNTED training images where there are none given. Raises ValueError for an n that is no multiple of BATCH,
+    two of which an interval needs, and for a file at `path` that is no record, FileNotFoundError where a network or CIFAR-10 is
+    missing, and FileExistsError where the record is there.
+    """
+    if n < 2 * BATCH or n % BATCH:
+        raise ValueError(f"images = {n}: give a multiple of {BATCH}, {2 * BATCH} or more")
+    read_other(path, "batchnorm", ("rows",))
+    refuse_to_replace(path)
+    digests, known_by = identity(checkpoints)
+    partial = Path(results) / ".partial" / "batchnorm"
+    x, y = images("sample-test" if n <= 500 else "test", n)  # the sample is the first 500, and needs no download
+    counted = images("train", COUNTED)[0] if counted is None else counted
+    begun, here = partial / f"{known_by}.json", runs.provenance(describe("cpu"))
+    here = runs.grown(read_json(begun) if begun.exists() else {}, begun, here)
+    runs.write_json(begun, here)
+    jobs = list(product(NETWORKS, SIGMAS, STATISTICS, range(n // BATCH)))
+    files = {key: partial / f"{known_by}-{'-'.join(map(str, key))}.npz" for key in jobs}
+    asked = None
+    for *which, batch in tqdm(jobs, desc="batchnorm", mininterval=5, disable=not progress):
+        done = files[*which, batch]
+        if done.exists():
+            continue
+        if asked != which:
+            asked, model = which, network(*which, counted, checkpoints)
+        part = slice(batch * BATCH, (batch + 1) * BATCH)
+        right = job(model, pixels(x[part]), y[part], batch)
+        with writing(done) as temporary, open(temporary, "wb") as file:
+            np.savez(file, **right)
+    lines = []
+    for checkpoint, sigma in product(NETWORKS, SIGMAS):
+        found = {}
+        for statistics in STATISTICS:
+            parts = [np.load(files[checkpoint, sigma, statistics, batch]) for batch in range(n // BATCH)]
+            found[statistics] = {attack: np.concatenate([part[attack] for part in parts], 1) for attack in ATTACKS}
+        lines += [dict(checkpoint=checkpoint, sigma=sigma) | row for row in rows(found)]
+    said = {name: models.about(Path(checkpoints) / f"{name}.safetensors") for name in NETWORKS}
+    networks = [dict(checkpoint=name, digest=digests[name], label=of["label"], tier=of["tier"]) for name, of in said.items()]
+    record = dict(kind="batchnorm", tier=runs.tier("cpu", "test", n), split="test", n=n, settings=SETTINGS, networks=networks,
+                  rows=lines, **here)
+    runs.write_json(path, record)
+    for done in partial.glob(f"{known_by}*"):
+        done.unlink()
+    return record
+
+
+def main(arguments=None):
+    command("siam.studies.batchnorm", "Measure what BatchNorm's statistics change under noise.", RECORD, measure, arguments)
+
+
+if __name__ == "__main__":
+    main()
