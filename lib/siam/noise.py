@@ -76,19 +76,28 @@ class ColouredNoise(nn.Module):
         return sample(t, *self.factors(t))
 
 
+@torch.no_grad()
+def strengthen(model, factor):
+    """Multiply the standard deviation of all noise of the layers of `model` by `factor`."""
+    for module in model.modules():
+        if isinstance(module, WhiteNoise):
+            module.alpha *= factor
+        elif isinstance(module, ColouredNoise):
+            module.d *= factor**2
+            module.F *= factor
+
+
+@torch.no_grad()
 def soften(model, factor):
-    """Multiply the standard deviation of all noise of the layers of `model` by `factor`, and give F random signs.
+    """`strengthen` a fresh model by `factor` and give F random signs.
 
     As the authors start F, all its entries are equal: its columns are one, and a draw shifts all weights of a layer
     together. BatchNorm takes that shift out again in training, with the batch's statistics, but not in evaluation.
     """
-    with torch.no_grad():
-        for module in model.modules():
-            if isinstance(module, WhiteNoise):
-                module.alpha *= factor
-            elif isinstance(module, ColouredNoise):
-                module.d *= factor**2
-                module.F *= factor * torch.randn_like(module.F).sign()
+    strengthen(model, factor)
+    for module in model.modules():
+        if isinstance(module, ColouredNoise):
+            module.F *= torch.randn_like(module.F).sign()
 
 
 class NoisyConv2d(nn.Conv2d):

@@ -23,6 +23,7 @@ from siam.attacks import error_of, pgd
 from siam.data import images, pixels
 from siam.devices import autocast, describe
 from siam.files import command, read_json, read_other, refuse_to_replace, writing
+from siam.noise import strengthen
 from siam.paired import interval_of
 from siam.paths import CHECKPOINTS, RESULTS
 from siam.seeding import seeded
@@ -30,7 +31,8 @@ from siam.smoothing import RULES, tally, vote
 
 RECORD = RESULTS / "batchnorm" / "record.json"
 NETWORKS = ("plain-adversarial-long-0", "pni-w-long-0", "cpni-w-long-0", "cpni-w-fast-0")
-SIGMAS = (0.0, 0.24)  # normalised units
+# Checkpoint, how many times as strong its layers' noise is made as it was trained with, and σ in normalised units.
+CELLS = (*product(NETWORKS, (1,), (0.0, 0.24)), *product(("cpni-w-long-0",), (2, 3), (0.0,)))
 STATISTICS = ("running", "recounted", "batch")  # in the order of the page; the first is what all other pages go by
 ATTACKS = ("none", "pgd")
 DRAWS = (1, 16)  # M, prediction smoothing
@@ -67,9 +69,10 @@ def recounted(model, x, *key):
     return model.eval()
 
 
-def network(checkpoint, sigma, statistics, counted, checkpoints=CHECKPOINTS):
-    """The plain path of a checkpoint with input noise σ, going by one of STATISTICS. counted: uint8 images to count anew on."""
+def network(checkpoint, strength, sigma, statistics, counted, checkpoints=CHECKPOINTS):
+    """The plain path of a cell's network, going by one of STATISTICS. counted: uint8 images to count anew on."""
     model = models.load(Path(checkpoints) / f"{checkpoint}.safetensors", sigma).requires_grad_(False)
+    strengthen(model, strength)
     if statistics == "batch":
         return by_batch(model)
     if statistics == "recounted":
@@ -103,7 +106,7 @@ def average(values):
 def rows(found):
     """The record's rows: of each attack and M the accuracy by each kind of statistics, and what it has more than by running ones.
 
-    found: {statistics: {attack: which images are right [DRAWS, N]}}, of one network and σ.
+    found: {statistics: {attack: which images are right [DRAWS, N]}}, of one cell.
     """
     out = []
     for (k, M), attack, statistics in product(enumerate(DRAWS), ATTACKS, found):
@@ -116,11 +119,11 @@ def rows(found):
 def identity(checkpoints=CHECKPOINTS):
     """{checkpoint: digest} of all networks, and a short digest of those and the settings, to know partial results by."""
     digests = {name: models.about(Path(checkpoints) / f"{name}.safetensors")["digest"] for name in NETWORKS}
-    return digests, hashlib.sha256(json.dumps([digests, SETTINGS]).encode()).hexdigest()[:12]
+    return digests, hashlib.sha256(json.dumps([digests, SETTINGS, CELLS]).encode()).hexdigest()[:12]
 
 
 def measure(path=RECORD, n=1000, checkpoints=CHECKPOINTS, results=RESULTS, counted=None, progress=True):
-    """Ask every network of the first n test images, at every σ and by all statistics, write the record, and return it.
+    """Ask the network of every cell of the first n test images, by all statistics, write the record, and return it.
 
     Cut off, it goes on after its last finished batch, kept in `results` until the record is written. counted: uint8 images to count
     statistics anew on, COUNTED training images where there are none given. Raises ValueError for an n that is no multiple of BATCH,
@@ -138,26 +141,26 @@ def measure(path=RECORD, n=1000, checkpoints=CHECKPOINTS, results=RESULTS, count
     begun, here = partial / f"{known_by}.json", runs.provenance(describe("cpu"))
     here = runs.grown(read_json(begun) if begun.exists() else {}, begun, here)
     runs.write_json(begun, here)
-    jobs = list(product(NETWORKS, SIGMAS, STATISTICS, range(n // BATCH)))
-    files = {key: partial / f"{known_by}-{'-'.join(map(str, key))}.npz" for key in jobs}
+    jobs = list(product(CELLS, STATISTICS, range(n // BATCH)))
+    files = {key: partial / f"{known_by}-{'-'.join(map(str, (*key[0], *key[1:])))}.npz" for key in jobs}
     asked = None
-    for *which, batch in tqdm(jobs, desc="batchnorm", mininterval=5, disable=not progress):
-        done = files[*which, batch]
+    for cell, statistics, batch in tqdm(jobs, desc="batchnorm", mininterval=5, disable=not progress):
+        done = files[cell, statistics, batch]
         if done.exists():
             continue
-        if asked != which:
-            asked, model = which, network(*which, counted, checkpoints)
+        if asked != (cell, statistics):
+            asked, model = (cell, statistics), network(*cell, statistics, counted, checkpoints)
         part = slice(batch * BATCH, (batch + 1) * BATCH)
         right = job(model, pixels(x[part]), y[part], batch)
         with writing(done) as temporary, open(temporary, "wb") as file:
             np.savez(file, **right)
     lines = []
-    for checkpoint, sigma in product(NETWORKS, SIGMAS):
+    for cell in CELLS:
         found = {}
         for statistics in STATISTICS:
-            parts = [np.load(files[checkpoint, sigma, statistics, batch]) for batch in range(n // BATCH)]
+            parts = [np.load(files[cell, statistics, batch]) for batch in range(n // BATCH)]
             found[statistics] = {attack: np.concatenate([part[attack] for part in parts], 1) for attack in ATTACKS}
-        lines += [dict(checkpoint=checkpoint, sigma=sigma) | row for row in rows(found)]
+        lines += [dict(zip(("checkpoint", "strength", "sigma"), cell)) | row for row in rows(found)]
     said = {name: models.about(Path(checkpoints) / f"{name}.safetensors") for name in NETWORKS}
     networks = [dict(checkpoint=name, digest=digests[name], label=of["label"], tier=of["tier"]) for name, of in said.items()]
     record = dict(kind="batchnorm", tier=runs.tier("cpu", "test", n), split="test", n=n, settings=SETTINGS, networks=networks,
