@@ -88,6 +88,13 @@ def test_a_wrong_value_is_named_in_one_line(written, old, new, said):
     assert "\n" not in str(refused.value)
 
 
+def test_of_many_allowed_values_the_nearest_are_named(tmp_path):
+    file = tmp_path / "campaign.yaml"
+    file.write_text(campaign.CAMPAIGN.read_text(encoding="utf-8").replace("checkpoint: cpni-w-long-0,", "checkpoint: cpni-w-lang-0,", 1))
+    with pytest.raises(ValueError, match=r"'cpni-w-lang-0' is not one of \d+, the nearest being cpni-w-long-0, \S+, \S+, \S+, \S+$"):
+        campaign.read(file)
+
+
 def test_two_steps_do_not_write_one_checkpoint(written):
     again = "  - {name: again, group: a, tier: smoke, estimated: 2, train: {variant: plain}}"
     with pytest.raises(ValueError, match="step again: another step has the checkpoint 'plain-adversarial-smoke-0' already"):

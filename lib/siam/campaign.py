@@ -54,7 +54,9 @@ class Step:
 
 def _one_of(name, value, allowed):
     if value not in allowed:
-        raise ValueError(f"{name} {value!r} is not one of {', '.join(allowed)}")
+        near = get_close_matches(str(value), allowed, 5, 0) if len(allowed) > 40 else ()  # a longer list nobody reads
+        many = f"{len(allowed)}, the nearest being " if near else ""
+        raise ValueError(f"{name} {value!r} is not one of {many}{', '.join(near or allowed)}")
 
 
 def read(path=CAMPAIGN, checkpoints=CHECKPOINTS):
