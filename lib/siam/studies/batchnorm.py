@@ -2,20 +2,22 @@
 
     python -m siam.studies.batchnorm
 
-Training normalises each layer by the statistics of the batch, under that batch's draw of the noise; attacks and votes by
-running means over many draws, counted without input noise. This asks what either costs: the same network, images, draws
-and attack, with nothing but the statistics changed, and the attack made through those that answer. What it writes,
-`RECORD`, is read by `siam.pages.batchnorm`, which draws the page.
+Training normalises each layer by the statistics of the batch, under that batch's draw of the noise, of clean and of attacked images;
+attacks and votes by running means over many draws. This asks what that costs: the same network, images, draws and attack, with
+nothing but the statistics changed, and the attack made through those that answer. What it writes, `RECORD`, is read by
+`siam.pages.batchnorm`, which draws the page.
 """
 
 import hashlib
 import json
+from functools import partial
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.functional import batch_norm
 from tqdm import tqdm
 
 from siam import models, runs
@@ -32,11 +34,13 @@ from siam.smoothing import RULES, tally, vote
 RECORD = RESULTS / "batchnorm" / "record.json"
 NETWORKS = ("plain-adversarial-long-0", "pni-w-long-0", "cpni-w-long-0", "cpni-w-fast-0")
 # Checkpoint, how many times as strong its layers' noise is made as it was trained with, and σ in normalised units.
-CELLS = (*product(NETWORKS, (1,), (0.0, 0.24)), *product(("cpni-w-long-0",), (2, 3), (0.0,)))
-STATISTICS = ("running", "recounted", "batch")  # in the order of the page; the first is what all other pages go by
+CELLS = (*product(NETWORKS, (1,), (0.0,)), ("cpni-w-fast-0", 1, 0.24), *product(("cpni-w-fast-0",), (2, 3), (0.0,)))
+# In the order of the page. The first is what all other pages go by; "counted" and "clean" are means over batches of training images,
+# half of them attacked or none; "draw": of one such batch, anew in each pass; "batch": of the very images that are asked about.
+STATISTICS = ("running", "counted", "clean", "draw", "batch")
 ATTACKS = ("none", "pgd")
 DRAWS = (1, 16)  # M, prediction smoothing
-COUNTED = 5000  # training images that statistics are counted on anew
+COUNTED = 2000  # training images that statistics are counted on
 BATCH = 100  # images that share a draw of the layers' noise and, by "batch", their statistics
 EPSILON, STEPS = 8 / 255, 7
 SEED, PRECISION = 0, "bf16"
@@ -55,30 +59,57 @@ def by_batch(model):
     return model
 
 
+def by_draw(model, guests):
+    """`model` going by the statistics that pixels `guests` [G, 3, H, W] have in the same pass, under the same draw of its noise.
+
+    What it says of an image then follows from that image, the draw and the guests, and no gradient reaches the statistics.
+    """
+    def normalised(norm, x):
+        mean, variance = torch.zeros_like(norm.running_mean), torch.ones_like(norm.running_var)
+        first = batch_norm(x[: len(guests)].detach(), mean, variance, norm.weight, norm.bias, True, 1.0, norm.eps)  # fills in both
+        return torch.cat([first, batch_norm(x[len(guests) :], mean, variance, norm.weight, norm.bias, False, 0.0, norm.eps)])
+
+    for norm in norms(model):
+        norm.forward = partial(normalised, norm)
+    return lambda x: model(torch.cat([guests, x]))[len(guests) :]
+
+
 @torch.no_grad()
-def recounted(model, x, *key):
-    """`model` with running statistics counted anew on x (uint8 [N, 3, H, W]): the mean over batches of BATCH, each with a draw of
-    the model's noise, seeded from `key`. Its noise is on, input noise too."""
+def by_count(model, x, *key):
+    """`model` with running statistics counted anew on pixels x [N, 3, H, W]: the mean over batches of BATCH, each with a draw of the
+    model's noise, seeded from `key`."""
     for norm in norms(model):
         norm.reset_running_stats()
         norm.momentum = None  # the mean of all, not of the last
         norm.train()
     with seeded(*key, "statistics"):
         for part in x.split(BATCH):
-            model(pixels(part))
+            model(part)
     return model.eval()
 
 
-def network(checkpoint, strength, sigma, statistics, counted, checkpoints=CHECKPOINTS):
-    """The plain path of a cell's network, going by one of STATISTICS. counted: uint8 images to count anew on."""
-    model = models.load(Path(checkpoints) / f"{checkpoint}.safetensors", sigma).requires_grad_(False)
-    strengthen(model, strength)
-    if statistics == "batch":
-        return by_batch(model)
-    if statistics == "recounted":
-        with autocast("cpu", PRECISION):
-            return recounted(model, counted, SEED, checkpoint)
-    return model
+def attacked(model, x, y, *key):
+    """Pixels x [N, 3, H, W] after PGD on `model` at labels y [N], in batches of BATCH, seeded from `key` and the batch's number."""
+    parts = []
+    for number, (seen, labels) in enumerate(zip(x.split(BATCH), y.split(BATCH))):
+        with seeded(*key, number, "attack"):
+            parts.append(pgd(error_of(model, labels), seen, epsilon=EPSILON, step_size=EPSILON / 4, steps=STEPS))
+    return torch.cat(parts)
+
+
+def networks(checkpoint, strength, sigma, counted, checkpoints=CHECKPOINTS):
+    """{statistics: what maps pixels to logits, by these}, each the plain path of a cell's network. counted: (uint8 images, labels)."""
+    def network():
+        model = models.load(Path(checkpoints) / f"{checkpoint}.safetensors", sigma).requires_grad_(False)
+        strengthen(model, strength)
+        return model
+
+    clean, y = pixels(counted[0]), counted[1]
+    with autocast("cpu", PRECISION):
+        running, mixed = network(), clean.clone()
+        mixed[::2] = attacked(running, clean[::2], y[::2], SEED, "counted")
+        return dict(running=running, counted=by_count(network(), mixed, SEED), clean=by_count(network(), clean, SEED),
+                    draw=by_draw(network(), mixed[:BATCH]), batch=by_batch(network()))
 
 
 def job(model, x, y, batch):
@@ -86,10 +117,7 @@ def job(model, x, y, batch):
     right = {}
     with autocast("cpu", PRECISION):
         for attack in ATTACKS:
-            seen = x
-            if attack == "pgd":
-                with seeded(SEED, batch, "attack"):
-                    seen = pgd(error_of(model, y), x, epsilon=EPSILON, step_size=EPSILON / 4, steps=STEPS)
+            seen = attacked(model, x, y, SEED, batch) if attack == "pgd" else x
             votes = tally(model, seen, max(DRAWS), (SEED, batch))
             right[attack] = np.stack([(vote(RULES["prediction"](votes.at(M)))[0] == y).numpy() for M in DRAWS])
     return right
@@ -125,8 +153,8 @@ def identity(checkpoints=CHECKPOINTS):
 def measure(path=RECORD, n=1000, checkpoints=CHECKPOINTS, results=RESULTS, counted=None, progress=True):
     """Ask the network of every cell of the first n test images, by all statistics, write the record, and return it.
 
-    Cut off, it goes on after its last finished batch, kept in `results` until the record is written. counted: uint8 images to count
-    statistics anew on, COUNTED training images where there are none given. Raises ValueError for an n that is no multiple of BATCH,
+    Cut off, it goes on after its last finished batch, kept in `results` until the record is written. counted: uint8 images and
+    labels to count statistics on, COUNTED training images where none are given. Raises ValueError for an n that is no multiple of BATCH,
     two of which an interval needs, and for a file at `path` that is no record, FileNotFoundError where a network or CIFAR-10 is
     missing, and FileExistsError where the record is there.
     """
@@ -137,7 +165,7 @@ def measure(path=RECORD, n=1000, checkpoints=CHECKPOINTS, results=RESULTS, count
     digests, known_by = identity(checkpoints)
     partial = Path(results) / ".partial" / "batchnorm"
     x, y = images("sample-test" if n <= 500 else "test", n)  # the sample is the first 500, and needs no download
-    counted = images("train", COUNTED)[0] if counted is None else counted
+    counted = images("train", COUNTED) if counted is None else counted
     begun, here = partial / f"{known_by}.json", runs.provenance(describe("cpu"))
     here = runs.grown(read_json(begun) if begun.exists() else {}, begun, here)
     runs.write_json(begun, here)
@@ -148,10 +176,10 @@ def measure(path=RECORD, n=1000, checkpoints=CHECKPOINTS, results=RESULTS, count
         done = files[cell, statistics, batch]
         if done.exists():
             continue
-        if asked != (cell, statistics):
-            asked, model = (cell, statistics), network(*cell, statistics, counted, checkpoints)
+        if asked != cell:
+            asked, answering = cell, networks(*cell, counted, checkpoints)
         part = slice(batch * BATCH, (batch + 1) * BATCH)
-        right = job(model, pixels(x[part]), y[part], batch)
+        right = job(answering[statistics], pixels(x[part]), y[part], batch)
         with writing(done) as temporary, open(temporary, "wb") as file:
             np.savez(file, **right)
     lines = []
@@ -162,8 +190,8 @@ def measure(path=RECORD, n=1000, checkpoints=CHECKPOINTS, results=RESULTS, count
             found[statistics] = {attack: np.concatenate([part[attack] for part in parts], 1) for attack in ATTACKS}
         lines += [dict(zip(("checkpoint", "strength", "sigma"), cell)) | row for row in rows(found)]
     said = {name: models.about(Path(checkpoints) / f"{name}.safetensors") for name in NETWORKS}
-    networks = [dict(checkpoint=name, digest=digests[name], label=of["label"], tier=of["tier"]) for name, of in said.items()]
-    record = dict(kind="batchnorm", tier=runs.tier("cpu", "test", n), split="test", n=n, settings=SETTINGS, networks=networks,
+    about = [dict(checkpoint=name, digest=digests[name], label=of["label"], tier=of["tier"]) for name, of in said.items()]
+    record = dict(kind="batchnorm", tier=runs.tier("cpu", "test", n), split="test", n=n, settings=SETTINGS, networks=about,
                   rows=lines, **here)
     runs.write_json(path, record)
     for done in partial.glob(f"{known_by}*"):
