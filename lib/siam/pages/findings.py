@@ -114,6 +114,17 @@ def starts(folder=RESULTS):
     return found
 
 
+def strengths(folder=RESULTS):
+    """The same as a Table."""
+    found = [(epochs, text, each) for epochs, sides in starts(folder) for text, each in sides.items()]
+    caption = "What changes where noise starts at another strength"
+    if not found:
+        return unfilled(f"{caption}.")
+    lines = [{"Rows": f"{epochs} epochs", "Difference": text, **{name: str(each.get(attack, NOT_YET)) for attack, name in PRINTED.items()},
+              **sources(each.values())} for epochs, text, each in found]
+    return Table(pd.DataFrame(lines), f"{caption}, in points{of_differences([one for *_, each in found for one in each.values()])}", 1)
+
+
 def _starting(label, plan):
     return f"{label} that starts at {plan['noise_start']:g}"
 

@@ -183,15 +183,10 @@ def training(folder=RESULTS):
     return listed(lines)
 
 
-def starts(folder=RESULTS):
-    """What noise that starts stronger is worth to PNI-W and to CPNI-W, and what CPNI-W, trained alike, has more than either."""
-    return listed(_points(text, each, f"{epochs} epochs; ") for epochs, sides in findings.starts(folder) for text, each in sides.items())
-
-
-def _points(text, each, trained=""):
+def _points(text, each):
     """What `text` names, as points: {attack: Difference}."""
     said = ", ".join(f"{UNDER[attack]} {one}" for attack, one in each.items())
-    return f"{text}: {said} points ({trained}{about(next(iter(each.values())))})."
+    return f"{text}: {said} points ({about(next(iter(each.values())))})."
 
 
 def ranks(folder=RESULTS, theirs=5):
