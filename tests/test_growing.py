@@ -127,9 +127,9 @@ def test_tables_and_findings_of_a_growing_campaign(grown):
     folder, frame, _ = grown
     for number in tables.TABLES:
         assert tables.table(number, folder)._repr_html_() and tables.contrasts(number, folder) and words_of_tables.table(number, folder)
-    for name in ("lengths", "gains", "selection", "twins", "units"):
+    for name in ("lengths", "gains", "selection", "strengths", "twins", "units"):
         assert getattr(findings, name)(folder)._repr_html_()
-    for name in ("training", "starts", "ranks", "selection", "units", "rounding"):
+    for name in ("training", "ranks", "selection", "units", "rounding"):
         assert getattr(words_of_tables, name)(folder).startswith(("- ", "Not yet measured."))
     assert findings.varied("rank", folder) and findings.varied("epochs", folder) and findings.calibration(folder)
     for suite in report.suites(frame):  # what the first page says, as if each were the first

@@ -23,7 +23,7 @@ READ = {
     "learnt": (lambda: (RESULTS / "learnt" / "record.json").read_text() + learnt.comparison().frame.to_csv(), "eb6aa0b9d028e0cf"),
     "live": ("live/images.json", "301df91e9625c345"),
     "svm": ("svm/argument.json", "4b55cdee887f2fc1"),
-    "table1": (lambda: words.starts() + words.ranks() + findings.lengths().frame.to_csv(), "174a8b848ed4603c"),
+    "table1": (lambda: findings.strengths().frame.to_csv() + words.ranks() + findings.lengths().frame.to_csv(), "174a8b848ed4603c"),
     "table4": (lambda: figures.transfers().numbers.frame.to_csv() + tables.table(4).frame.to_csv(), "a7c88888ee5707fb"),
 }
 

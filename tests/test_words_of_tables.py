@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from conftest import plain
 
+from siam.pages import findings
 from siam.pages import words_of_tables as words
 from siam.report import NOT_YET
 from test_findings import trained
@@ -15,7 +16,7 @@ from test_paired import keep
 from test_report import evaluate, train
 
 
-FUNCTIONS = (words.training, words.starts, words.ranks, words.selection, words.units, words.rounding, words.two_votes)
+FUNCTIONS = (words.training, words.ranks, words.selection, words.units, words.rounding, words.two_votes)
 
 
 @pytest.mark.parametrize("said", [*FUNCTIONS, *(partial(words.table, number) for number in (1, 2, 3, 4))])
@@ -66,22 +67,23 @@ def test_the_start_of_the_noise_is_told_apart_from_its_kind(tmp_path):
     for seed, (label, start, correct) in enumerate((("PNI-W", 0.3, 300), ("PNI-W", 1.0, 420), ("CPNI-W", 0.5, 450), ("CPNI-W", 0.3, 400))):
         trained(tmp_path, seed, label=label, noise_start=start)
         evaluate(tmp_path, label, "pgd", correct, training_seed=seed)
-    said = plain(words.starts(tmp_path)).splitlines()
-    assert [re.sub(" ± .*", "", line) for line in said] == [
-        "- PNI-W that starts at 1 less PNI-W that starts at 0.3: under PGD +12.0",
-        "- CPNI-W that starts at 0.5 less CPNI-W that starts at 0.3: under PGD +5.0",
-        "- CPNI-W that starts at 0.3 less PNI-W that starts at 0.3: under PGD +10.0",
-        "- CPNI-W that starts at 0.3 less PNI-W that starts at 1: under PGD −2.0",
-        "- CPNI-W that starts at 0.5 less PNI-W that starts at 0.3: under PGD +15.0",
-        "- CPNI-W that starts at 0.5 less PNI-W that starts at 1: under PGD +3.0"]
-    assert said[0].endswith("points (8 epochs; tier cpu, n = 1,000).")
+    said = findings.strengths(tmp_path).frame
+    assert [f"{row.Difference}: {re.sub(' ± .*', '', row.PGD)}" for row in said.itertuples()] == [
+        "PNI-W that starts at 1 less PNI-W that starts at 0.3: +12.0",
+        "CPNI-W that starts at 0.5 less CPNI-W that starts at 0.3: +5.0",
+        "CPNI-W that starts at 0.3 less PNI-W that starts at 0.3: +10.0",
+        "CPNI-W that starts at 0.3 less PNI-W that starts at 1: −2.0",
+        "CPNI-W that starts at 0.5 less PNI-W that starts at 0.3: +15.0",
+        "CPNI-W that starts at 0.5 less PNI-W that starts at 1: +3.0"]
+    assert set(said["Rows"]) == {"8 epochs"} and set(said["Clean"]) == {NOT_YET} and set(said["n"]) == {"1,000"}
+    assert set(said["Tier"]) == {"cpu"} and all(len(ids) == 2 for ids in said["Records"])
     coloured = [line for line in plain(words.headlines(tmp_path)).splitlines() if line.startswith("- Coloured noise")]
     assert [re.sub(" ± [\\d.]+", "", line) for line in coloured] == [
         "- Coloured noise in the layers keeps, in one pass under PGD, −2.0 points more than white noise as strong as its authors start it"
         " and +10.0 points more than white noise at 0.3 of that strength (CPNI-W less PNI-W; tier cpu, n = 1,000)."]
     trained(tmp_path, 9, label="PNI-W", noise_start=2.0, lr=0.1)  # differs in more than that
     evaluate(tmp_path, "PNI-W", "pgd", 900, training_seed=9)
-    assert plain(words.starts(tmp_path)).splitlines() == said
+    assert findings.strengths(tmp_path).frame.equals(said)
 
 
 def test_trainings_that_differ_in_more_than_epochs_say_nothing_about_length(tmp_path):

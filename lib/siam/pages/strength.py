@@ -1,0 +1,166 @@
+"""The page on layers' noise that is stronger at inference than in training, from what `siam.studies.strength` wrote. No torch."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from siam import bits, runs
+from siam.files import read_other
+from siam.pages import tables
+from siam.pages.style import ALONE, BLUE, GREEN, GREY, INK, PINK, VERMILLION, Figure, Table, listed, panel, undrawn, unfilled
+from siam.paired import by_image
+from siam.paths import RESULTS
+from siam.report import interval, warning
+
+PLACE = "strength/record.json"  # in data/results
+FIELDS = ("cells", "epsilon", "batch", "n")
+ANY = "any of them"  # an image counts as right only if it is so under every attacker
+PGD, EPGD = "PGD", "EPGD"  # the paper's attackers, of the network as it votes
+COLOURS = {"": (INK, "--"), PGD: (BLUE, "-"), EPGD: (GREEN, "-"), "EPGD, 32 draws": (PINK, "-"),
+           "EPGD, noise as trained": (VERMILLION, "-"), "noise off": (GREY, "-"), ANY: (INK, "-")}  # in the order of the page
+
+
+class Voted(NamedTuple):
+    """A network whose layers' noise is k times as strong as in training, behind input noise σ: for each attacker ("": none) which test
+    images are right [M, n], and which of the held-out ones under PGD (None where not measured)."""
+
+    label: str
+    trained: str
+    k: float
+    sigma: float
+    draws: tuple
+    right: dict
+    heldout: np.ndarray | None
+
+
+def read(folder=RESULTS):
+    """The record of `siam.studies.strength`, or None. Raises ValueError, one line, for a file that is none."""
+    return read_other(Path(folder) / PLACE, "strength", FIELDS)
+
+
+def voted(record):
+    """The Voted of a record, those under all attackers that any is under, in its order."""
+    found = {}
+    for cell in record["cells"]:
+        key = cell["checkpoint"], cell["strength"], cell["sigma"]
+        one = found.setdefault(key, Voted(cell["label"], cell["trained"], *key[1:], tuple(cell["draws"]), {}, []))
+        right = bits.unpack(cell["right"], len(cell["draws"]), record["n"])
+        if cell["split"] == "test":
+            one.right[cell["attacker"]] = right
+        elif cell["attacker"] == PGD:
+            one.heldout.append(right)
+    attackers = {name for one in found.values() for name in one.right}
+    return [one._replace(right=one.right | {ANY: np.logical_and.reduce([of for name, of in one.right.items() if name])},
+                         heldout=one.heldout[0] if one.heldout else None)
+            for one in found.values() if set(one.right) == attackers and len(attackers) > 1]
+
+
+def groups(record):
+    """[[Voted of one network and σ, k ascending]], those that have k = 1 to be held against."""
+    each = {}
+    for one in voted(record) if record else ():
+        each.setdefault((one.label, one.trained, one.sigma), []).append(one)
+    return [sorted(of, key=lambda one: one.k) for of in each.values() if any(one.k == 1 for one in of)]
+
+
+def chosen(of):
+    """The Voted among one network and σ's whose vote is right on most held-out images under PGD; None where none was asked."""
+    asked = [one for one in of if one.heldout is not None]
+    return max(asked, key=lambda one: one.heldout[-1].sum(), default=None)
+
+
+def more(record, one, other, attacker, M=-1):
+    """Points that the vote (or, M = 0, the first pass) of a Voted has over another's under an attacker, a Difference of one training."""
+    tier = min((cell["tier"] for cell in record["cells"]), key=runs.TIERS.index)
+    return by_image(100.0 * one.right[attacker][M] - 100.0 * other.right[attacker][M], record["batch"], tier=tier, n=record["n"], runs=1,
+                    ids=(PLACE,))
+
+
+def _cell(right):
+    low, high = runs.clopper_pearson(int(right.sum()), len(right))
+    return dict(accuracy=right.mean(), std=np.nan, low=low, high=high)
+
+
+def _name(attacker):
+    return attacker or "no attack"
+
+
+def _about(record, of):
+    tiers = {cell["tier"] for cell in record["cells"]}
+    trained = " and ".join(sorted({one.trained for group in of for one in group}))
+    return (f"Networks of the tier {trained} on {record['n']:,} test images, which counts as tier {' and '.join(sorted(tiers))}."
+            f"{warning(tiers)}")
+
+
+def curves(folder=RESULTS):
+    """Figure: the accuracy of the vote against k, a line an attacker, a panel for each network and σ; its numbers have one pass as well."""
+    record = read(folder)
+    found, title = groups(record), "The vote against the strength of the noise in the layers"
+    if not found:
+        return undrawn(title)
+    attackers = [name for name in COLOURS if name in found[0][0].right]
+    panels, lines = [], []
+    for of in found:
+        first = of[0]
+        name = f"{first.label} ({first.trained}), {f'σ = {first.sigma:g}' if first.sigma else 'no input noise'}"
+        frames = {_name(attacker): pd.DataFrame([dict(k=one.k, **_cell(one.right[attacker][-1])) for one in of]) for attacker in attackers}
+        look = {_name(attacker): COLOURS[attacker] for attacker in attackers}
+        marks = {one.k: colour for one, colour in ((chosen(of), VERMILLION),) if one}
+        panels.append(panel(frames, look, "k", "k, times the trained strength", name, f"strength {name}", marks, (0, 90), ALONE))
+        for one in of:
+            lines += [{"Rows": name, "k": f"{one.k:g}", "Attacker": _name(attacker), "one pass, %": interval(_cell(one.right[attacker][0])),
+                       "the vote, %": interval(_cell(one.right[attacker][-1]))} for attacker in attackers]
+    epsilon, M = record["epsilon"], found[0][0].draws[-1]
+    caption = (f"{title}: prediction smoothing, M = {M}, ε = {epsilon:g}/255, 7 steps. Short ticks: the k that held-out images choose"
+               f" (highest accuracy of the vote under PGD). {ANY.capitalize()}: images that are right under every attacker. Bands are"
+               f" 95 % intervals over images; all points share their images. {_about(record, found)}")
+    legend = {_name(name): ("currentColor" if COLOURS[name][0] == INK else COLOURS[name][0], COLOURS[name][1]) for name in attackers}
+    return Figure(panels, legend, caption, Table(pd.DataFrame(lines), "Accuracy in percent (95 % interval)", 2, PLACE))
+
+
+def choice(folder=RESULTS):
+    """Table: the k that held-out images choose beside the noise as trained, under each attacker; what the paper prints for the network."""
+    record = read(folder)
+    found = [(of, best) for of in groups(record) if (best := chosen(of))]
+    caption = "The noise that held-out images choose, and the noise as trained"
+    if not found:
+        return unfilled(f"{caption}.")
+    lines = []
+    for of, best in found:
+        trained = next(one for one in of if one.k == 1)
+        for name in [name for name in COLOURS if name in best.right]:
+            lines.append({"Rows": f"{best.label} ({best.trained}), σ = {best.sigma:g}, k = {best.k:g}", "Attacker": _name(name),
+                          "k = 1, %": interval(_cell(trained.right[name][-1])), "chosen k, %": interval(_cell(best.right[name][-1])),
+                          "difference": str(more(record, best, trained, name)), "paper, M = 512, %": printed(best, name)})
+    caption += (f": accuracy of the vote, M = {found[0][1].draws[-1]}, in percent (95 % interval), and differences in points (± half a 95 %"
+                f" interval over batches of {record['batch']}), of one training. {_about(record, [of for of, _ in found])}")
+    return Table(pd.DataFrame(lines), caption, 1, PLACE)
+
+
+def printed(one, attacker):
+    """The accuracy that the paper's Table 3 has for a network at this σ, under this attacker, as text; "" where it prints none."""
+    column = {"": "clean", PGD: "pgd", EPGD: "epgd"}.get(attacker)
+    rows = tables.paper(3).query("rule == 'prediction' and M == 512 and label == @one.label and sigma == @one.sigma")
+    return f"{rows.iloc[0][column]:.1f}" if column and len(rows) else ""
+
+
+def in_words(folder=RESULTS):
+    """What the record says, a Markdown list."""
+    record, lines = read(folder), []
+    for of in groups(record):
+        best, trained = chosen(of), next(one for one in of if one.k == 1)
+        if best is None or best.k == 1:
+            continue
+        each = {name: more(record, best, trained, name) for name in ("", PGD, EPGD, ANY)}
+        single = [name for name in best.right if name not in ("", ANY)]
+        left = []
+        for one, whose in ((best, "it"), (trained, "the noise as trained")):
+            worst = min(single, key=lambda name: one.right[name][-1].sum())
+            left.append(f"{100 * one.right[worst][-1].mean():.1f} % to {whose} (*{worst}*)")
+        lines.append(f"**{best.label} ({best.trained}), σ = {best.sigma:g}**: held-out images choose noise {best.k:g} times as strong as"
+                     f" trained. To the vote it adds {each['']} points on clean images, {each[PGD]} under PGD, {each[EPGD]} under EPGD and"
+                     f" {each[ANY]} on the images that survive every attacker; to one pass on clean images"
+                     f" {more(record, best, trained, '', 0)}. The strongest attacker leaves {' and '.join(left)}.")
+    return listed(lines)

@@ -1,0 +1,170 @@
+"""Layers' noise stronger than trained: what attacks are made on, a record that goes on, the page on cells whose answer is known."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from conftest import PRECISION, plain
+
+from siam import bits, models, runs
+from siam.folding import Folded
+from siam.pages import strength as page
+from siam.paths import CHECKPOINTS, RESULTS
+from siam.seeding import seeded
+from siam.studies import adaptive, strength
+
+CELLS = (("cpni-w-cpu-0", 1, 0.0), ("cpni-w-cpu-0", 3, 0.0))
+
+
+def logits(model, x):
+    with torch.no_grad(), seeded(1):
+        return model(x)
+
+
+def test_attacks_on_the_trained_noise_and_on_none_are_not_made_on_the_stronger():
+    x = torch.rand(4, 3, 32, 32)
+    nets = {k: strength.networks("cpni-w-cpu-0", k, 0.0) for k in (0, 1, 3)}
+    trained = logits(Folded(models.load(CHECKPOINTS / "cpni-w-cpu-0.safetensors")), x)
+    for k, of in nets.items():
+        assert torch.equal(logits(of[strength.TRAINED], x), trained)
+        assert torch.equal(logits(of[strength.OFF], x), logits(nets[1][strength.OFF], x))
+        assert torch.allclose(logits(of[strength.ITSELF], x), trained, atol=1e-4) == (k == 1)
+    assert torch.allclose(logits(nets[0][strength.ITSELF], x), logits(nets[0][strength.OFF], x), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", strength.ATTACKERS)
+def test_every_attacker_attacks_what_it_says(name):
+    """Each of the three networks as if it were right about another pixel."""
+    class Marks(torch.nn.Module):
+        def __init__(self, at):
+            super().__init__()
+            self.at = at
+
+        def forward(self, x):
+            mark = 50 * x[:, 0, 0, self.at]
+            return torch.stack([mark, -mark], 1)
+
+    attacker, on = strength.ATTACKERS[name]
+    nets = {of: Marks(i) for i, of in enumerate((strength.ITSELF, strength.TRAINED, strength.OFF))}
+    x, y = torch.full((3, 3, 8, 8), 0.5), torch.zeros(3, dtype=torch.int64)
+    moved = (attacker(nets[strength.ITSELF], nets[on], x, y) - x)[:, 0, 0, :3]
+    at = nets[on].at
+    others = moved[:, [i for i in range(3) if i != at]]  # they stay where they started, somewhere in the ball
+    assert (moved[:, at] <= -0.74 * 8 / 255).all() and others.max() > -0.5 * 8 / 255
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A folder with the record of two cells and twenty images under two attackers, cut off once and then grown by a cell."""
+    folder = tmp_path_factory.mktemp("results")
+    path, images, measure_one, calls = folder / "strength" / "record.json", strength.images, strength.measure_one, []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(strength, "images", lambda split, n: images("sample-test", n))
+        for name, value in dict(M=2, ATTACKERS={name: strength.ATTACKERS[name] for name in ("PGD", "noise off")},
+                                ASKED={"heldout": ("PGD",), "test": ("", "PGD", "noise off")}).items():
+            patch.setattr(strength, name, value)
+        for name, value in dict(BATCH=10, PRECISION=PRECISION).items():
+            patch.setattr(adaptive, name, value)
+
+        def cut(*of):
+            calls.append(of)
+            if len(calls) == 3:
+                raise KeyboardInterrupt
+            return measure_one(*of)
+
+        patch.setattr(strength, "measure_one", cut)
+        asked = dict(path=path, results=folder, n=20)
+        with pytest.raises(KeyboardInterrupt):
+            strength.measure(cells=CELLS, **asked)
+        assert len(json.loads(path.read_text())["cells"]) == 2
+        strength.measure(cells=CELLS, **asked)
+        assert len(calls) == 9
+        strength.measure(cells=[*CELLS[:1], ("cpni-w-cpu-0", 2, 0.0), *CELLS[1:]], **asked)
+        assert len(calls) == 13
+        with pytest.raises(ValueError, match="record.json: measured with another n: move it away to measure again"):
+            strength.measure(path, cells=CELLS, results=folder, n=10)
+    return folder
+
+
+def test_the_record_is_in_the_order_of_its_cells(small):
+    record = page.read(small)
+    found = [strength.named(cell)[1:] for cell in record["cells"]]
+    asked = [("heldout", "PGD"), ("test", ""), ("test", "PGD"), ("test", "noise off")]
+    assert found == [(k, 0.0, *which) for k in (1, 2, 3) for which in asked]
+    assert all(bits.unpack(cell["right"], 2, 20).shape == (2, 20) for cell in record["cells"])
+
+
+def test_the_page_of_a_small_record(small):
+    figure = page.curves(small)
+    assert len(figure.panels) == 1 and list(figure.legend) == ["no attack", "PGD", "noise off", "any of them"]
+    assert len(figure.numbers.frame) == 3 * 4 and list(dict.fromkeys(figure.numbers.frame["k"])) == ["1", "2", "3"]
+    assert figure._repr_html_() == page.curves(small)._repr_html_()
+
+
+def write(folder, cells, n=400):
+    """A record of cells (k, split, attacker, right [n] of the vote): one pass is right on every other of those."""
+    rows = []
+    for k, split, attacker, right in cells:
+        once = right & (np.arange(n) % 2 == 0)
+        rows.append(dict(checkpoint="cpni-w-fast-0", label="CPNI-W", trained="fast", tier="cpu", strength=k, sigma=0.24, split=split,
+                         attacker=attacker, draws=[1, 2], right=bits.pack(np.stack([once, right]))))
+    runs.write_json(folder / "strength" / "record.json", dict(kind="strength", cells=rows, epsilon=8.0, batch=100, n=n))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Held-out images choose k = 2, which takes clean accuracy and gives it back under attack."""
+    first = {count: np.arange(400) < count for count in (80, 100, 120, 160, 200, 240, 300, 320)}
+    trained = {("heldout", "PGD"): 160, ("test", ""): 320, ("test", "PGD"): 160, ("test", "EPGD"): 100, ("test", "noise off"): 80}
+    stronger = {("heldout", "PGD"): 200, ("test", ""): 300, ("test", "PGD"): 240, ("test", "EPGD"): 120}
+    cells = [(k, *which, first[count]) for k, of in ((1, trained), (2, stronger)) for which, count in of.items()]
+    write(tmp_path, [*cells, (2, "test", "noise off", ~first[240])])
+    return tmp_path
+
+
+def test_the_choice_is_made_on_heldout_images_and_held_against_the_trained_noise(folder):
+    rows = page.choice(folder).frame.set_index("Attacker")
+    assert set(rows["Rows"]) == {"CPNI-W (fast), σ = 0.24, k = 2"}
+    got = {name: row["difference"].split(" ±")[0] for name, row in rows.iterrows()}
+    # "noise off" leaves k = 2 the images that the others take: none survive all of them.
+    assert got == {"no attack": "−5.0", "PGD": "+20.0", "EPGD": "+5.0", "noise off": "+20.0", "any of them": "−20.0"}
+    assert rows.loc["PGD", "k = 1, %"].startswith("40.0 (") and rows.loc["PGD", "chosen k, %"].startswith("60.0 (")
+    assert list(rows["paper, M = 512, %"]) == ["81.4", "55.9", "44.4", "", ""]
+
+
+def test_the_words_name_the_strongest_attacker_of_each(folder):
+    (said,) = plain(page.in_words(folder)).splitlines()
+    assert said.startswith("- **CPNI-W (fast), σ = 0.24**: held-out images choose noise 2 times as strong as trained.")
+    assert "To the vote it adds −5.0 ±" in said
+    assert said.endswith("The strongest attacker leaves 30.0 % to it (*EPGD*) and 20.0 % to the noise as trained (*noise off*).")
+    assert " to one pass on clean images −2.5 ±" in said
+
+
+def test_where_the_trained_noise_is_chosen_or_lacking_there_is_nothing_to_say(folder):
+    record = json.loads((folder / "strength" / "record.json").read_text())
+    for cell in record["cells"]:
+        cell["strength"] = {1: 2, 2: 1}[cell["strength"]]
+    runs.write_json(folder / "strength" / "record.json", record)
+    assert page.in_words(folder) == "Not yet measured."
+    runs.write_json(folder / "strength" / "record.json", record | {"cells": [cell for cell in record["cells"] if cell["strength"] == 2]})
+    assert page.curves(folder).panels == [] and page.groups(page.read(folder)) == []
+
+
+def test_nothing_is_drawn_without_a_record(tmp_path):
+    assert page.curves(tmp_path).panels == [] and "ot yet measured" in repr(page.choice(tmp_path)) + page.in_words(tmp_path)
+
+
+def test_command_says_what_is_wrong(tmp_path):
+    (tmp_path / "x.json").write_text("{}")
+    with pytest.raises(SystemExit, match="error: .*x.json: not a record: its kind must be strength"):
+        strength.main(["--record", str(tmp_path / "x.json")])
+
+
+def test_the_committed_record():
+    record = page.read()
+    there = {models.about(path)["digest"] for path in CHECKPOINTS.glob("*.safetensors")}
+    assert {cell["digest"] for cell in record["cells"]} <= there and record["n"] >= 1000
+    found = {strength.named(cell) for cell in record["cells"]}
+    assert found == {(*cell, split, name) for cell in strength.CELLS for split, names in strength.ASKED.items() for name in names}
+    assert (RESULTS / page.PLACE).stat().st_size < 500_000
