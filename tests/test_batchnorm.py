@@ -82,15 +82,18 @@ def test_by_draw_an_image_is_answered_by_itself_and_by_the_guests_statistics(noi
     assert leaf.grad[0].abs().sum() > 0 == leaf.grad[1:].abs().sum()  # no way to an image through another's
 
 
-def test_half_of_what_is_counted_is_attacked(monkeypatch):
-    counted, images = {}, (torch.rand(8, 3, 32, 32) * 255).byte()
-    monkeypatch.setattr(batchnorm, "by_count", lambda model, x, *_: counted.setdefault(len(counted), x))
+def test_what_is_counted_is_cropped_and_half_of_it_attacked(monkeypatch):
+    counted, images = [], (torch.rand(8, 3, 32, 32) * 255).byte().clamp_min(60)
+    monkeypatch.setattr(batchnorm, "by_count", lambda model, x, *_: counted.append(x))
+    monkeypatch.setattr(batchnorm, "by_draw", lambda model, guests: counted.append(guests))
     found = batchnorm.networks("cpni-w-cpu-0", 1, 0.0, (images, torch.arange(8)))
-    assert tuple(found) == batchnorm.STATISTICS
-    mixed, clean = counted.values()
-    assert torch.equal(clean, pixels(images)) and torch.equal(mixed[1::2], clean[1::2])
-    moved = (mixed - clean)[::2].abs().flatten(1).amax(1)
+    cropped, whole, guests = counted
+    assert tuple(found) == batchnorm.STATISTICS and torch.equal(guests, cropped)
+    assert torch.equal(whole[1::2], pixels(images)[1::2])
+    moved = (whole - pixels(images))[::2].abs().flatten(1).amax(1)
     assert (moved > 0).all() and (moved <= 8 / 255 + 1e-6).all()
+    # Black borders come from cropping alone, as no image is as dark.
+    assert (cropped[1::2] == 0).any() and not (whole < 0.2).any() and ((cropped[::2] < 0.1) & (cropped[::2] > 0)).any()
 
 
 @pytest.mark.parametrize("variant", ["PNI-W", "CPNI-W"])
@@ -161,7 +164,7 @@ def test_the_record_has_every_cell(small):
     assert {(strength, sigma) for strength, sigma, *_ in asked} == {(1, 0.24), (2, 0.0)}
     accuracies = {key: row["accuracy"]["mean"] for key, row in zip(asked, record["rows"])}
     # Black images were counted: statistics with hardly a variance, by which the network cannot see.
-    assert accuracies[1, 0.24, "none", 1, "running"] >= 30 > accuracies[1, 0.24, "none", 1, "clean"]
+    assert accuracies[1, 0.24, "none", 1, "running"] >= 30 > accuracies[1, 0.24, "none", 1, "whole"]
     assert record["networks"][0]["digest"] == models.about(CHECKPOINTS / "cpni-w-cpu-0.safetensors")["digest"]
 
 

@@ -13,9 +13,9 @@ from siam.report import ATTACKS, signed, warning
 PLACE = "batchnorm/record.json"  # in data/results
 FIELDS = ("networks", "rows", "settings", "n", "tier", "split")
 NETWORKS = {"plain": PLAIN["adversarial"]}
-NAMES = {"running": "running", "counted": "counted again", "clean": "counted on clean images", "draw": "each draw's",
+NAMES = {"running": "running", "counted": "counted again", "whole": "counted on uncropped images", "draw": "each draw's",
          "batch": "the batch's own"}
-LOOK = {"counted": GREEN, "clean": PINK, "draw": BLUE, "batch": VERMILLION}  # of those that are held against the first
+LOOK = {"counted": GREEN, "whole": PINK, "draw": BLUE, "batch": VERMILLION}  # of those that are held against the first
 LESS = [f"{NAMES[kind][0].upper()}{NAMES[kind][1:]} less running" for kind in LOOK]
 COLUMNS = ["Network", "Noise", "σ", "Attack", "Running", *LESS]
 

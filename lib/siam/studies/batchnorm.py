@@ -2,9 +2,9 @@
 
     python -m siam.studies.batchnorm
 
-Training normalises each layer by the statistics of the batch, under that batch's draw of the noise, of clean and of attacked images;
-attacks and votes by running means over many draws. This asks what that costs: the same network, images, draws and attack, with
-nothing but the statistics changed, and the attack made through those that answer. What it writes, `RECORD`, is read by
+Training normalises each layer by the statistics of the batch, of images that are cropped and half of them attacked, under that batch's
+draw of the noise; attacks and votes by running means over many draws. This asks what that costs: the same network, images, draws and
+attack, with nothing but the statistics changed, and the attack made through those that answer. What it writes, `RECORD`, is read by
 `siam.pages.batchnorm`, which draws the page.
 """
 
@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from siam import models, runs
 from siam.attacks import error_of, pgd
-from siam.data import images, pixels
+from siam.data import crop_and_flip, images, pixels
 from siam.devices import autocast, describe
 from siam.files import command, read_json, read_other, refuse_to_replace, writing
 from siam.noise import strengthen
@@ -35,9 +35,10 @@ RECORD = RESULTS / "batchnorm" / "record.json"
 NETWORKS = ("plain-adversarial-long-0", "pni-w-long-0", "cpni-w-long-0", "cpni-w-fast-0")
 # Checkpoint, how many times as strong its layers' noise is made as it was trained with, and σ in normalised units.
 CELLS = (*product(NETWORKS, (1,), (0.0,)), ("cpni-w-fast-0", 1, 0.24), *product(("cpni-w-fast-0",), (2, 3), (0.0,)))
-# In the order of the page. The first is what all other pages go by; "counted" and "clean" are means over batches of training images,
-# half of them attacked or none; "draw": of one such batch, anew in each pass; "batch": of the very images that are asked about.
-STATISTICS = ("running", "counted", "clean", "draw", "batch")
+# In the order of the page. The first is what all other pages go by; "counted" is the mean over batches of training images as training
+# sees them, cropped and flipped, half of them attacked; "whole": not cropped; "draw": of one such batch, cropped, anew in each pass;
+# "batch": of the very images that are asked about.
+STATISTICS = ("running", "counted", "whole", "draw", "batch")
 ATTACKS = ("none", "pgd")
 DRAWS = (1, 16)  # M, prediction smoothing
 COUNTED = 2000  # training images that statistics are counted on
@@ -104,12 +105,14 @@ def networks(checkpoint, strength, sigma, counted, checkpoints=CHECKPOINTS):
         strengthen(model, strength)
         return model
 
-    clean, y = pixels(counted[0]), counted[1]
+    with seeded(SEED, "augmentation"):
+        cropped, whole, y = pixels(crop_and_flip(counted[0])), pixels(counted[0]), counted[1]
     with autocast("cpu", PRECISION):
-        running, mixed = network(), clean.clone()
-        mixed[::2] = attacked(running, clean[::2], y[::2], SEED, "counted")
-        return dict(running=running, counted=by_count(network(), mixed, SEED), clean=by_count(network(), clean, SEED),
-                    draw=by_draw(network(), mixed[:BATCH]), batch=by_batch(network()))
+        running = network()
+        for x in (cropped, whole):
+            x[::2] = attacked(running, x[::2], y[::2], SEED, "counted")
+        return dict(running=running, counted=by_count(network(), cropped, SEED), whole=by_count(network(), whole, SEED),
+                    draw=by_draw(network(), cropped[:BATCH]), batch=by_batch(network()))
 
 
 def job(model, x, y, batch):
