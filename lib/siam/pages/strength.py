@@ -164,3 +164,20 @@ def in_words(folder=RESULTS):
                      f" {each[ANY]} on the images that survive every attacker; to one pass on clean images"
                      f" {more(record, best, trained, '', 0)}. The strongest attacker leaves {' and '.join(left)}.")
     return listed(lines)
+
+
+def headline(folder=RESULTS):
+    """What stronger noise in the layers is worth where held-out images choose it, a sentence, of the vote that PGD leaves most of; None
+    where they choose none."""
+    record = read(folder)
+    found = [(of, best) for of in groups(record) if (best := chosen(of)) and best.k > 1]
+    if not found:
+        return None
+    of, best = max(found, key=lambda one: one[1].heldout[-1].sum())
+    trained = next(one for one in of if one.k == 1)
+    each = {name: more(record, best, trained, name) for name in ("", PGD, ANY)}
+    sigma = f"σ = {best.sigma:g}" if best.sigma else "without input noise"
+    return (f"[Noise in the layers](notebooks/strength.ipynb) that is made {best.k:g} times as strong after training, as held-out images"
+            f" choose, adds {each[PGD]} points to the vote under PGD and {each[ANY]} on the images that survive every attacker tried, for"
+            f" {each['']} on clean ones ({best.label}, {sigma}, M = {best.draws[-1]}, trained at tier {best.trained}; tier"
+            f" {each[PGD].tier}, n = {record['n']:,}).")

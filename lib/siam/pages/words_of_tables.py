@@ -5,7 +5,7 @@ from itertools import combinations
 from siam import bits, claims, runs
 from siam.claims.rules import VERDICTS, votes_add
 from siam.claims.rules import read as measured
-from siam.pages import adaptive, findings, tables
+from siam.pages import adaptive, findings, strength, tables
 from siam.pages.style import listed
 from siam.paired import by_image, combine, less
 from siam.paths import RESULTS
@@ -21,11 +21,11 @@ def about(one):
 
 def headlines(folder=RESULTS):
     """What this book has found so far, for its first page: the verdicts, what smoothing adds, what EPGD takes back, what the kind of the
-    layers' noise is worth, and how all that compares with no noise, under attackers who know the defence as well."""
+    layers' noise is worth, how all that compares with no noise, under attackers who know the defence as well, and stronger noise."""
     everything = evaluations(folder)
     beside = next((line for line in (_without_noise(cells_of(suite)[0]) for suite in suites(everything)) if line), None)
     last = next(reversed(findings.starts(folder)), None)
-    more = [_coloured(last[1]) if last else None, beside, adaptive.headline(folder)]
+    more = [_coloured(last[1]) if last else None, beside, adaptive.headline(folder), strength.headline(folder)]
     # What is about one network asks for no other of its tier: of the tiers that have all of it, the best.
     of_tiers = [usual(everything[everything["trained"] == tier]) for tier in reversed(runs.TIERS)]
     smoothing = max((_smoothing(*cells_of(of)) for of in of_tiers if len(of)), key=len, default=[])
