@@ -6,13 +6,12 @@ import pandas as pd
 
 from siam.files import read_other
 from siam.pages.style import BLUE, GREEN, INK, PINK, VERMILLION, Figure, Table, drawing, undrawn
-from siam.pages.tables import PLAIN
 from siam.paths import RESULTS
 from siam.report import ATTACKS, signed, warning
 
 PLACE = "batchnorm/record.json"  # in data/results
 FIELDS = ("networks", "rows", "settings", "n", "tier", "split")
-NETWORKS = {"plain": PLAIN["adversarial"]}
+NETWORKS = {"plain": "no noise"}  # of those that were trained adversarially
 NAMES = {"running": "running", "counted": "counted again", "whole": "counted on uncropped images", "draw": "each draw's",
          "batch": "the batch's own"}
 LOOK = {"counted": GREEN, "whole": PINK, "draw": BLUE, "batch": VERMILLION}  # of those that are held against the first
@@ -66,14 +65,14 @@ def changes(M, folder=RESULTS):
                 mean = [one["mean"] for one in of]
                 ends = [[m - one["low"] for m, one in zip(mean, of)], [one["high"] - m for m, one in zip(mean, of)]]
                 axes.errorbar(mean, [i + off for i in range(len(of))], xerr=ends, fmt="o", color=LOOK[kind], ms=4, lw=1.3)
-            axes.set_yticks(range(len(names)), names)
+            axes.set_yticks(range(len(names)), [name.replace(", ", "\n", 1) for name in names])
             axes.set_ylim(len(names) - 0.5, -0.5)
             axes.grid(False, axis="y")
 
         said = "; ".join(f"{name}: " + ", ".join(f"{NAMES[kind]} {_more(of[i])}" for kind, of in more.items())
                          for i, name in enumerate(names))
-        panels.append(drawing(draw, ATTACKS[attack], "points more than by running statistics", "", said, f"batchnorm {attack} {M}",
-                              5, 0.55 * len(names) + 1))
+        panels.append(drawing(draw, ATTACKS[attack], "points over the running ones", "", said, f"batchnorm {attack} {M}",
+                              3.4, 0.52 * len(names) + 0.8))
     for (name, strength, sigma), cell in found.items():
         for attack, of in cell.items():
             lines.append(dict(zip(COLUMNS, (
@@ -82,6 +81,6 @@ def changes(M, folder=RESULTS):
     batch, epsilon = (record["settings"][name] for name in ("batch", "epsilon"))
     caption = (f"{title}: points of accuracy more than by the running statistics that all other pages go by, same images, noise and"
                f" attack; 95 % intervals by Student's t over batches of {batch}. First {record['n']:,} test images, prediction smoothing,"
-               f" PGD with ε = {epsilon:g}/255 through the statistics that answer. Tier {record['tier']}.{warning([record['tier']])}")
+               f" PGD with ε = {epsilon:g}/255 through the statistics that answer.{warning([record['tier']])}")
     numbers = Table(pd.DataFrame(lines), "Accuracy in percent by BatchNorm's statistics, differences in points (95 % intervals)", 3, PLACE)
     return Figure(panels, {NAMES[kind]: (colour, "o") for kind, colour in LOOK.items()}, caption, numbers)

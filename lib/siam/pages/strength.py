@@ -175,9 +175,9 @@ def headline(folder=RESULTS):
         return None
     of, best = max(found, key=lambda one: one[1].heldout[-1].sum())
     trained = next(one for one in of if one.k == 1)
-    each = {name: more(record, best, trained, name) for name in ("", PGD, ANY)}
+    each = {name: more(record, best, trained, name) for name in ("", PGD, EPGD, ANY)}
     sigma = f"σ = {best.sigma:g}" if best.sigma else "without input noise"
     return (f"[Noise in the layers](notebooks/strength.ipynb) that is made {best.k:g} times as strong after training, as held-out images"
-            f" choose, adds {each[PGD]} points to the vote under PGD and {each[ANY]} on the images that survive every attacker tried, for"
-            f" {each['']} on clean ones ({best.label}, {sigma}, M = {best.draws[-1]}, trained at tier {best.trained}; tier"
-            f" {each[PGD].tier}, n = {record['n']:,}).")
+            f" choose, adds {each[PGD]} points to the vote under PGD and {each[EPGD]} under EPGD; on the images that survive every attacker"
+            f" tried it is {each[ANY]}, on clean ones {each['']} ({best.label}, {sigma}, M = {best.draws[-1]}, trained at tier"
+            f" {best.trained}; tier {each[PGD].tier}, n = {record['n']:,}).")
