@@ -17,13 +17,15 @@ from siam.paths import RESULTS, ROOT
 # beside.
 READ = {
     "adaptive": ("adaptive/record.json", "c5e31a1de03baea9"),
+    "batchnorm": ("batchnorm/record.json", "4eef1e776ea7a36a"),
     "boundary": ("boundary/record.json", "927df52829e6e369"),
     "bound": ("bound/tallies.npz", "702fec57f0cae439"),
     "gradients": ("gradients/record.json", "12e54051f77c1796"),
     "learnt": (lambda: (RESULTS / "learnt" / "record.json").read_text() + learnt.comparison().frame.to_csv(), "eb6aa0b9d028e0cf"),
     "live": ("live/images.json", "301df91e9625c345"),
+    "strength": ("strength/record.json", "6c8442ce485e27c5"),
     "svm": ("svm/argument.json", "4b55cdee887f2fc1"),
-    "table1": (lambda: findings.strengths().frame.to_csv() + words.ranks() + findings.lengths().frame.to_csv(), "174a8b848ed4603c"),
+    "table1": (lambda: findings.strengths().frame.to_csv() + words.ranks() + findings.lengths().frame.to_csv(), "e27398391d79cd2d"),
     "table4": (lambda: figures.transfers().numbers.frame.to_csv() + tables.table(4).frame.to_csv(), "a7c88888ee5707fb"),
 }
 
