@@ -9,7 +9,7 @@ import pandas as pd
 from siam import bits, runs
 from siam.files import read_other
 from siam.pages import tables
-from siam.pages.style import ALONE, BLUE, GREEN, GREY, INK, PINK, VERMILLION, Figure, Table, listed, panel, undrawn, unfilled
+from siam.pages.style import BLUE, GREEN, GREY, INK, PINK, VERMILLION, Figure, Table, listed, panel, undrawn, unfilled
 from siam.paired import by_image
 from siam.paths import RESULTS
 from siam.report import interval, warning
@@ -108,7 +108,7 @@ def curves(folder=RESULTS):
         frames = {_name(attacker): pd.DataFrame([dict(k=one.k, **_cell(one.right[attacker][-1])) for one in of]) for attacker in attackers}
         look = {_name(attacker): COLOURS[attacker] for attacker in attackers}
         marks = {one.k: colour for one, colour in ((chosen(of), VERMILLION),) if one}
-        panels.append(panel(frames, look, "k", "k, times the trained strength", name, f"strength {name}", marks, (0, 90), ALONE))
+        panels.append(panel(frames, look, "k", "k, times the trained strength", name, f"strength {name}", marks, (20, 90), 3))
         for one in of:
             lines += [{"Rows": name, "k": f"{one.k:g}", "Attacker": _name(attacker), "one pass, %": interval(_cell(one.right[attacker][0])),
                        "the vote, %": interval(_cell(one.right[attacker][-1]))} for attacker in attackers]
