@@ -35,7 +35,8 @@ def answer(model, x):
 
 
 def test_by_batch_answers_as_training_does_and_keeps_nothing(noisy):
-    x, running = torch.rand(20, 3, 32, 32), answer(noisy, torch.rand(20, 3, 32, 32))
+    x = torch.rand(20, 3, 32, 32)
+    running = answer(noisy, x)
     trained = models.classifier("CPNI-W", sigma=0.1)
     trained.load_state_dict(noisy.state_dict())
     wanted = answer(trained.train(), x)

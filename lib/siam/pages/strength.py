@@ -151,7 +151,11 @@ def in_words(folder=RESULTS):
     record, lines = read(folder), []
     for of in groups(record):
         best, trained = chosen(of), next(one for one in of if one.k == 1)
-        if best is None or best.k == 1:
+        at = f"**{trained.label} ({trained.trained}), σ = {trained.sigma:g}**"
+        if best is None:
+            continue
+        if best.k == 1:
+            lines.append(f"{at}: held-out images choose the noise as trained.")
             continue
         each = {name: more(record, best, trained, name) for name in ("", PGD, EPGD, ANY)}
         single = [name for name in best.right if name not in ("", ANY)]
@@ -159,10 +163,10 @@ def in_words(folder=RESULTS):
         for one, whose in ((best, "it"), (trained, "the noise as trained")):
             worst = min(single, key=lambda name: one.right[name][-1].sum())
             left.append(f"{100 * one.right[worst][-1].mean():.1f} % to {whose} (*{worst}*)")
-        lines.append(f"**{best.label} ({best.trained}), σ = {best.sigma:g}**: held-out images choose noise {best.k:g} times as strong as"
-                     f" trained. To the vote it adds {each['']} points on clean images, {each[PGD]} under PGD, {each[EPGD]} under EPGD and"
-                     f" {each[ANY]} on the images that survive every attacker; to one pass on clean images"
-                     f" {more(record, best, trained, '', 0)}. The strongest attacker leaves {' and '.join(left)}.")
+        lines.append(f"{at}: held-out images choose noise {best.k:g} times as strong as trained. To the vote it adds {each['']} points on"
+                     f" clean images, {each[PGD]} under PGD, {each[EPGD]} under EPGD and {each[ANY]} on the images that survive every"
+                     f" attacker; to one pass on clean images {more(record, best, trained, '', 0)}. The strongest attacker leaves"
+                     f" {' and '.join(left)}.")
     return listed(lines)
 
 
