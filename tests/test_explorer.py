@@ -99,9 +99,10 @@ def test_measurements_that_differ_in_kind_are_kept_apart_and_named_apart(run):
 
 
 def test_test_images_come_first_then_curves_then_the_best_tier():
-    """Two points are no curve: what a reader moves along opens."""
-    frames = [rows(tier="smoke", n=300), rows(tier="fast", split="heldout"), rows(tier="cpu"), rows(tier="long"),
-              rows(tier="fast", sigmas=(0.0, 0.1))]
+    """Four points are no curve: what a reader moves along opens."""
+    five = dict(sigmas=(0.0, 0.1, 0.2, 0.3, 0.4))
+    frames = [rows(tier="smoke", n=300, **five), rows(tier="fast", split="heldout", **five), rows(tier="cpu", **five),
+              rows(tier="long", **five), rows(tier="fast", sigmas=(0.0, 0.1, 0.2, 0.3))]
     sources = payload(pd.concat(frames))["sources"]
     assert [(s["tier"], s["split"]) for s in sources] == [
         ("long", "test"), ("cpu", "test"), ("smoke", "test"), ("fast", "test"), ("fast", "heldout")]

@@ -179,7 +179,7 @@ def _names(source):
 
 def _preference(source):
     """Order of a model's sources: test images, those with a curve to move along, best tier first, most points, most images."""
-    curve = max((len(curve["x"]) for curve in source["attacks"].values()), default=0) > 2
+    curve = max((len(curve["x"]) for curve in source["attacks"].values()), default=0) > 4  # fewer show no optimum
     tier = TIERS.index(source["tier"]) if source["tier"] in TIERS else -1
     points = sum(len(curve["x"]) for curve in source["attacks"].values())
     return source["split"] != "test", not curve, -tier, -points, -source["n"], source["name"]
