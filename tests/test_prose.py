@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from siam import runs
-from siam.pages import figures, findings, learnt, tables
+from siam.pages import figures, findings, learnt, strength, tables
 from siam.pages import words_of_tables as words
 from siam.paths import RESULTS, ROOT
 
@@ -26,6 +26,7 @@ READ = {
     "strength": ("strength/record.json", "6c8442ce485e27c5"),
     "svm": ("svm/argument.json", "4b55cdee887f2fc1"),
     "table1": (lambda: findings.strengths().frame.to_csv() + words.ranks() + findings.lengths().frame.to_csv(), "e27398391d79cd2d"),
+    "table3": (lambda: strength.choice().frame.to_csv(), "4dff26b3d4d8ae5a"),
     "table4": (lambda: figures.transfers().numbers.frame.to_csv() + tables.table(4).frame.to_csv(), "a7c88888ee5707fb"),
 }
 

@@ -12,6 +12,7 @@ import os
 import platform
 import re
 import subprocess
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime, timezone
 from functools import lru_cache
@@ -418,6 +419,19 @@ def grown(record, path, here):
     """The provenance of a `record` at `path`, a dict that may have none yet, to which what is made `here` is added: as `going_on`."""
     found = {name: record[name] for name in (*here, "begun") if name in record}
     return going_on(path, found, here) if set(here) <= set(found) else here
+
+
+@contextmanager
+def in_parts(folder, known_by, here):
+    """The provenance of a measurement whose parts are kept in `folder`, as `known_by`-…, until its record is written: `here`, and where
+    it was cut off and goes on, that of its earlier pieces. When the block ends the parts go; where it raises, they stay."""
+    begun = Path(folder) / f"{known_by}.json"
+    here = grown(read_json(begun) if begun.exists() else {}, begun, here)
+    write_json(begun, here)
+    yield here
+    for part in Path(folder).glob(f"{known_by}*"):
+        part.unlink()
+
 
 
 def _versions():

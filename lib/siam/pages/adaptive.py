@@ -49,7 +49,7 @@ def networks(record):
         of.cost[cell["attacker"]] = _cost(cell)
     found = {label: of for label, of in found.items() if {"", PGD, EPGD} <= set(of.right)}
     common = set.intersection(*(set(of.right) for of in found.values())) if found else set()
-    return {label: of._replace(right=_and_any({name: right for name, right in of.right.items() if name in common}))
+    return {label: of._replace(right=and_any({name: right for name, right in of.right.items() if name in common}))
             for label, of in found.items()}
 
 
@@ -60,7 +60,8 @@ def _cost(cell):
     return (classes or 1) * cell.get("steps", 0) * samples, judging
 
 
-def _and_any(right):
+def and_any(right):
+    """{attacker: which images are right}, and which are so under all of them ("" is none)."""
     return right | {ANY: np.logical_and.reduce([of for name, of in right.items() if name])}
 
 
@@ -75,7 +76,8 @@ def _about(record, found):
             f" {' and '.join(sorted(tiers))}.{warning(tiers)}")
 
 
-def _cell(right):
+def cell_of(right):
+    """The accuracy of which images are right [n], with its exact interval."""
     low, high = runs.clopper_pearson(int(right.sum()), len(right))
     return dict(accuracy=right.mean(), low=low, high=high)
 
@@ -150,9 +152,9 @@ def accuracies(folder=RESULTS):
             rows.append({"Rows": name_of, "Attacker": name or "no attack",
                          "Gradients an image": f"{of.cost[name][0]}" if name in of.cost else "",
                          "Other passes": f"{of.cost[name][1]:,}" if name in of.cost and of.cost[name][1] else "",
-                         "one pass, %": interval(_cell(right[0])) if of.noisy else "", "the vote, %": interval(_cell(right[-1])),
+                         "one pass, %": interval(cell_of(right[0])) if of.noisy else "", "the vote, %": interval(cell_of(right[-1])),
                          "vote less one pass": f"{gain}", "takes beyond EPGD": f"{beyond}", f"beyond {LONG}": f"{longer}"})
-    wide = max(50 * (cell["high"] - cell["low"]) for of in found.values() for cell in (_cell(of.right[name][-1]) for name in attackers))
+    wide = max(50 * (cell["high"] - cell["low"]) for of in found.values() for cell in (cell_of(of.right[name][-1]) for name in attackers))
     caption = (f"{title}, prediction smoothing, ε = {record['epsilon']:g}/255. {ANY.capitalize()}: images that are right under every"
                f" attacker above. Each point ± {wide:.1f}, but all are of the same images and draws: most differences are told more"
                f" exactly, below. {_about(record, found)}")

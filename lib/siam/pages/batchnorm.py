@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from siam.files import read_other
-from siam.pages.style import BLUE, GREEN, INK, PINK, VERMILLION, Figure, Table, drawing, undrawn
+from siam.pages.style import BLUE, GREEN, INK, PINK, VERMILLION, Figure, Table, drawing, shown, undrawn
 from siam.paths import RESULTS
 from siam.report import ATTACKS, signed, warning
 
@@ -22,10 +22,6 @@ COLUMNS = ["Network", "Noise", "σ", "Attack", "Running", *LESS]
 def read(folder=RESULTS):
     """The record of `siam.studies.batchnorm`, or None. Raises ValueError, one line, for a file that is none."""
     return read_other(Path(folder) / PLACE, "batchnorm", FIELDS)
-
-
-def _shown(average):
-    return f"{average['mean']:.1f} ({average['low']:.1f}–{average['high']:.1f})"
 
 
 def _more(average):
@@ -77,7 +73,7 @@ def changes(M, folder=RESULTS):
         for attack, of in cell.items():
             lines.append(dict(zip(COLUMNS, (
                 name, "none" if name.startswith(NETWORKS["plain"]) else f"× {strength}", f"{sigma:g}", ATTACKS[attack],
-                _shown(of["running"]["accuracy"]), *(_more(of[kind]["more"]) for kind in LOOK)))))
+                shown(of["running"]["accuracy"].values(), 1), *(_more(of[kind]["more"]) for kind in LOOK)))))
     batch, epsilon = (record["settings"][name] for name in ("batch", "epsilon"))
     caption = (f"{title}: points of accuracy more than by the running statistics that all other pages go by, same images, noise and"
                f" attack; 95 % intervals by Student's t over batches of {batch}. First {record['n']:,} test images, prediction smoothing,"

@@ -9,6 +9,7 @@ import pandas as pd
 from siam import bits, runs
 from siam.files import read_other
 from siam.pages import tables
+from siam.pages.adaptive import ANY, EPGD, PGD, and_any, cell_of
 from siam.pages.style import BLUE, GREEN, GREY, INK, PINK, VERMILLION, Figure, Table, listed, panel, undrawn, unfilled
 from siam.paired import by_image
 from siam.paths import RESULTS
@@ -16,8 +17,6 @@ from siam.report import interval, warning
 
 PLACE = "strength/record.json"  # in data/results
 FIELDS = ("cells", "epsilon", "batch", "n")
-ANY = "any of them"  # an image counts as right only if it is so under every attacker
-PGD, EPGD = "PGD", "EPGD"  # the paper's attackers, of the network as it votes
 COLOURS = {"": (INK, "--"), PGD: (BLUE, "-"), EPGD: (GREEN, "-"), "EPGD, 32 draws": (PINK, "-"),
            "EPGD, noise as trained": (VERMILLION, "-"), "noise off": (GREY, "-"), ANY: (INK, "-")}  # in the order of the page
 
@@ -42,19 +41,14 @@ def read(folder=RESULTS):
 
 def voted(record):
     """The Voted of a record, those under all attackers that any is under, in its order."""
-    found = {}
+    found, attackers = {}, {cell["attacker"] for cell in record["cells"] if cell["split"] == "test"}
     for cell in record["cells"]:
-        key = cell["checkpoint"], cell["strength"], cell["sigma"]
-        one = found.setdefault(key, Voted(cell["label"], cell["trained"], *key[1:], tuple(cell["draws"]), {}, []))
+        about = cell["label"], cell["trained"], cell["strength"], cell["sigma"], tuple(cell["draws"])
         right = bits.unpack(cell["right"], len(cell["draws"]), record["n"])
-        if cell["split"] == "test":
-            one.right[cell["attacker"]] = right
-        elif cell["attacker"] == PGD:
-            one.heldout.append(right)
-    attackers = {name for one in found.values() for name in one.right}
-    return [one._replace(right=one.right | {ANY: np.logical_and.reduce([of for name, of in one.right.items() if name])},
-                         heldout=one.heldout[0] if one.heldout else None)
-            for one in found.values() if set(one.right) == attackers and len(attackers) > 1]
+        found.setdefault((cell["checkpoint"], *about), {})[cell["split"], cell["attacker"]] = right
+    each = [(about, {name: right for (split, name), right in of.items() if split == "test"}, of.get(("heldout", PGD)))
+            for (_, *about), of in found.items()]
+    return [Voted(*about, and_any(right), heldout) for about, right, heldout in each if set(right) == attackers and len(attackers) > 1]
 
 
 def groups(record):
@@ -76,11 +70,6 @@ def more(record, one, other, attacker, M=-1):
     tier = min((cell["tier"] for cell in record["cells"]), key=runs.TIERS.index)
     return by_image(100.0 * one.right[attacker][M] - 100.0 * other.right[attacker][M], record["batch"], tier=tier, n=record["n"], runs=1,
                     ids=(PLACE,))
-
-
-def _cell(right):
-    low, high = runs.clopper_pearson(int(right.sum()), len(right))
-    return dict(accuracy=right.mean(), std=np.nan, low=low, high=high)
 
 
 def _name(attacker):
@@ -105,13 +94,15 @@ def curves(folder=RESULTS):
     for of in found:
         first = of[0]
         name = f"{first.label} ({first.trained}), {f'σ = {first.sigma:g}' if first.sigma else 'no input noise'}"
-        frames = {_name(attacker): pd.DataFrame([dict(k=one.k, **_cell(one.right[attacker][-1])) for one in of]) for attacker in attackers}
+        frames = {_name(attacker): pd.DataFrame([dict(k=one.k, **cell_of(one.right[attacker][-1])) for one in of]).assign(std=np.nan)
+                  for attacker in attackers}
         look = {_name(attacker): COLOURS[attacker] for attacker in attackers}
         marks = {one.k: colour for one, colour in ((chosen(of), VERMILLION),) if one}
         panels.append(panel(frames, look, "k", "k, times the trained strength", name, f"strength {name}", marks, (20, 90), 3))
         for one in of:
-            lines += [{"Rows": name, "k": f"{one.k:g}", "Attacker": _name(attacker), "one pass, %": interval(_cell(one.right[attacker][0])),
-                       "the vote, %": interval(_cell(one.right[attacker][-1]))} for attacker in attackers]
+            lines += [{"Rows": name, "k": f"{one.k:g}", "Attacker": _name(attacker),
+                       "one pass, %": interval(cell_of(one.right[attacker][0])),
+                       "the vote, %": interval(cell_of(one.right[attacker][-1]))} for attacker in attackers]
     epsilon, M = record["epsilon"], found[0][0].draws[-1]
     caption = (f"{title}: prediction smoothing, M = {M}, ε = {epsilon:g}/255, 7 steps. Short ticks: the k that held-out images choose"
                f" (highest accuracy of the vote under PGD). {ANY.capitalize()}: images that are right under every attacker. Bands are"
@@ -132,7 +123,7 @@ def choice(folder=RESULTS):
         trained = next(one for one in of if one.k == 1)
         for name in [name for name in COLOURS if name in best.right]:
             lines.append({"Rows": f"{best.label} ({best.trained}), σ = {best.sigma:g}, k = {best.k:g}", "Attacker": _name(name),
-                          "k = 1, %": interval(_cell(trained.right[name][-1])), "chosen k, %": interval(_cell(best.right[name][-1])),
+                          "k = 1, %": interval(cell_of(trained.right[name][-1])), "chosen k, %": interval(cell_of(best.right[name][-1])),
                           "difference": str(more(record, best, trained, name)), "paper, M = 512, %": printed(best, name)})
     caption += (f": accuracy of the vote, M = {found[0][1].draws[-1]}, in percent (95 % interval), and differences in points (± half a 95 %"
                 f" interval over batches of {record['batch']}), of one training. {_about(record, [of for of, _ in found])}")

@@ -24,7 +24,7 @@ from siam import models, runs
 from siam.attacks import error_of, pgd
 from siam.data import crop_and_flip, images, pixels
 from siam.devices import autocast, describe
-from siam.files import command, read_json, read_other, refuse_to_replace, writing
+from siam.files import command, read_other, refuse_to_replace, writing
 from siam.noise import strengthen
 from siam.paired import interval_of
 from siam.paths import CHECKPOINTS, RESULTS
@@ -169,36 +169,34 @@ def measure(path=RECORD, n=1000, checkpoints=CHECKPOINTS, results=RESULTS, count
     partial = Path(results) / ".partial" / "batchnorm"
     x, y = images("sample-test" if n <= 500 else "test", n)  # the sample is the first 500, and needs no download
     counted = images("train", COUNTED) if counted is None else counted
-    begun, here = partial / f"{known_by}.json", runs.provenance(describe("cpu"))
-    here = runs.grown(read_json(begun) if begun.exists() else {}, begun, here)
-    runs.write_json(begun, here)
-    jobs = list(product(CELLS, STATISTICS, range(n // BATCH)))
-    files = {key: partial / f"{known_by}-{'-'.join(map(str, (*key[0], *key[1:])))}.npz" for key in jobs}
-    asked = None
-    for cell, statistics, batch in tqdm(jobs, desc="batchnorm", mininterval=5, disable=not progress):
-        done = files[cell, statistics, batch]
-        if done.exists():
-            continue
-        if asked != cell:
-            asked, answering = cell, networks(*cell, counted, checkpoints)
-        part = slice(batch * BATCH, (batch + 1) * BATCH)
-        right = job(answering[statistics], pixels(x[part]), y[part], batch)
-        with writing(done) as temporary, open(temporary, "wb") as file:
-            np.savez(file, **right)
-    lines = []
-    for cell in CELLS:
-        found = {}
-        for statistics in STATISTICS:
-            parts = [np.load(files[cell, statistics, batch]) for batch in range(n // BATCH)]
-            found[statistics] = {attack: np.concatenate([part[attack] for part in parts], 1) for attack in ATTACKS}
-        lines += [dict(zip(("checkpoint", "strength", "sigma"), cell)) | row for row in rows(found)]
-    said = {name: models.about(Path(checkpoints) / f"{name}.safetensors") for name in NETWORKS}
-    about = [dict(checkpoint=name, digest=digests[name], label=of["label"], tier=of["tier"]) for name, of in said.items()]
-    record = dict(kind="batchnorm", tier=runs.tier("cpu", "test", n), split="test", n=n, settings=SETTINGS, networks=about,
-                  rows=lines, **here)
-    runs.write_json(path, record)
-    for done in partial.glob(f"{known_by}*"):
-        done.unlink()
+    def file_of(cell, statistics, batch):
+        return partial / f"{known_by}-{'-'.join(map(str, (*cell, statistics, batch)))}.npz"
+
+    with runs.in_parts(partial, known_by, runs.provenance(describe("cpu"))) as here:
+        asked = None
+        jobs = list(product(CELLS, STATISTICS, range(n // BATCH)))
+        for cell, statistics, batch in tqdm(jobs, desc="batchnorm", mininterval=5, disable=not progress):
+            done = file_of(cell, statistics, batch)
+            if done.exists():
+                continue
+            if asked != cell:
+                asked, answering = cell, networks(*cell, counted, checkpoints)
+            part = slice(batch * BATCH, (batch + 1) * BATCH)
+            right = job(answering[statistics], pixels(x[part]), y[part], batch)
+            with writing(done) as temporary, open(temporary, "wb") as file:
+                np.savez(file, **right)
+        lines = []
+        for cell in CELLS:
+            found = {}
+            for statistics in STATISTICS:
+                parts = [np.load(file_of(cell, statistics, batch)) for batch in range(n // BATCH)]
+                found[statistics] = {attack: np.concatenate([part[attack] for part in parts], 1) for attack in ATTACKS}
+            lines += [dict(zip(("checkpoint", "strength", "sigma"), cell)) | row for row in rows(found)]
+        said = {name: models.about(Path(checkpoints) / f"{name}.safetensors") for name in NETWORKS}
+        about = [dict(checkpoint=name, digest=digests[name], label=of["label"], tier=of["tier"]) for name, of in said.items()]
+        record = dict(kind="batchnorm", tier=runs.tier("cpu", "test", n), split="test", n=n, settings=SETTINGS, networks=about,
+                      rows=lines, **here)
+        runs.write_json(path, record)
     return record
 
 

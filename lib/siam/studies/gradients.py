@@ -23,7 +23,7 @@ from siam.attacks import error_of, gradient, towards
 from siam.cifar10 import CLASSES
 from siam.data import images, pixels
 from siam.devices import autocast, describe
-from siam.files import command, read_json, read_other, refuse_to_replace, writing
+from siam.files import command, read_other, refuse_to_replace, writing
 from siam.folding import Folded
 from siam.paired import interval_of
 from siam.paths import CHECKPOINTS, RESULTS
@@ -273,44 +273,39 @@ def measure(path=RECORD, n=1000, checkpoints=CHECKPOINTS, results=RESULTS, means
     x, target = pixels(x), wanted(y)
     means = class_means(*images("train")) if means is None else means
     judges = {judge: network(checkpoint, 0.0, checkpoints) for judge, checkpoint in JUDGES.items()}
-    begun, here = partial / f"{known_by}.json", runs.provenance(describe("cpu"))
-    here = runs.grown(read_json(begun) if begun.exists() else {}, begun, here)
-    runs.write_json(begun, here)
-    jobs = [(batch, arm) for batch in range(n // BATCH) for arm in ARMS]
-    for batch, arm in tqdm(jobs, desc="gradients", mininterval=5, disable=not progress):
-        done = partial / f"{known_by}-{batch}-{arm}.npz"
-        if not done.exists():
-            part = slice(batch * BATCH, (batch + 1) * BATCH)
-            result = job(arm, batch, x[part], y[part], target[part], means, judges, checkpoints)
-            with writing(done) as part, open(part, "wb") as file:
-                np.savez(file, **result)
-    clean = {judge: [] for judge in JUDGES}
-    with autocast("cpu", PRECISION):
-        for batch, part in enumerate(x.split(BATCH)):
-            for judge, net in judges.items():
-                clean[judge].append(scores(net, part, (SEED, batch, judge)).argmax(1).numpy())
-    clean = {judge: np.concatenate(classes) for judge, classes in clean.items()}
-    lines, pictures, values = [], {}, {}
-    for arm in ARMS:
-        parts = [dict(np.load(partial / f"{known_by}-{batch}-{arm}.npz")) for batch in range(n // BATCH)]
-        if arm == "short":
-            parts = [{key: part[key] for key in part if not key.endswith("/shown")} for part in parts]
-        pictures |= {f"{arm}/{key.removesuffix('/shown')}": parts[0][key] for key in parts[0] if key.endswith("/shown")}
-        values[arm] = {key: np.concatenate([part[key] for part in parts]) for key in parts[0] if not key.endswith("/shown")}
-        lines += rows(arm, values[arm], y.numpy(), clean)
-    first = [int((y == c).nonzero()[0]) for c in SHOWN]
-    pictures["source"] = as_bytes(x[first])
-    shown = [{"class": CLASSES[y[i]], "target": CLASSES[target[i]], "position": i} for i in first]
-    arms = [dict(arm=arm, **of._asdict(), noisy=noisy(arm)) for arm, of in ARMS.items()]
-    record = dict(kind="gradients", tier=runs.tier("cpu", "test", n), split="test", n=n, settings=SETTINGS,
-                  arms=arms, judges=JUDGES, checkpoints=digests, shown=shown, rows=lines, means="train", differences=differences(values),
-                  judged_right={judge: share(classes == y.numpy()) for judge, classes in clean.items()},
-                  **here)
-    with writing(Path(path).with_suffix(".npz")) as part, open(part, "wb") as file:
-        np.savez_compressed(file, **pictures)
-    runs.write_json(path, record)
-    for done in partial.glob(f"{known_by}*"):
-        done.unlink()
+    with runs.in_parts(partial, known_by, runs.provenance(describe("cpu"))) as here:
+        jobs = [(batch, arm) for batch in range(n // BATCH) for arm in ARMS]
+        for batch, arm in tqdm(jobs, desc="gradients", mininterval=5, disable=not progress):
+            done = partial / f"{known_by}-{batch}-{arm}.npz"
+            if not done.exists():
+                part = slice(batch * BATCH, (batch + 1) * BATCH)
+                result = job(arm, batch, x[part], y[part], target[part], means, judges, checkpoints)
+                with writing(done) as part, open(part, "wb") as file:
+                    np.savez(file, **result)
+        clean = {judge: [] for judge in JUDGES}
+        with autocast("cpu", PRECISION):
+            for batch, part in enumerate(x.split(BATCH)):
+                for judge, net in judges.items():
+                    clean[judge].append(scores(net, part, (SEED, batch, judge)).argmax(1).numpy())
+        clean = {judge: np.concatenate(classes) for judge, classes in clean.items()}
+        lines, pictures, values = [], {}, {}
+        for arm in ARMS:
+            parts = [dict(np.load(partial / f"{known_by}-{batch}-{arm}.npz")) for batch in range(n // BATCH)]
+            if arm == "short":
+                parts = [{key: part[key] for key in part if not key.endswith("/shown")} for part in parts]
+            pictures |= {f"{arm}/{key.removesuffix('/shown')}": parts[0][key] for key in parts[0] if key.endswith("/shown")}
+            values[arm] = {key: np.concatenate([part[key] for part in parts]) for key in parts[0] if not key.endswith("/shown")}
+            lines += rows(arm, values[arm], y.numpy(), clean)
+        first = [int((y == c).nonzero()[0]) for c in SHOWN]
+        pictures["source"] = as_bytes(x[first])
+        shown = [{"class": CLASSES[y[i]], "target": CLASSES[target[i]], "position": i} for i in first]
+        arms = [dict(arm=arm, **of._asdict(), noisy=noisy(arm)) for arm, of in ARMS.items()]
+        record = dict(kind="gradients", tier=runs.tier("cpu", "test", n), split="test", n=n, settings=SETTINGS, arms=arms, judges=JUDGES,
+                      checkpoints=digests, shown=shown, rows=lines, means="train", differences=differences(values),
+                      judged_right={judge: share(classes == y.numpy()) for judge, classes in clean.items()}, **here)
+        with writing(Path(path).with_suffix(".npz")) as part, open(part, "wb") as file:
+            np.savez_compressed(file, **pictures)
+        runs.write_json(path, record)
     return record
 
 
