@@ -177,6 +177,10 @@ def test_the_page_shows_every_cell(small):
     record = page.read(small)
     row = next(row for row in record["rows"] if (row["strength"], row["statistics"], row["attack"], row["M"]) == (2, "batch", "pgd", 2))
     (said,) = two.numbers.frame.query("Noise == '× 2' and Attack == 'PGD'")["The batch's own less running"]
+    (running,) = two.numbers.frame.query("Noise == '× 2' and Attack == 'PGD'")["Running"]
+    of = next(one for one in record["rows"] if (one["strength"], one["statistics"], one["attack"], one["M"]) == (2, "running", "pgd", 2))
+    mean, low, high = (f"{of['accuracy'][name]:.1f}" for name in ("mean", "low", "high"))
+    assert running.startswith(f"{mean} (") and running.endswith(f"{high})".replace("-", "−")) and low.replace("-", "−") in running
     assert said == page._more(row["more"]) and said.startswith(f"{row['more']['mean']:+.1f} (".replace("-", "−"))
     assert one._repr_html_() == page.changes(1, small)._repr_html_()
 

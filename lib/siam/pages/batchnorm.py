@@ -24,8 +24,12 @@ def read(folder=RESULTS):
     return read_other(Path(folder) / PLACE, "batchnorm", FIELDS)
 
 
+def _ends(average):
+    return [average[name] for name in ("mean", "low", "high")]
+
+
 def _more(average):
-    mean, low, high = (signed(average[name], 1) for name in ("mean", "low", "high"))
+    mean, low, high = (signed(value, 1) for value in _ends(average))
     return f"{mean} ({low} to {high})"
 
 
@@ -73,7 +77,7 @@ def changes(M, folder=RESULTS):
         for attack, of in cell.items():
             lines.append(dict(zip(COLUMNS, (
                 name, "none" if name.startswith(NETWORKS["plain"]) else f"× {strength}", f"{sigma:g}", ATTACKS[attack],
-                shown(of["running"]["accuracy"].values(), 1), *(_more(of[kind]["more"]) for kind in LOOK)))))
+                shown(_ends(of["running"]["accuracy"]), 1), *(_more(of[kind]["more"]) for kind in LOOK)))))
     batch, epsilon = (record["settings"][name] for name in ("batch", "epsilon"))
     caption = (f"{title}: points of accuracy more than by the running statistics that all other pages go by, same images, noise and"
                f" attack; 95 % intervals by Student's t over batches of {batch}. First {record['n']:,} test images, prediction smoothing,"
