@@ -95,15 +95,19 @@ def test_a_claim_is_decided_where_the_fewest_comparisons_are_missing(tmp_path):
     assert (found().verdict, found().tier) == (rules.FAILS, "long")
 
 
-def test_what_no_suite_decides_is_decided_above_it(tmp_path):
-    """The tier of most base models lacks PNI-W, a better one has nothing but the two that are compared."""
+def test_a_claim_is_decided_at_the_best_tier_that_has_all_of_it(tmp_path):
+    """The tier of most base models lacks PNI-W, a better one has nothing but two networks, and of one of them alone both have all."""
     for label in ("CPNI-W", "EPGD-diverged"):
         train(tmp_path, label, method=rules.METHODS.get(label, "adversarial"))
         evaluate(tmp_path, label, "pgd", 400)
+    evaluate(tmp_path, "CPNI-W", "epgd", 400, draws=512)
     for label, correct in (("CPNI-W", 5200), ("PNI-W", 4000)):
         train(tmp_path, label, tier="fast", seed=5)
         evaluate(tmp_path, label, "pgd", correct, n=10_000, tier="fast", training_seed=5)
+    assert claims.verdicts(tmp_path).set_index("decided_by").loc["pgd_becomes_epgd", "tier"] == "cpu"
+    evaluate(tmp_path, "CPNI-W", "epgd", 5200, n=10_000, draws=512, tier="fast", training_seed=5)
     rows = claims.verdicts(tmp_path).set_index("decided_by")
+    assert rows.loc["pgd_becomes_epgd", "tier"] == "fast"
     assert tuple(rows.loc["rank_five", ["verdict", "tier"]]) == (rules.HOLDS, "fast")
     assert rows.loc["epgd_training_helps", "tier"] == "cpu"
 

@@ -85,9 +85,12 @@ def grown(request, tmp_path, monkeypatch):
     for step in steps[: [step.name for step in steps].index(last) + 1]:
         carry_out(step, tmp_path)
     frame = report.evaluations(tmp_path)
-    suites = report.suites(frame)
+    each, suites = report.by_tier(frame), report.suites(frame)
     for module in (report, figures, findings, tables, words_of_figures):
         monkeypatch.setattr(module, "evaluations", lambda folder: frame)
+    for module in (report, figures, words_of_figures):
+        monkeypatch.setattr(module, "by_tier", lambda of: each)
+    for module in (report, findings, tables):
         monkeypatch.setattr(module, "suites", lambda of: suites)
     monkeypatch.setattr(figures, "panel", lambda *_: "")  # a second each
     return tmp_path, frame, tiers

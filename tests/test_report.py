@@ -10,8 +10,8 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from siam import claims, paired, paths, report, runs
-from siam.claims.rules import read
-from siam.pages import figures, findings, style, tables, ties, words_of_tables
+from siam.claims.rules import METHODS, read
+from siam.pages import figures, findings, style, tables, ties, words_of_figures, words_of_tables
 
 DIGITS = {"CPNI-W": "a", "PNI-W": "b", "Gauss": "c", "EPGD-diverged": "d", "EPGD-converged": "f", "plain": "e",
           "CPNI-W r=0": "0", "CPNI-W r=2": "2", "CPNI-W r=10": "1"}
@@ -494,13 +494,13 @@ def test_networks_of_unlike_training_are_shown_but_never_compared(folder):
     evaluate(folder, "PNI-W", "pgd", 380)
     train(folder, "Gauss", method="gauss")
     evaluate(folder, "Gauss", "pgd", 410)
-    before = figures.figure1(folder)._repr_html_(), repr(tables.contrasts(1, folder))
+    before = figures.figure2(folder)._repr_html_(), repr(tables.contrasts(1, folder))
     train(folder, "CPNI-W", tier="long", seed=5, epochs=40)
     evaluate(folder, "CPNI-W", "pgd", 6000, n=10_000, tier="long", training_seed=5)
     evaluate(folder, "CPNI-W", "none", 900, training_seed=5)  # of 1,000 images, so of tier cpu like all of the others'
     row = line(tables.table(1, folder), Method="CPNI-W", Attack="PGD")
     assert (row["Ours, %"], row["Tier"], row["n"]) == ("60.00", "long", "10,000")
-    figure = figures.figure1(folder)
+    figure = figures.figure2(folder)
     left = " Left out, as too little of this is measured at their tier yet: CPNI-W (tier long)."
     assert left in figure.caption and (figure._repr_html_().replace(left, ""), repr(tables.contrasts(1, folder))) == before
     assert "Tier long and cpu: a small model of the experiment" in tables.table(1, folder).caption
@@ -510,8 +510,8 @@ def test_networks_of_unlike_training_are_shown_but_never_compared(folder):
     three = tables.table(3, folder).frame  # but not where σ and M were chosen for the better one
     assert set(three[three["Rows"].str.contains(tables.CHOSEN, regex=False)]["Ours, %"]) == {style.NOT_YET}
     train(folder, "Gauss", tier="long", method="gauss", seed=5, start_seed=5)
-    evaluate(folder, "Gauss", "pgd", 800, training_seed=5)
-    figure = figures.figure1(folder)
+    evaluate(folder, "Gauss", "pgd", 8000, n=10_000, tier="long", training_seed=5)
+    figure = figures.figure2(folder)
     assert "60.0 (" in figure.numbers.frame.to_string() and "Left out" not in figure.caption  # it has as many base models now
     assert repr(tables.contrasts(1, folder)) == before[1]
 
@@ -685,6 +685,24 @@ def test_figure4_is_against_epsilon_at_the_papers_step(folder):
     assert figures.figure1(folder).numbers.frame.to_string().count("long") and figures.figure4(folder).numbers.frame.equals(frame)
     assert "Bars" not in figures.figure4(folder).caption
     assert list(frame["ε (1/255 of the pixel range)"]) == ["4", "8"] and list(frame.columns[2:]) == ["σ = 0", "Records"]
+
+
+def test_figures_of_one_network_are_of_the_best_tier_that_has_them_without_its_siblings(folder):
+    """Three base models are of the tier cpu, of the tier fast is CPNI-W alone."""
+    for label in ("Gauss", "EPGD-diverged"):
+        train(folder, label, method=METHODS[label])
+        evaluate(folder, label, "pgd", 300)
+    for epsilon in (2.0, 4.0, 16.0):
+        evaluate(folder, "CPNI-W", "pgd", 550, epsilon=epsilon, step_size=epsilon / 4)
+    train(folder, "CPNI-W", tier="fast", seed=5)
+    for done, (epsilon, steps, samples) in enumerate(((2.0, 7, 1), (4.0, 7, 1), (16.0, 7, 1), (8.0, 7, 1), (8.0, 56, 1), (8.0, 7, 8)), 1):
+        run = runs.EvaluationRun("cpni-w-5", digest("CPNI-W", 5), "pgd" if samples == 1 else "epgd", steps=steps, samples=samples,
+                                 epsilon=epsilon, step_size=epsilon / 4, draws=64)
+        rows = [runs.row("prediction", M, 500, 1000) for M in (8, 64)]
+        runs.write(runs.record(run, tier="fast", n=1000, result=rows), folder)
+        assert ("under PGD. Tier fast" in figures.figure4(folder).caption) == (done >= 4)
+    assert "fast" in figures.effort(folder).caption and "(tier fast" in words_of_figures.effort(folder)
+    assert "Tier fast" not in figures.figure3(folder).caption
 
 
 def test_a_curve_of_figure4_keeps_to_the_batch_size_that_most_of_its_points_have(folder):

@@ -278,21 +278,22 @@ def usual(frame):
     return one_recipe(frame[known & ((frame["method"] != "plain") | (frame["label"] == "plain"))])
 
 
-def suites(frame):
-    """Of `evaluations` those whose networks may be compared, as they were trained at one tier: a list of frames as `usual` gives.
-
-    First the tier that has most of the base models of section 5 (of several such the best), then those below it.
-    """
-    bases = frame[frame["label"].isin(BASES)].groupby("trained")["label"].nunique()
+def by_tier(frame):
+    """Of `evaluations` those of the networks trained at each tier, the best first: a list of frames as `usual` gives."""
     tiers = [tier for tier in reversed(runs.TIERS) if tier in set(frame["trained"])]
-    if not tiers:
-        return [usual(frame)]
-    first = max(tiers, key=lambda tier: (bases.get(tier, 0), runs.TIERS.index(tier)))
-    return [usual(frame[frame["trained"] == tier]) for tier in tiers[tiers.index(first) :]]
+    return [usual(frame[frame["trained"] == tier]) for tier in tiers] or [usual(frame)]
+
+
+def suites(frame):
+    """Of `by_tier` those to compare networks in: first that with most of the base models of section 5 (of several such the best), then
+    those below it."""
+    each = by_tier(frame)
+    bases = [of.loc[of["label"].isin(BASES), "label"].nunique() for of in each]
+    return each[bases.index(max(bases)) :]
 
 
 def suite(folder):
-    """The evaluations of the networks that figures and comparisons show: the first of `suites`."""
+    """The evaluations of the networks that comparisons show: the first of `suites`."""
     return suites(evaluations(folder))[0]
 
 

@@ -35,12 +35,11 @@ def listed(folder=PAPER):
 
 
 def verdicts(folder=RESULTS):
-    """Each row of `listed` with its verdict, evidence, tier and ids: of the suite where the fewest comparisons are missing, or of a
-    better tier, with too few base models for a suite, if fewer still are missing there."""
-    suites, rows = read(folder), listed()
-    above = [one for one in suites[0].levels if all(one.at is not of.at for of in suites)]
-    each = [[CLAIMS[row.decided_by](measured, row.number) for measured in (*suites, *above)] for row in rows.itertuples()]
-    found = [min(of, key=lambda one: (one.verdict == NOT_YET, one.missing)) for of in each]
+    """Each row of `listed` with its verdict, evidence, tier and ids: of the tier where the fewest comparisons are missing, of several
+    such the best; where nowhere any is measured, of the best that has a level to show."""
+    tiers, rows = read(folder), listed()
+    each = [[CLAIMS[row.decided_by](measured, row.number) for measured in tiers] for row in rows.itertuples()]
+    found = [min(of, key=lambda one: (one.verdict == NOT_YET, one.missing, not one.tier)) for of in each]
     return rows.assign(**{name: [getattr(one, name) for one in found] for name in ("verdict", "evidence", "tier", "ids")})
 
 

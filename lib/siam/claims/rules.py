@@ -16,8 +16,8 @@ from scipy.stats import chi2, t
 from siam import runs
 from siam.paired import less, luck_of, mean_of
 from siam.paths import RESULTS
-from siam.report import (ATTACKS, BASES, NOT_YET, SIGMA_MAX, as_in_paper, cells, chosen, evaluations, interval, measured_on, of_eight,
-                         select, suites, usual)
+from siam.report import (ATTACKS, BASES, NOT_YET, SIGMA_MAX, as_in_paper, by_tier, cells, chosen, evaluations, interval, measured_on,
+                         of_eight, select)
 
 HOLDS, PART, FAILS, OPEN = "holds", "holds in part", "does not hold", "undecided"
 VERDICTS = (HOLDS, PART, FAILS, OPEN, NOT_YET)
@@ -56,7 +56,7 @@ class Measured:
     other PGD and EPGD than the paper's by (label, steps, samples, σ, M), prediction smoothing; transfers: those of PGD made on one
     network and shown to another by their digests (source, target), prediction smoothing, σ = 0.02, M = 8. repeated: as `at`, but of one
     training of each network, that evaluated with the most seeds: a std over runs is of these. levels: the same of each tier
-    whose levels may be held against the paper's, best first, whether or not it has the networks that are compared."""
+    whose levels may be held against the paper's, best first."""
 
     folder: Path
     at: dict
@@ -69,16 +69,12 @@ class Measured:
 
 
 def read(folder=RESULTS):
-    """What the functions below are given, a Measured for each of `report.suites`, in their order. Raises ValueError for a file
+    """What the functions below are given, a Measured for each of `report.by_tier`, in their order. Raises ValueError for a file
     in folder that is no record."""
     everything = evaluations(folder)
-    levels = {tier: _measured(folder, usual(of), of) for tier in reversed(runs.REPRODUCTIONS)
-              if len(of := everything[everything["trained"] == tier])}
-    found = []
-    for frame in suites(everything):
-        level = levels.get(next(iter(frame["trained"]), ""))
-        found.append(level or _measured(folder, frame, everything[everything["trained"].isin(frame["trained"])]))
-    return [replace(one, levels=tuple(levels.values())) for one in found]
+    found = [_measured(folder, of, everything[everything["trained"].isin(of["trained"])]) for of in by_tier(everything)]
+    levels = tuple(one for one in found if set(one.frame["trained"]) & set(runs.REPRODUCTIONS))
+    return [replace(one, levels=levels) for one in found]
 
 
 def _measured(folder, frame, everything):

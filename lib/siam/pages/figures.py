@@ -10,7 +10,7 @@ from siam import runs
 from siam.pages import tables
 from siam.pages.style import ALONE, INCHES, INK, NETWORKS, Figure, Table, drawing, heatmap, of_draws, of_sigma, panel
 from siam.paths import RESULTS
-from siam.report import (ATTACKS, BASES, NOT_YET, SIGMA_MAX, cells, evaluations, interval, made_on, of_eight, one_tier, select, suites,
+from siam.report import (ATTACKS, BASES, NOT_YET, SIGMA_MAX, by_tier, cells, evaluations, interval, made_on, of_eight, one_tier, select,
                          trainings, warning)
 
 RULES = ("prediction", "soft", "weighted")  # the paper's three; the records hold two more
@@ -45,11 +45,12 @@ def strengths(frame):
 
 def fullest(frames, keep=lambda frame: frame, x="sigma"):
     """Of frames of evaluations, the best first, the one to show: that with ENOUGH values of x under attack for most base models, in
-    what `keep` keeps of it; of several the first; where none has ENOUGH, the first that has anything."""
+    what `keep` keeps of it; of several such that with most base models at all, and then the first that has anything."""
     def merit(frame):
         kept = keep(frame)
         attacked = kept[(kept["attack"] != "none") & kept["label"].isin(BASES)]
-        return sum(attacked.groupby("label")[x].nunique() >= ENOUGH), len(kept) > 0
+        values = attacked.groupby("label")[x].nunique()
+        return sum(values >= ENOUGH), len(values), len(kept) > 0
 
     return max(frames, key=merit)
 
@@ -69,13 +70,13 @@ def of_same_networks(frame):
 
 
 def _draw(number, title, folder, keep, panels, hue, look, x="sigma", xlabel="σ (normalised units)"):
-    """A Figure of what `keep` keeps of the suite that has most of it. panels: {title: selection of cells}; hue: cells -> the names
+    """A Figure of what `keep` keeps of the tier that has most of it. panels: {title: selection of cells}; hue: cells -> the names
     of their curves; look: names of the curves -> {name: (colour, dashes)}, in the order of the legend.
 
     Panels under one attack share their axis. Short ticks mark the σ of the best cell that the paper prints for a base model.
     """
     title, recorded = f"Figure {number}: {title}.", evaluations(folder)
-    kept = keep(fullest(suites(recorded), keep, x))
+    kept = keep(fullest(by_tier(recorded), keep, x))
     found = of_same_networks(kept)
     each = {name: select(found, **chosen) for name, chosen in panels.items()}
     shown = {name: one_tier(part).assign(curve=hue) for name, part in each.items() if len(part)}
@@ -119,7 +120,7 @@ def _about(shown, ticks):
 
 
 def _left_out(each, shown, kept):
-    """What a caption says of what is not drawn, although it is of the suite that is: `each` panel before, `shown` after `one_tier`."""
+    """What a caption says of what is not drawn, although it is of the tier that is: `each` panel before, `shown` after `one_tier`."""
     missing = "; ".join(name for name in each if name not in shown)
     lower = ", ".join(f"{label} ({name})" for name in shown for label in sorted(set(each[name]["label"]) - set(shown[name]["label"])))
     drawn = {network for part in each.values() for networks in part["networks"] for network in networks}
@@ -217,9 +218,9 @@ def effort(folder=RESULTS, M=64):
     frame = everything[everything["attack"].isin(["pgd", "epgd"]) & everything["source"].isna()]
     frame = select(frame, rule="prediction", M=M, split="test", epsilon=8)
     frame = frame[np.isclose(4 * frame["step_size"], 8) & frame["sigma"].isin([0, 0.24])]
-    # The first suite whose network met more than the two attacks of the paper.
-    each = [one_tier(frame[frame["digest"].isin(select(suite, label="CPNI-W")["digest"])]) for suite in suites(everything)]
-    frame = next((of for of in each if len(of[["steps", "samples"]].drop_duplicates()) > 2), each[0])
+    # The network that met most attacks; of several such that of the best tier.
+    each = [one_tier(frame[frame["digest"].isin(select(of, label="CPNI-W")["digest"])]) for of in by_tier(everything)]
+    frame = max(each, key=lambda of: len(of[["steps", "samples"]].drop_duplicates()))
     if frame.empty:
         return Figure([], {}, f"{title}: {NOT_YET}.", None)
     found = [cells(of).assign(steps=steps, samples=samples) for (steps, samples), of in frame.groupby(["steps", "samples"])]

@@ -80,7 +80,7 @@ def filled(number, folder=RESULTS):
     """The rows of table `number` with our cells: [(row, {attack: cell or None})], those of one tier together, the best first."""
     theirs, frame = paper(number), evaluations(folder)
     best, heldout = cells_of(usual(frame))
-    # What the best network of a name has no cell for, one of a lower suite may have.
+    # What the best network of a name has no cell for, one of a lower tier may have.
     ours = pd.concat([best, *(cells_of(suite)[0] for suite in suites(frame))])
     ours = ours.drop_duplicates([key for key in CELL if key != "recipe"], ignore_index=True)
     rows = []

@@ -12,14 +12,14 @@ from siam.pages.figures import FIGURE1, FIGURE2, FIGURE3, along_sigma, fullest, 
 from siam.pages.style import listed
 from siam.paired import less, mean_of
 from siam.paths import RESULTS
-from siam.report import ATTACKS, BASES, evaluations, select, suites
+from siam.report import ATTACKS, BASES, by_tier, evaluations, select
 
 WHERE = {attack: f"under {name}" if attack != "none" else "without an attack" for attack, name in ATTACKS.items()}
 
 
 def figure1(folder=RESULTS):
     """Where the optimum over σ lies for each attack and M, and what votes add."""
-    drawn, lines = _read(of_same_networks(FIGURE1(_suite(folder, FIGURE1)))), []
+    drawn, lines = _read(of_same_networks(FIGURE1(_drawn(folder, FIGURE1)))), []
     for attack, where in WHERE.items():
         Ms = sorted(rules.draws_of(drawn, "CPNI-W", attack))
         lines.append(_highest(where, {f"M = {M}": rules.optimum_of(drawn, "CPNI-W", attack, M=M) for M in Ms}))
@@ -28,14 +28,14 @@ def figure1(folder=RESULTS):
 
 def figure2(folder=RESULTS):
     """What prediction smoothing has more or less than the paper's other two rules, averaged over σ."""
-    drawn = _read(of_same_networks(FIGURE2(_suite(folder, FIGURE2))))
+    drawn = _read(of_same_networks(FIGURE2(_drawn(folder, FIGURE2))))
     return _list(_ahead(drawn, rule) for rule in ("soft", "weighted"))
 
 
 def figure3(folder=RESULTS):
     """The optima of the base models under both attacks, and what votes add to the two that are drawn."""
     all_bases = partial(along_sigma, labels=BASES)
-    drawn, attacks, lines = _read(of_same_networks(all_bases(_suite(folder, FIGURE3)))), ("pgd", "epgd"), []
+    drawn, attacks, lines = _read(of_same_networks(all_bases(_drawn(folder, FIGURE3)))), ("pgd", "epgd"), []
     for attack in attacks:
         optima = {label: rules.optimum_of(drawn, label, attack, M=8) for label in BASES if rules.draws_of(drawn, label, attack)}
         lines.append(_highest(f"with 8 votes {WHERE[attack]}", optima))
@@ -44,18 +44,18 @@ def figure3(folder=RESULTS):
 
 def figure4(folder=RESULTS):
     """What the most input noise that is drawn changes at each ε."""
-    return _list([_noise(of_same_networks(strengths(_suite(folder, strengths, "epsilon"))))])
+    return _list([_noise(of_same_networks(strengths(_drawn(folder, strengths, "epsilon"))))])
 
 
 def effort(folder=RESULTS, M=64):
     """What is worth more to an attacker, averaging gradients within a step or going on for more steps."""
-    said = (_averaging(measured, M) for measured in rules.read(folder))
-    return _list([next((line for line in said if line), None)])
+    each = [_averaging(measured, M) for measured in rules.read(folder)]
+    return _list([_more_steps_or_averages(max(each, key=len))])
 
 
-def _suite(folder, keep, x="sigma"):
-    """The suite that a figure draws."""
-    return fullest(suites(evaluations(folder)), keep, x)
+def _drawn(folder, keep, x="sigma"):
+    """The tier's evaluations that a figure draws."""
+    return fullest(by_tier(evaluations(folder)), keep, x)
 
 
 def _read(cells):
@@ -161,12 +161,16 @@ def _noise(ours):
 
 
 def _averaging(measured, M):
+    """EPGD less PGD of as many gradients: {how many, and σ: Difference}."""
     found = {}
     for label, steps, samples, sigma, draws in sorted(measured.others, key=lambda key: (key[3], key[2])):
         if (label, steps, draws) == ("CPNI-W", 7, M) and samples > 1:
             pair = [rules.pick_other(measured, label, *of, sigma, M) for of in ((7, samples), (7 * samples, 1))]
             found[f"{7 * samples} gradients, σ = {sigma:g}"] = less(*pair)
-    found = _known(found)
+    return _known(found)
+
+
+def _more_steps_or_averages(found):
     steps, averages = (sum(sure(one) for one in found.values()) for sure in (lambda one: one.low > 0, lambda one: one.high < 0))
     return (f"of {len(found)} comparisons at the same number of gradients, more steps win {steps} and averaging wins {averages};"
             f" EPGD leaves more than PGD by, in points, {told(found)} {_about(found.values())}. Each is of the evaluation seeds that"

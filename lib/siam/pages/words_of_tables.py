@@ -9,7 +9,7 @@ from siam.pages import adaptive, findings, strength, tables
 from siam.pages.style import listed
 from siam.paired import by_image, combine, less
 from siam.paths import RESULTS
-from siam.report import ATTACKS, NOT_YET, cells_of, chosen, evaluations, find, measured_on, signed, suites, usual
+from siam.report import ATTACKS, NOT_YET, by_tier, cells_of, chosen, evaluations, find, measured_on, signed, suites
 
 VOTES, SIGMA = 64, 0.24  # what the first page tells of: M, and the paper's σ of CPNI-W
 UNDER = {"none": "clean"} | {attack: f"under {name}" for attack, name in tables.NAMES.items() if attack != "none"}
@@ -27,8 +27,7 @@ def headlines(folder=RESULTS):
     last = next(reversed(findings.starts(folder)), None)
     more = [_coloured(last[1]) if last else None, beside, adaptive.headline(folder), strength.headline(folder)]
     # What is about one network asks for no other of its tier: of the tiers that have all of it, the best.
-    of_tiers = [usual(everything[everything["trained"] == tier]) for tier in reversed(runs.TIERS)]
-    smoothing = max((_smoothing(*cells_of(of)) for of in of_tiers if len(of)), key=len, default=[])
+    smoothing = max((_smoothing(*cells_of(of)) for of in by_tier(everything)), key=len)
     smoothing = smoothing or [f"What votes and noise add: {NOT_YET}."]
     return listed(_verdicts(claims.verdicts(folder)) + smoothing + [line for line in more if line])
 
