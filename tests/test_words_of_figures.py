@@ -9,7 +9,7 @@ from conftest import plain
 from siam import bits, runs
 from siam.claims import rules
 from siam.pages import words_of_figures as words
-from test_report import digest, evaluate, folder, train  # noqa: F401
+from test_report import digest, evaluate, folder, train, transfer  # noqa: F401
 
 
 def sweep(results, label, levels, attack="pgd", moved=None):
@@ -88,6 +88,18 @@ def test_words_compare_noise_at_each_epsilon_and_attacks_of_as_many_gradients(fo
         " by, in points, +10.0 ± ")
 
 
-@pytest.mark.parametrize("said", [getattr(words, name) for name in ("figure1", "figure2", "figure3", "figure4", "effort")])
+def test_words_compare_attacks_made_elsewhere_with_those_on_the_network_itself(folder):  # noqa: F811
+    train(folder, "CPNI-W", seed=1)
+    train(folder, "PNI-W")
+    train(folder, "EPGD-diverged", method="epgd")
+    for source, correct in ((("CPNI-W", 0), 300), (("CPNI-W", 1), 400), (("PNI-W", 0), 350), (("EPGD-diverged", 0), 310)):
+        transfer(folder, "pgd", correct, 0, source=source)
+    assert plain(words.transfers(folder)).startswith(
+        "- Shown to the base models of section 5, an attack leaves more than one on the network itself by, in points, +1.0 ± ")
+    said = re.findall(r"\+(\d+\.\d) ± \d\.\d \(made on ([^)]+)\)", plain(words.transfers(folder)))
+    assert said == [("1.0", "a network that shares its first training"), ("5.0", "PNI-W"), ("10.0", "a second CPNI-W")]
+
+
+@pytest.mark.parametrize("said", [getattr(words, name) for name in ("figure1", "figure2", "figure3", "figure4", "effort", "transfers")])
 def test_words_of_nothing_say_so(tmp_path, said):
     assert said(tmp_path) == "Not yet measured."

@@ -8,11 +8,12 @@ from itertools import product
 from types import SimpleNamespace
 
 from siam.claims import rules
-from siam.pages.figures import FIGURE1, FIGURE2, FIGURE3, along_sigma, fullest, of_same_networks, strengths
+from siam.pages import tables
+from siam.pages.figures import ENOUGH, FIGURE1, FIGURE2, FIGURE3, along_sigma, fullest, of_same_networks, strengths
 from siam.pages.style import listed
 from siam.paired import less, mean_of
 from siam.paths import RESULTS
-from siam.report import ATTACKS, BASES, by_tier, evaluations, select
+from siam.report import ATTACKS, BASES, by_tier, evaluations, select, trainings
 
 WHERE = {attack: f"under {name}" if attack != "none" else "without an attack" for attack, name in ATTACKS.items()}
 
@@ -51,6 +52,39 @@ def effort(folder=RESULTS, M=64):
     """What is worth more to an attacker, averaging gradients within a step or going on for more steps."""
     each = [_averaging(measured, M) for measured in rules.read(folder)]
     return _list([_more_steps_or_averages(max(each, key=len))])
+
+
+def transfers(folder=RESULTS):
+    """How much an attack made on another network leaves more than one on the network itself, by what the other is."""
+    each = [_made_elsewhere(measured, trainings(folder)) for measured in rules.read(folder)]
+    enough = [sum(len(of) >= ENOUGH for of in targets.values()) for targets in each]
+    kinds = {}
+    for of in each[enough.index(max(enough))].values():
+        for kind, difference in of:
+            kinds.setdefault(kind, []).append(difference)
+    found = {f"made on {kind}": mean_of(of) for kind, of in kinds.items()}
+    said = "; ".join(f"{one} ({kind})" for kind, one in sorted(found.items(), key=lambda of: of[1].points))
+    return _list([f"shown to the base models of section 5, an attack leaves more than one on the network itself by, in points, {said}"
+                  f" {_about(found.values())}." if found else None])
+
+
+def _made_elsewhere(measured, trained):
+    """By the base models that PGD made on other networks was shown to: [(what such a network is, what that attack leaves more than one on
+    the base model itself)]. trained: `report.trainings`."""
+    trained = trained.drop_duplicates("digest").set_index("digest")
+    root, at, found = trained["start"].fillna(trained.index.to_series()), measured.transfers, {}
+
+    def kind(source, shown):
+        if root[source] == root[shown]:
+            return "a network that shares its first training"
+        one = trained.loc[source]
+        name = tables.PLAIN.get(one["method"], one["label"]) if one["label"] == "plain" else one["label"]
+        return name if one["label"] not in BASES else f"a second {name}"
+
+    for source, shown in at:
+        if source != shown and {source, shown} <= {*trained.index} and trained.loc[shown, "label"] in BASES and (shown, shown) in at:
+            found.setdefault(shown, []).append((kind(source, shown), less(at[source, shown], at[shown, shown])))
+    return found
 
 
 def _drawn(folder, keep, x="sigma"):
