@@ -128,3 +128,34 @@ def test_runs_in_which_nothing_is_random_are_one(tmp_path):
     clean, pgd = (line(table, Method="plain, normal training", Attack=attack) for attack in ("Clean", "PGD"))
     assert (clean["Ours, %"], clean["Runs"], len(clean["Records"])) == ("80.00", "1 (0 / 0–2, alike)", 3)
     assert pgd["Ours, %"] == "79.80 ± 0.10" and pgd["Runs"] == "3 (0 / 0–2)" and "count as one" in table.caption
+
+
+def test_the_noise_of_a_network_is_measured_where_its_training_ended(tmp_path, monkeypatch):
+    """White noise of half the weights' std in every layer; then as much again in F; beside them a network without noise."""
+    trained(tmp_path, 0, noise_start=0.3)
+    trained(tmp_path, 1, label="PNI-W", noise_start=1.0)
+    trained(tmp_path, 2, label="plain", noise_start=1.0)
+    drawn = np.random.default_rng(0)
+
+    def checkpoint(path):
+        label, seed = path.stem.rsplit("-", 1)
+        tensors = {}
+        for layer, norm in findings.export.LAYERS:
+            weight = drawn.normal(size=(16, 16, 3, 3)).astype(np.float32)
+            tensors[f"network.{layer}.weight"], noise = weight, f"network.{layer}.weight_noise"
+            if label == "PNI-W":
+                tensors[f"{noise}.alpha"] = np.full_like(weight, 0.5)
+            if label == "CPNI-W":
+                tensors[f"{noise}.d"] = np.full_like(weight, -0.25 * weight.std())
+                tensors[f"{noise}.F"] = np.stack([np.full_like(weight, 0.5 * weight.std()), np.zeros_like(weight)], -1)
+        return tensors, dict(variant=label, digest=digest(label, int(seed)))
+
+    monkeypatch.setattr(findings.export, "checkpoint", checkpoint)
+    for name in ("CPNI-W-0", "PNI-W-1", "plain-2", "CPNI-W-7"):  # of the last there is no training on record
+        (tmp_path / f"{name}.safetensors").touch()
+    frame = findings.noises(tmp_path, tmp_path).frame.set_index("Network")
+    assert list(frame["Ended at"]) == ["0.71 (0.71–0.71)", "0.50 (0.50–0.50)"]
+    assert list(frame["Of it low-rank, %"]) == ["50 (50–50)", "0 (0–0)"]
+    # W ~ N(0, 2 / 144): 0.3 sqrt(0.25² std + 5 · 0.01²) / std, and 0.25
+    assert list(frame["Began at"]) == ["0.23", "0.25"]
+    assert findings.noises(tmp_path, tmp_path / "nowhere").frame.shape[0] == 1

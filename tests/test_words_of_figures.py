@@ -12,11 +12,11 @@ from siam.pages import words_of_figures as words
 from test_report import digest, evaluate, folder, train, transfer  # noqa: F401
 
 
-def sweep(results, label, levels, attack="pgd", moved=None):
+def sweep(results, label, levels, attack="pgd", moved=None, draws=8):
     """Cells of 1,000 images, told image by image. levels: {σ: how many are right}; moved: {(rule, M): how many more}."""
     images = np.arange(1000) * 7 % 1000  # each batch has its share
     for sigma, level in levels.items():
-        run = runs.EvaluationRun(f"{label.lower()}-0", digest(label, 0), attack, sigma=sigma, draws=8, images=1000,
+        run = runs.EvaluationRun(f"{label.lower()}-0", digest(label, 0), attack, sigma=sigma, draws=draws, images=1000,
                                  batch_size=100)
         right = {key: images < level + more for key, more in (moved or {("prediction", 1): 0, ("prediction", 8): 0}).items()}
         result = [runs.row(rule, M, int(of.sum()), 1000) for (rule, M), of in right.items()]
@@ -62,6 +62,10 @@ def test_words_say_which_rule_is_ahead(tmp_path):
     assert "is above soft in 0 and below it in 1; in 0 it cannot be told" in soft
     assert "it cannot be told from zero" in weighted
     assert "above weighted in 0 and below it in 0; in 1 it cannot be told" in weighted
+    sweep(tmp_path, "CPNI-W", {0.12: 400}, moved={("prediction", 64): 0, ("soft", 64): 30, ("soft-logits", 64): -50}, draws=64)
+    many = plain(words.figure2(tmp_path)).splitlines()[2]
+    assert many.startswith("- With 64 votes, of which few tie, prediction less soft under attack, averaged likewise: −3.0 ± ")
+    assert "(of probabilities), +5.0 ± " in many
 
 
 def test_words_name_the_optima_of_the_base_models(tmp_path):

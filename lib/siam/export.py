@@ -82,6 +82,17 @@ def names(folder=CHECKPOINTS):
     return sorted(path.stem for path in Path(folder).glob("*.safetensors"))
 
 
+def factors(tensors, layer):
+    """W, D [outputs, inputs, kernel, kernel] and F [outputs, …, rank] of a layer, as `siam.noise` has them."""
+    weight, noise = tensors[f"network.{layer}.weight"], f"network.{layer}.weight_noise"
+    D, F = np.zeros_like(weight), np.zeros((*weight.shape, 0), np.float32)
+    if f"{noise}.alpha" in tensors:
+        D = D + tensors[f"{noise}.alpha"] * weight.std(ddof=1)
+    elif f"{noise}.d" in tensors:
+        D, F = np.sqrt(np.abs(weight.std(ddof=1) * tensors[f"{noise}.d"])), tensors[f"{noise}.F"]
+    return weight, D, F
+
+
 def folded(tensors):
     """W, D, F and bias of each of `LAYERS`, four lists: W, D [kernel, kernel, inputs, outputs], F [rank, …], bias.
 
@@ -91,12 +102,7 @@ def folded(tensors):
     found = []
     try:
         for layer, norm in LAYERS:
-            weight, noise = tensors[f"network.{layer}.weight"], f"network.{layer}.weight_noise"
-            D, F = np.zeros_like(weight), np.zeros((*weight.shape, 0), np.float32)
-            if f"{noise}.alpha" in tensors:
-                D = D + tensors[f"{noise}.alpha"] * weight.std(ddof=1)
-            elif f"{noise}.d" in tensors:
-                D, F = np.sqrt(np.abs(weight.std(ddof=1) * tensors[f"{noise}.d"])), tensors[f"{noise}.F"]
+            weight, D, F = factors(tensors, layer)
             if norm is None:
                 scale, bias = np.ones(len(weight), np.float32), tensors[f"network.{layer}.bias"]
             else:

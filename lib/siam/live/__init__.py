@@ -1,7 +1,7 @@
 """The network itself, live: in the book a page that runs in the browser, in JupyterLab a widget for any checkpoint.
 
     from siam.live import Live, page
-    Live("data/checkpoints/gauss-long-0.safetensors")    # in JupyterLab
+    Live("../data/checkpoints/gauss-long-0.safetensors")  # in JupyterLab, whose folder is notebooks/
     page()                                              # in the book
 
 No torch: the network is `engine.wasm`, the front end the scripts of this folder, one source for both.

@@ -9,13 +9,13 @@ from itertools import combinations, permutations, product
 import numpy as np
 import pandas as pd
 
-from siam import bits, runs
+from siam import bits, export, runs
 from siam.pages import tables
 from siam.pages.style import Table, unfilled
 from siam.paired import by_image, less, of_differences, over_batches
-from siam.paths import RESULTS
+from siam.paths import CHECKPOINTS, RESULTS
 from siam.report import (ATTACKS, BASES, KIND, NOT_YET, as_in_paper, by_network, cells, cells_of, chosen, evaluations, find, interval,
-                         made_on, most_votes, of_eight, one_pass, select, signed, sources, suite, suites, usual, warning)
+                         made_on, most_votes, of_eight, one_pass, select, signed, sources, suite, suites, trainings, usual, warning)
 
 NAMES = {"rank": "r", "epochs": "Epochs"}
 UNITS = {0.24: "σ = 0.24 in normalised units", 0.97: "σ = 0.24 of the pixel range, 0.97 normalised"}
@@ -69,8 +69,8 @@ def family(name, folder=RESULTS):
 def lengths(folder=RESULTS):
     """How near longer training comes to the paper: a Table of the trainings of PNI-W and CPNI-W, one noisy pass, σ = 0."""
     trained_on, lines, used = {"either": "clean or attacked", "both": "clean and attacked"}, [], []
-    for label, trainings in by_length(folder).items():
-        for plan, of in trainings:
+    for label, each in by_length(folder).items():
+        for plan, of in each:
             used += of.values()
             lines.append({"Rows": label, "Epochs": plan["epochs"], "Steps of its PGD": str(plan.get("steps", "")),
                           "Images are": trained_on.get(plan.get("mix"), ""),
@@ -80,7 +80,8 @@ def lengths(folder=RESULTS):
         lines.append({"Rows": label, "Epochs": 400, "Steps of its PGD": "7", "Images are": trained_on["both"], START: "1",
                       **{text: f"{printed(label)[attack]:.1f}" for attack, text in PRINTED.items()},
                       **sources([]), "Tier": "printed by the paper"})
-    caption = f"PNI-W and CPNI-W by training, one noisy pass, σ = 0, beside what the paper prints. {START}: 1 as the authors start it."
+    caption = (f"PNI-W and CPNI-W by training, one noisy pass, σ = 0, beside what the paper prints. {START}: 1 as the authors start it,"
+               " else so much of that, and with random signs in F.")
     caption += f" {made_on(pd.DataFrame(used))}.{warning(cell.tier for cell in used)}" if used else f" {NOT_YET.capitalize()} by us."
     return Table(pd.DataFrame(lines).astype({"Epochs": str}), caption, 1)
 
@@ -126,7 +127,44 @@ def strengths(folder=RESULTS):
 
 
 def _starting(label, plan):
-    return f"{label} that starts at {plan['noise_start']:g}"
+    equal = ", all of F equal" if label == "CPNI-W" and plan["noise_start"] == 1 else ""  # see `siam.noise.soften`
+    return f"{label} that starts at {plan['noise_start']:g}{equal}"
+
+
+def noises(folder=RESULTS, checkpoints=CHECKPOINTS):
+    """How strong the noise of the convolutions is in the networks that ship, where their training began and where it ended: a Table.
+
+    The strength of a layer's noise: its root mean square over the layer's weights, D² and the row sums of F², as a multiple of the
+    std of these weights.
+    """
+    known, lines = trainings(folder).drop_duplicates("digest").set_index("digest"), []
+    for name in export.names(checkpoints):
+        tensors, said = export.checkpoint(checkpoints / f"{name}.safetensors")
+        if said["digest"] not in known.index or said["variant"] == "plain":
+            continue
+        run, layers = known.loc[said["digest"]], [export.factors(tensors, layer) for layer, norm in export.LAYERS if norm]
+        parts = [(weight.std(), (D**2).mean(), (F**2).sum(-1).mean()) for weight, D, F in layers]
+        strengths = [np.sqrt(white + coloured) / std for std, white, coloured in parts]
+        shared = [coloured / (white + coloured) for _, white, coloured in parts]
+        start = "–" if pd.notna(run["start"]) else f"{_at_start(said['variant'], run['rank'], run['schedule'], layers):.2f}"
+        lines.append({"Rows": f"trained at tier {run['tier']}", "Network": f"{run['label']}, seed {run['seed']}", "Began at": start,
+                      "Ended at": f"{np.median(strengths):.2f} ({min(strengths):.2f}–{max(strengths):.2f})",
+                      "Of it low-rank, %": f"{100 * np.median(shared):.0f} ({100 * min(shared):.0f}–{100 * max(shared):.0f})",
+                      "Records": (f"training/{run['training_id']}.json",), "order": -runs.TIERS.index(run["tier"])})
+    caption = ("The layers' noise as a multiple of the std of their weights, and how much of its variance the low-rank part F has: the"
+               " median convolution, in brackets the least and the most")
+    if not lines:
+        return unfilled(f"{caption}.")
+    return Table(pd.DataFrame(lines).sort_values(["order", "Network"]).drop(columns="order"), f"{caption}.", 2)
+
+
+def _at_start(variant, rank, plan, layers):
+    """The median strength, as in `noises`, that the noise of convolutions of these shapes starts at: that of `siam.noise`, and weights
+    drawn with a variance of 2 / inputs."""
+    stds = np.array([np.sqrt(2 / np.prod(weight.shape[1:])) for weight, _, _ in layers])
+    white = 0.25 * stds if variant == "PNI-W" else 0.25 * np.sqrt(stds)
+    coloured = 0 if variant == "PNI-W" else rank * 0.01**2
+    return plan["noise_start"] * np.median(np.sqrt(white**2 + coloured) / stds)
 
 
 def differs(name, plan, other):
