@@ -4,8 +4,10 @@ import re
 
 import numpy as np
 import pytest
+import torch
 
-from siam import runs
+from siam import models, runs
+from siam.noise import NoisyConv2d, soften
 from siam.pages import findings, style, tables
 from test_paired import keep
 from test_report import better_trained, digest, evaluate, line, train
@@ -130,32 +132,33 @@ def test_runs_in_which_nothing_is_random_are_one(tmp_path):
     assert pgd["Ours, %"] == "79.80 ± 0.10" and pgd["Runs"] == "3 (0 / 0–2)" and "count as one" in table.caption
 
 
-def test_the_noise_of_a_network_is_measured_where_its_training_ended(tmp_path, monkeypatch):
-    """White noise of half the weights' std in every layer; then as much again in F; beside them a network without noise."""
-    trained(tmp_path, 0, noise_start=0.3)
-    trained(tmp_path, 1, label="PNI-W", noise_start=1.0)
-    trained(tmp_path, 2, label="plain", noise_start=1.0)
-    drawn = np.random.default_rng(0)
-
-    def checkpoint(path):
-        label, seed = path.stem.rsplit("-", 1)
-        tensors = {}
-        for layer, norm in findings.export.LAYERS:
-            weight = drawn.normal(size=(16, 16, 3, 3)).astype(np.float32)
-            tensors[f"network.{layer}.weight"], noise = weight, f"network.{layer}.weight_noise"
-            if label == "PNI-W":
-                tensors[f"{noise}.alpha"] = np.full_like(weight, 0.5)
-            if label == "CPNI-W":
-                tensors[f"{noise}.d"] = np.full_like(weight, -0.25 * weight.std())
-                tensors[f"{noise}.F"] = np.stack([np.full_like(weight, 0.5 * weight.std()), np.zeros_like(weight)], -1)
-        return tensors, dict(variant=label, digest=digest(label, int(seed)))
-
-    monkeypatch.setattr(findings.export, "checkpoint", checkpoint)
-    for name in ("CPNI-W-0", "PNI-W-1", "plain-2", "CPNI-W-7"):  # of the last there is no training on record
-        (tmp_path / f"{name}.safetensors").touch()
+def test_the_noise_of_a_network_is_told_where_its_training_began_and_ended(tmp_path):
+    """By its record, or else by its file."""
+    model = models.classifier("CPNI-W")
+    soften(model, 0.3)
+    models.save(model, tmp_path / "CPNI-W-0.safetensors", variant="CPNI-W", rank=5, sigma=0.0, label="CPNI-W", tier="cpu")
+    files = {"CPNI-W": runs.digest(tmp_path / "CPNI-W-0.safetensors"), "PNI-W": digest("PNI-W", 0), "plain": digest("plain", 0)}
+    said = {"PNI-W": dict(noise=[[0.5, 0.0], [0.25, 0.5], [0.75, 0.25]]), "plain": dict(noise=[]), "CPNI-W": {}}
+    for label, start in (("CPNI-W", 0.3), ("PNI-W", 1.0), ("plain", 1.0)):
+        run = runs.TrainingRun(label, "adversarial", dict(tier="cpu", epochs=8, noise_start=start, noise_lr=0.01), rank=5)
+        kept = dict(name=f"{label}-0", label=label, digest=files[label], epoch=1, heldout={"n": 10}) | said[label]
+        runs.write(runs.record(run, tier="cpu", checkpoints=[kept], history=[]), tmp_path)
     frame = findings.noises(tmp_path, tmp_path).frame.set_index("Network")
-    assert list(frame["Ended at"]) == ["0.71 (0.71–0.71)", "0.50 (0.50–0.50)"]
-    assert list(frame["Of it low-rank, %"]) == ["50 (50–50)", "0 (0–0)"]
-    # W ~ N(0, 2 / 144): 0.3 sqrt(0.25² std + 5 · 0.01²) / std, and 0.25
-    assert list(frame["Began at"]) == ["0.23", "0.25"]
-    assert findings.noises(tmp_path, tmp_path / "nowhere").frame.shape[0] == 1
+    assert list(frame.index) == ["CPNI-W, seed 0", "PNI-W, seed 0"] and list(frame["Learnt at"]) == ["0.01", "0.01"]
+    assert list(frame["Ended at"])[1] == "0.50 (0.25–0.75)" and list(frame["Of it low-rank, %"])[1] == "25 (0–50)"
+    assert list(frame["Began at"]) == ["0.27", "0.25"]  # the first never left: its weights are as they were drawn
+    assert float(frame["Ended at"].iloc[0].split()[0]) == pytest.approx(0.27, abs=0.011)
+    assert set(findings.noises(tmp_path, tmp_path / "nowhere").frame["Network"]) == {"PNI-W, seed 0"}
+
+
+def test_noise_is_measured_by_its_root_mean_square(tmp_path):
+    """White noise of half the weights' std, then as much again in F."""
+    model = models.classifier("CPNI-W", rank=2)
+    for module in model.modules():
+        if isinstance(module, NoisyConv2d):
+            std = float(module.weight.detach().std())
+            module.weight_noise.d.data.fill_(-0.25 * std)
+            module.weight_noise.F.data.copy_(torch.tensor([0.5 * std, 0.0]).expand_as(module.weight_noise.F))
+    tensors = {name: value.numpy() for name, value in model.state_dict().items()}
+    assert np.allclose(findings.export.noise(tensors), (0.5**0.5, 0.5), atol=1e-4)
+    assert [tensors[f"network.{layer}.weight"][0].size for layer, norm in findings.export.LAYERS if norm] == list(findings.INPUTS)

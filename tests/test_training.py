@@ -9,12 +9,13 @@ from contextlib import nullcontext
 from dataclasses import asdict, replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from siam import devices, models, runs, training
+from siam import devices, export, models, runs, training
 from siam.data import images
 from siam.noise import ColouredNoise, WhiteNoise, soften
 from siam.seeding import seed, seeded
@@ -51,6 +52,8 @@ def test_record_and_checkpoint_name_each_other(done):
     assert record["tier"] == "smoke" and [epoch["epoch"] for epoch in record["history"]] == [1, 2, 3, 4]
     best = max(record["history"], key=lambda epoch: epoch["heldout"]["clean"])
     assert kept["epoch"] == best["epoch"] and kept["heldout"] == best["heldout"]
+    tensors = {name: value.numpy() for name, value in load_file(folder / f"{kept['name']}.safetensors").items()}
+    assert np.allclose(kept["noise"], export.noise(tensors), atol=1e-4) and len(kept["noise"]) == 21
     assert not list((folder / ".partial").glob("*"))
 
 

@@ -75,6 +75,7 @@ def test_the_start_of_the_noise_is_told_apart_from_its_kind(tmp_path):
         "CPNI-W that starts at 0.3 less PNI-W that starts at 1: −2.0",
         "CPNI-W that starts at 0.5 less PNI-W that starts at 0.3: +15.0",
         "CPNI-W that starts at 0.5 less PNI-W that starts at 1: +3.0"]
+    assert findings._starting("CPNI-W", {"noise_start": 1.0}).endswith("starts at 1, all of F equal")
     assert set(said["Rows"]) == {"8 epochs"} and set(said["Clean"]) == {NOT_YET} and set(said["n"]) == {"1,000"}
     assert set(said["Tier"]) == {"cpu"} and all(len(ids) == 2 for ids in said["Records"])
     coloured = [line for line in plain(words.headlines(tmp_path)).splitlines() if line.startswith("- Coloured noise")]

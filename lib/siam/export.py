@@ -93,6 +93,17 @@ def factors(tensors, layer):
     return weight, D, F
 
 
+def noise(tensors):
+    """Of each convolution with noise in its weights (strength, shared): the noise's root mean square, over the layer's weights, as a
+    multiple of their std; and what share of its variance the low-rank part F has."""
+    found = []
+    for weight, D, F in (factors(tensors, layer) for layer, norm in LAYERS if norm):
+        white, coloured = float(np.mean(D**2)), float(np.mean((F**2).sum(-1)))
+        if white + coloured > 0:
+            found.append((float(np.sqrt(white + coloured) / weight.std(ddof=1)), coloured / (white + coloured)))
+    return found
+
+
 def folded(tensors):
     """W, D, F and bias of each of `LAYERS`, four lists: W, D [kernel, kernel, inputs, outputs], F [rank, …], bias.
 

@@ -56,12 +56,12 @@ def _right(record):
 def trainings(folder=RESULTS):
     """One row per trained checkpoint: training_id, the fields of its run, recipe (the run without its seed,
     as text; start is the recipe of what it fine-tunes), tier, name, label, digest, epoch, held-out counts
-    heldout_n, clean, adversarial; seconds, device.
+    heldout_n, clean, adversarial; noise (`export.noise`, or NaN); seconds, device.
 
     Raises ValueError for a file in folder/training that is no record.
     """
     columns = ["training_id", *runs.TrainingRun.__dataclass_fields__, "recipe", "tier", "name", "label",
-               "digest", "epoch", "heldout_n", "clean", "adversarial", "seconds", "device"]
+               "digest", "epoch", "heldout_n", "clean", "adversarial", "noise", "seconds", "device"]
     rows, records = [], _records(folder, "training")
     asked = {kept["digest"]: record["run"] for record in records for kept in record["checkpoints"]}
 

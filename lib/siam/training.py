@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
-from siam import models, runs
+from siam import export, models, runs
 from siam.attacks import error_of, pgd
 from siam.cifar10 import HELDOUT
 from siam.data import crop_and_flip, images, pixels
@@ -422,6 +422,12 @@ def train(run, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, save_afte
         return _train(run, path, device, Path(checkpoints), results, save_after, progress)
 
 
+def _noise(model):
+    """`export.noise` of a model, to four digits."""
+    tensors = {name: value.detach().cpu().numpy() for name, value in model.state_dict().items()}
+    return [[round(number, 4) for number in of] for of in export.noise(tensors)]
+
+
 def _train(run, path, device, checkpoints, results, save_after, progress):
     plan = Schedule(**run.schedule)
     with seeded(run.seed, "initial"):
@@ -479,7 +485,7 @@ def _train(run, path, device, checkpoints, results, save_after, progress):
         path = checkpoints / f"{name}.safetensors"
         models.save(model, path, label=label, epoch=epoch, **about)
         saved.append(dict(name=name, label=label, digest=runs.digest(path), epoch=epoch,
-                          heldout=at["history"][epoch - 1]["heldout"]))
+                          heldout=at["history"][epoch - 1]["heldout"], noise=_noise(model)))
     seconds = round(sum(epoch["seconds"] for epoch in at["history"]), 1)
     record = runs.record(run, tier=plan.tier, checkpoints=saved, history=at["history"], seconds=seconds,
                          **state.provenance)

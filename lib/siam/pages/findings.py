@@ -5,6 +5,7 @@ Each function returns what a page shows, and says "not yet measured" where the r
 
 import json
 from itertools import combinations, permutations, product
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,7 @@ NAMES = {"rank": "r", "epochs": "Epochs"}
 UNITS = {0.24: "σ = 0.24 in normalised units", 0.97: "σ = 0.24 of the pixel range, 0.97 normalised"}
 PRINTED = {"none": "Clean", "pgd": "PGD"}  # the attacks of the paper's Table 1
 START = "Noise starts at"
+INPUTS = (27, *[144] * 7, 16, *[288] * 6, 32, *[576] * 5)  # of a unit of each convolution of ResNet-20
 
 
 def varied(name, folder=RESULTS):
@@ -132,39 +134,39 @@ def _starting(label, plan):
 
 
 def noises(folder=RESULTS, checkpoints=CHECKPOINTS):
-    """How strong the noise of the convolutions is in the networks that ship, where their training began and where it ended: a Table.
-
-    The strength of a layer's noise: its root mean square over the layer's weights, D² and the row sums of F², as a multiple of the
-    std of these weights.
-    """
-    known, lines = trainings(folder).drop_duplicates("digest").set_index("digest"), []
-    for name in export.names(checkpoints):
-        tensors, said = export.checkpoint(checkpoints / f"{name}.safetensors")
-        if said["digest"] not in known.index or said["variant"] == "plain":
-            continue
-        run, layers = known.loc[said["digest"]], [export.factors(tensors, layer) for layer, norm in export.LAYERS if norm]
-        parts = [(weight.std(), (D**2).mean(), (F**2).sum(-1).mean()) for weight, D, F in layers]
-        strengths = [np.sqrt(white + coloured) / std for std, white, coloured in parts]
-        shared = [coloured / (white + coloured) for _, white, coloured in parts]
-        start = "–" if pd.notna(run["start"]) else f"{_at_start(said['variant'], run['rank'], run['schedule'], layers):.2f}"
-        lines.append({"Rows": f"trained at tier {run['tier']}", "Network": f"{run['label']}, seed {run['seed']}", "Began at": start,
-                      "Ended at": f"{np.median(strengths):.2f} ({min(strengths):.2f}–{max(strengths):.2f})",
-                      "Of it low-rank, %": f"{100 * np.median(shared):.0f} ({100 * min(shared):.0f}–{100 * max(shared):.0f})",
-                      "Records": (f"training/{run['training_id']}.json",), "order": -runs.TIERS.index(run["tier"])})
-    caption = ("The layers' noise as a multiple of the std of their weights, and how much of its variance the low-rank part F has: the"
-               " median convolution, in brackets the least and the most")
+    """How strong the noise of the convolutions was where a training began and where it ended: a Table. Of trainings whose record says
+    so (`siam.export.noise`), and of those whose network ships."""
+    there = {runs.digest(path): path for path in Path(checkpoints).glob("*.safetensors")}
+    lines = []
+    for _, run in trainings(folder).drop_duplicates("digest").iterrows():
+        ended = run["noise"]
+        if not isinstance(ended, list) and run["digest"] in there:
+            ended = export.noise(export.checkpoint(there[run["digest"]])[0])
+        if isinstance(ended, list) and ended:
+            plan, (strengths, shared) = run["schedule"], np.transpose(ended)
+            began = "–" if pd.notna(run["start"]) else f"{_at_start(run['variant'], run['rank'], plan['noise_start']):.2f}"
+            lines.append({"Rows": f"trained at tier {run['tier']}, {plan['epochs']} epochs",
+                          "Network": f"{run['label']}, seed {run['seed']}", "Began at": began,
+                          "Learnt at": f"{plan['noise_lr']:g}", "Ended at": _spread(strengths, 2),
+                          "Of it low-rank, %": _spread(100 * shared, 0), "Records": (f"training/{run['training_id']}.json",),
+                          "order": (-runs.TIERS.index(run["tier"]), -plan["epochs"])})
+    caption = ("The noise of the weights as a multiple of their std, its learning rate as a multiple of the weights', and how much of its"
+               " variance the low-rank part F has: the median convolution, in brackets the least and the most")
     if not lines:
         return unfilled(f"{caption}.")
     return Table(pd.DataFrame(lines).sort_values(["order", "Network"]).drop(columns="order"), f"{caption}.", 2)
 
 
-def _at_start(variant, rank, plan, layers):
-    """The median strength, as in `noises`, that the noise of convolutions of these shapes starts at: that of `siam.noise`, and weights
-    drawn with a variance of 2 / inputs."""
-    stds = np.array([np.sqrt(2 / np.prod(weight.shape[1:])) for weight, _, _ in layers])
+def _spread(values, digits):
+    return f"{np.median(values):.{digits}f} ({min(values):.{digits}f}–{max(values):.{digits}f})"
+
+
+def _at_start(variant, rank, factor):
+    """The median strength, as in `noises`, that the noise of the convolutions starts at: that of `siam.noise`, times a factor, and of
+    weights drawn with a variance of 2 / inputs."""
+    stds = np.sqrt(2 / np.array(INPUTS))
     white = 0.25 * stds if variant == "PNI-W" else 0.25 * np.sqrt(stds)
-    coloured = 0 if variant == "PNI-W" else rank * 0.01**2
-    return plan["noise_start"] * np.median(np.sqrt(white**2 + coloured) / stds)
+    return factor * np.median(np.sqrt(white**2 + (0 if variant == "PNI-W" else rank * 0.01**2)) / stds)
 
 
 def differs(name, plan, other):
