@@ -65,8 +65,10 @@ def test_training_says_whether_accuracy_still_rises(tmp_path):
 
 def test_the_start_of_the_noise_is_told_apart_from_its_kind(tmp_path):
     for seed, (label, start, correct) in enumerate((("PNI-W", 0.3, 300), ("PNI-W", 1.0, 420), ("CPNI-W", 0.5, 450), ("CPNI-W", 0.3, 400))):
-        trained(tmp_path, seed, label=label, noise_start=start)
+        trained(tmp_path, seed, label=label, noise_start=start, noise_lr=0.01)
         evaluate(tmp_path, label, "pgd", correct, training_seed=seed)
+    trained(tmp_path, 9, label="CPNI-W", noise_start=0.3, noise_lr=1.0)
+    evaluate(tmp_path, "CPNI-W", "pgd", 460, training_seed=9)
     said = findings.strengths(tmp_path).frame
     assert [f"{row.Difference}: {re.sub(' ± .*', '', row.PGD)}" for row in said.itertuples()] == [
         "PNI-W that starts at 1 less PNI-W that starts at 0.3: +12.0",
@@ -74,7 +76,8 @@ def test_the_start_of_the_noise_is_told_apart_from_its_kind(tmp_path):
         "CPNI-W that starts at 0.3 less PNI-W that starts at 0.3: +10.0",
         "CPNI-W that starts at 0.3 less PNI-W that starts at 1: −2.0",
         "CPNI-W that starts at 0.5 less PNI-W that starts at 0.3: +15.0",
-        "CPNI-W that starts at 0.5 less PNI-W that starts at 1: +3.0"]
+        "CPNI-W that starts at 0.5 less PNI-W that starts at 1: +3.0",
+        "CPNI-W that starts at 0.3 and learns as fast as the weights less CPNI-W that starts at 0.3: +6.0"]
     assert findings._starting("CPNI-W", {"noise_start": 1.0}).endswith("starts at 1, all of F equal")
     assert set(said["Rows"]) == {"8 epochs"} and set(said["Clean"]) == {NOT_YET} and set(said["n"]) == {"1,000"}
     assert set(said["Tier"]) == {"cpu"} and all(len(ids) == 2 for ids in said["Records"])

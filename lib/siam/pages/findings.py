@@ -21,7 +21,7 @@ from siam.report import (ATTACKS, BASES, KIND, NOT_YET, as_in_paper, by_network,
 NAMES = {"rank": "r", "epochs": "Epochs"}
 UNITS = {0.24: "σ = 0.24 in normalised units", 0.97: "σ = 0.24 of the pixel range, 0.97 normalised"}
 PRINTED = {"none": "Clean", "pgd": "PGD"}  # the attacks of the paper's Table 1
-START = "Noise starts at"
+START, LEARNS = "Noise starts at", "It learns at"
 INPUTS = (27, *[144] * 7, 16, *[288] * 6, 32, *[576] * 5)  # of a unit of each convolution of ResNet-20
 
 
@@ -77,13 +77,14 @@ def lengths(folder=RESULTS):
             lines.append({"Rows": label, "Epochs": plan["epochs"], "Steps of its PGD": str(plan.get("steps", "")),
                           "Images are": trained_on.get(plan.get("mix"), ""),
                           START: f"{plan['noise_start']:g}" if "noise_start" in plan else "",
+                          LEARNS: f"{plan['noise_lr']:g}" if "noise_lr" in plan else "",
                           **{text: interval(of[attack]) if attack in of else NOT_YET for attack, text in PRINTED.items()},
                           **sources(of.values())})
-        lines.append({"Rows": label, "Epochs": 400, "Steps of its PGD": "7", "Images are": trained_on["both"], START: "1",
+        lines.append({"Rows": label, "Epochs": 400, "Steps of its PGD": "7", "Images are": trained_on["both"], START: "1", LEARNS: "1",
                       **{text: f"{printed(label)[attack]:.1f}" for attack, text in PRINTED.items()},
                       **sources([]), "Tier": "printed by the paper"})
     caption = (f"PNI-W and CPNI-W by training, one noisy pass, σ = 0, beside what the paper prints. {START}: 1 as the authors start it,"
-               " else so much of that, and with random signs in F.")
+               f" else so much of that, and with random signs in F. {LEARNS}: so many times the weights' rate.")
     caption += f" {made_on(pd.DataFrame(used))}.{warning(cell.tier for cell in used)}" if used else f" {NOT_YET.capitalize()} by us."
     return Table(pd.DataFrame(lines).astype({"Epochs": str}), caption, 1)
 
@@ -102,7 +103,8 @@ def by_length(folder=RESULTS):
 
 def starts(folder=RESULTS):
     """What the strength is worth that noise starts at: [(epochs, {what: {attack: Difference}})], the shortest training first, of PNI-W
-    trained alike but for that, of CPNI-W trained like the weaker of the two but for that, and of what each CPNI-W has more than each."""
+    trained alike but for that, of CPNI-W trained like the weaker of the two but for that, of what each CPNI-W has more than each, and of
+    CPNI-W whose noise learns as fast as the weights."""
     each, found = by_length(folder), []
     for (plan, weak), (more, strong) in permutations(each["PNI-W"], 2):
         if differs("noise_start", plan, more):
@@ -110,7 +112,10 @@ def starts(folder=RESULTS):
             alike = [(of, cells) for of, cells in each["CPNI-W"] if of == plan or differs("noise_start", plan, of)]
             coloured = {_starting("CPNI-W", of): cells for of, cells in sorted(alike, key=lambda one: one[0]["noise_start"])}
             pairs = [pair[::-1] for of in (whites, coloured) for pair in combinations(of, 2)] + list(product(coloured, whites))
-            sides = {f"{one} less {other}": [(whites | coloured)[name] for name in (one, other)] for one, other in pairs}
+            learns = {f"{_starting('CPNI-W', of)} and learns as fast as the weights": cells for of, cells in each["CPNI-W"]
+                      if differs("noise_lr", plan, of) and of["noise_lr"] == 1}
+            pairs += product(learns, [name for name in coloured if name == _starting("CPNI-W", plan)])
+            sides = {f"{one} less {other}": [(whites | coloured | learns)[name] for name in (one, other)] for one, other in pairs}
             gains = {text: {attack: less(one.get(attack), other.get(attack)) for attack in PRINTED} for text, (one, other) in sides.items()}
             gains = {text: {attack: gain for attack, gain in of.items() if gain is not None} for text, of in gains.items()}
             found.append((plan["epochs"], {text: of for text, of in gains.items() if of}))
@@ -120,7 +125,7 @@ def starts(folder=RESULTS):
 def strengths(folder=RESULTS):
     """The same as a Table."""
     found = [(epochs, text, each) for epochs, sides in starts(folder) for text, each in sides.items()]
-    caption = "What changes where noise starts at another strength"
+    caption = "What changes where noise starts at another strength, or learns faster"
     if not found:
         return unfilled(f"{caption}.")
     lines = [{"Rows": f"{epochs} epochs", "Difference": text, **{name: str(each.get(attack, NOT_YET)) for attack, name in PRINTED.items()},
