@@ -403,26 +403,26 @@ def test_no_answer_is_cut_off_on_the_phone(browser, file):
 def test_an_attack_flips_a_label_and_a_vote_restores_it(browser, file):
     with visit(browser, file, PAGE) as tab:
         settled(tab)
-        tab.get_by_role("group", name="Smoothing rescues").get_by_role("radio", name="frog").first.check()
+        tab.get_by_role("group", name="Smoothing rescues").get_by_role("radio", name="truck").first.check()
         tab.get_by_label("noise in the weights").uncheck()
         move(tab, "σ, noise on the input", "Home")
         move(tab, "M", "Home")
         vote_on(tab, "the original")
         said = settled(tab, "draws=1&", "sigma=0&", "weightNoise=0", "attacked=0")
-        assert "1 pass and prediction smoothing say frog: right. All noise is off: every pass is the same." in said
+        assert "1 pass and prediction smoothing say truck: right. All noise is off: every pass is the same." in said
         move(tab, "M", "End")
         assert "512 passes and prediction" in settled(tab, "draws=512&", "sigma=0&", "weightNoise=0", "attacked=0")
-        assert "frog: 512 of 512, 100.0 %, all one pass, without noise" in tab.locator(".live-share").first.text_content()
+        assert "truck: 512 of 512, 100.0 %, all one pass, without noise" in tab.locator(".live-share").first.text_content()
         assert not tab.locator(".live-band").count()
         move(tab, "M", "Home")
         vote_on(tab, "the attacked image")
         fooled = settled(tab, "draws=1&", "sigma=0&", "weightNoise=0", "attacked=1")
-        assert "wrong." in fooled.split(" The true class")[0] and "frog" not in fooled.split(" The true class")[0]
+        assert "wrong." in fooled.split(" The true class")[0] and "truck" not in fooled.split(" The true class")[0]
         tab.get_by_label("noise in the weights").check()
         move(tab, "σ, noise on the input", *["PageUp"] * 5, *["ArrowRight"] * 6)
         move(tab, "M", *["ArrowRight"] * 6)
         restored = settled(tab, "draws=64&", "weightNoise=1", "attacked=1")
-        assert "64 noisy passes and prediction smoothing say frog: right" in restored and "noise is off" not in restored
+        assert "64 noisy passes and prediction smoothing say truck: right" in restored and "noise is off" not in restored
         assert tab.locator(".live-band").count() == 1
         assert "under an attack made for it, the network says" in restored and restored.endswith("wrong.")
 
