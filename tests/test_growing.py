@@ -114,8 +114,8 @@ def test_figures_of_a_growing_campaign(grown):
         if number == 1:
             others = set(network[(label == "CPNI-W") & (trained == tier)]) - set(network[shown])
             assert ("other trainings of CPNI-W" in figure.caption) == (len(others) > 0)
-    for said in (words_of_figures.figure1, words_of_figures.figure2, words_of_figures.figure3, words_of_figures.figure4):
-        tier = tiers[int(said.__name__[-1]) - 1]
+    words = words_of_figures
+    for said, tier in zip((words.figure1, words.figure2, words.figure3, words.figure4, words.transfers), tiers):
         assert set(re.findall(r"\(tier (\w+),", said(folder))) == {tier} and "Too few σ" not in said(folder), said
 
 
@@ -135,7 +135,7 @@ def test_tables_and_findings_of_a_growing_campaign(grown):
     for name in ("training", "ranks", "selection", "units", "rounding"):
         assert getattr(words_of_tables, name)(folder).startswith(("- ", "Not yet measured."))
     assert findings.varied("rank", folder) and findings.varied("epochs", folder) and findings.calibration(folder)
-    for suite in report.suites(frame):  # what the first page says, as if each were the first
-        said = words_of_tables._smoothing(*report.cells_of(suite))
-        assert not said or not re.search("[-−]\\d+ % of the gain", said[-1])
+    for of in report.by_tier(frame):  # what the first page says, as if each were the best
+        said = words_of_tables._smoothing(*report.cells_of(of))
+        assert not said or not re.search("[-−]\\S+ points of the gain", said[-1])
     assert "What votes and noise add" not in words_of_tables.headlines(folder)

@@ -64,7 +64,8 @@ def test_words_say_which_rule_is_ahead(tmp_path):
     assert "above weighted in 0 and below it in 0; in 1 it cannot be told" in weighted
     sweep(tmp_path, "CPNI-W", {0.12: 400}, moved={("prediction", 64): 0, ("soft", 64): 30, ("soft-logits", 64): -50}, draws=64)
     many = plain(words.figure2(tmp_path)).splitlines()[2]
-    assert many.startswith("- With 64 votes, of which few tie, prediction less soft under attack, averaged likewise: −3.0 ± ")
+    assert many.startswith("- With 64 votes, of which few tie, prediction less soft under attack, averaged over σ and 1 pairs of model"
+                           " and attack: −3.0 ± ")
     assert "(of probabilities), +5.0 ± " in many
 
 
@@ -99,7 +100,8 @@ def test_words_compare_attacks_made_elsewhere_with_those_on_the_network_itself(f
     for source, correct in ((("CPNI-W", 0), 300), (("CPNI-W", 1), 400), (("PNI-W", 0), 350), (("EPGD-diverged", 0), 310)):
         transfer(folder, "pgd", correct, 0, source=source)
     assert plain(words.transfers(folder)).startswith(
-        "- Shown to the base models of section 5, an attack leaves more than one on the network itself by, in points, +1.0 ± ")
+        "- Accuracy of the base models of section 5 under an attack made on another network, less that under one made on the network"
+        " itself, in points: +1.0 ± ")
     said = re.findall(r"\+(\d+\.\d) ± \d\.\d \(made on ([^)]+)\)", plain(words.transfers(folder)))
     assert said == [("1.0", "a network that shares its first training"), ("5.0", "PNI-W"), ("10.0", "a second CPNI-W")]
 

@@ -264,6 +264,11 @@ def decided(verdict, evidence, used, missing=0):
     return Verdict(verdict, f"{evidence} ({about}).", tier, tuple(sorted({id for one in used for id in one["ids"]})), missing)
 
 
+def of_bases(verdict, labels):
+    """A verdict on whatever there is of each base model: those of which there is nothing are what is missing."""
+    return replace(verdict, missing=sum(label not in labels for label in BASES))
+
+
 def lacks(lacking):
     return Verdict(NOT_YET, f"Lacking: {lacking}.")
 

@@ -8,13 +8,13 @@ from scipy.stats import pearsonr
 
 from siam import runs
 from siam.claims.common import ATTACKED, COMPARABLE, GRADIENTS, MANY, SIGMA, TABLE1, TABLE3
-from siam.claims.rules import (FAILS, HOLDS, LEAST, OPEN, Verdict, agrees, draws_of, judge, lacks, pick, pick_other, pick_repeated,
-                               rises, sigmas_of, spread)
+from siam.claims.rules import (FAILS, HOLDS, LEAST, OPEN, Verdict, agrees, draws_of, judge, lacks, of_bases, pick, pick_other,
+                               pick_repeated, rises, sigmas_of, spread)
 from siam.pages import gradients, learnt
 from siam.paired import less, mean_of, shares
 from siam.report import ATTACKS, BASES, cells, one_tier, select
 
-PAIRS = 5  # pairs of records of a ratio of times
+PAIRS, ENOUGH_PAIRS = 5, 20  # pairs of records of a ratio of times: the least that decide, and as many as one would have
 BLURRED = 0.05  # a ratio of times is left out where rounding may have changed it by a larger part
 ALIGNED = f"siam.studies.gradients on {LEAST:,} images and a network trained on noise"
 SMOOTHED = {"trained on noise": "trained-8", "smoothed": "plain-noise-8"}  # attacked along the mean of eight draws
@@ -98,7 +98,8 @@ def lower_variance(measured, number):
         found = pearsonr(one + other, one - other)
         return OPEN if found.pvalue >= 0.05 / comparisons else HOLDS if found.statistic > 0 else FAILS
 
-    return spread(pairs, decide, "the steps table3-… have five at tiers fast and paper")
+    there = {name.partition(",")[0] for name, pair in pairs.items() if all(cell is not None for cell in pair)}
+    return of_bases(spread(pairs, decide, "the steps table3-… have five at tiers fast and paper"), there)
 
 
 def epgd_cost(measured, number):
@@ -118,7 +119,8 @@ def epgd_cost(measured, number):
     left = f"; left out: {coarse} pairs whose seconds are rounded too coarsely" if coarse else ""
     return Verdict(verdict, f"A gradient of EPGD takes {middle:.2f} times as long as one of PGD, quartiles {low:.2f} to {high:.2f}, in "
                    f"{len(pairs)} pairs of records (wall-clock, on {where}; PGD of more steps is not itself timed{left}).",
-                   min((record["tier"] for record in used), key=runs.TIERS.index), tuple(sorted(record["id"] for record in used)))
+                   min((record["tier"] for record in used), key=runs.TIERS.index), tuple(sorted(record["id"] for record in used)),
+                   max(0, ENOUGH_PAIRS - len(pairs)))
 
 
 def _rounded(record):

@@ -6,7 +6,7 @@ import numpy as np
 
 from siam.claims.common import ATTACKED, BOUNDARY, COMPARABLE, GRID, MANY, TABLE3, Range, best_of_others, diverged, tested_boundary
 from siam.claims.rules import (FAILS, HOLDS, LEAST, NARROW, OPEN, PART, SAME, SEEDS, agrees, decided, draws_of, judge, lacks,
-                               level, of_one_training, on_average, optima, optimum_of, pick, pick_chosen, pick_repeated, place,
+                               level, of_bases, of_one_training, on_average, optima, optimum_of, pick, pick_chosen, pick_repeated, place,
                                prediction_adds, rises, sigmas_of, spread, std_limits, together)
 from siam.pages import adaptive, boundary
 from siam.paired import combine, less, mean_of
@@ -77,9 +77,9 @@ def sixteen_is_enough(measured, number):
         return FAILS if difference.low > most or difference.high < -most else OPEN
 
     places = [(label, attack, sigma) for label, attack in product(BASES, ATTACKS) for sigma in sigmas_of(measured, label, attack, 512)]
-    return spread({f"{label}, {ATTACKS[attack]}, σ = {sigma:g}": [pick_repeated(measured, label, attack, M, sigma)
-                                                                  for M in (16, 512)]
-                    for label, attack, sigma in places}, within, "the steps table3-… have five at tiers fast and paper")
+    pairs = {f"{label}, {ATTACKS[attack]}, σ = {sigma:g}": [pick_repeated(measured, label, attack, M, sigma) for M in (16, 512)]
+             for label, attack, sigma in places}
+    return of_bases(spread(pairs, within, "the steps table3-… have five at tiers fast and paper"), {label for label, *_ in places})
 
 
 def diminishing_returns(measured, number):
@@ -135,9 +135,9 @@ def advantage_one_std(measured, number):
         return HOLDS if 0 < difference.low and difference.high <= 2 * least else OPEN
 
     places = [(label, attack, sigma) for label, attack in product(BASES, ATTACKED) for sigma in sigmas_of(measured, label, attack, MANY)]
-    return spread({f"{label}, {ATTACKS[attack]}, σ = {sigma:g}": [pick_repeated(measured, label, attack, MANY, sigma, rule)
-                                                                  for rule in ("prediction", "soft")]
-                   for label, attack, sigma in places}, about, "the steps table3-… have five at tiers fast and paper")
+    pairs = {f"{label}, {ATTACKS[attack]}, σ = {sigma:g}": [pick_repeated(measured, label, attack, MANY, sigma, rule)
+                                                            for rule in ("prediction", "soft")] for label, attack, sigma in places}
+    return of_bases(spread(pairs, about, "the steps table3-… have five at tiers fast and paper"), {label for label, *_ in places})
 
 
 def advantage_persists(measured, number):

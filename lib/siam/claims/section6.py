@@ -1,7 +1,7 @@
 """Claims of section 6, the conclusions: what decides each. All take (Measured, the number the paper gives or NaN)."""
 
 from siam.claims.common import ATTACKED, TABLE3, Range, best_of_others
-from siam.claims.rules import judge, level, pick, pick_chosen, rises, votes_add
+from siam.claims.rules import judge, level, of_bases, pick, pick_chosen, rises, votes_add
 from siam.pages import figures
 from siam.paired import less
 from siam.report import BASES, trainings
@@ -14,7 +14,10 @@ def various_sources(measured, number):
     found = {f"{names[source]} to {names[shown]}": less(cell, at[shown, shown])
              for (source, shown), cell in at.items()
              if source in names and shown in bases and source != shown and (shown, shown) in at}
-    return judge(found, "the steps transfer-… of the campaign")
+    sources = [shown for source, shown in at if source in names and shown in bases]
+    labels = known.drop_duplicates("digest").set_index("digest")["label"]
+    return of_bases(judge(found, "the steps transfer-… of the campaign"),
+                    {labels[shown] for shown in sources if sources.count(shown) >= figures.ENOUGH})
 
 
 def few_iterations(measured, number):

@@ -44,13 +44,16 @@ def strengths(frame):
 
 
 def fullest(frames, keep=lambda frame: frame, x="sigma"):
-    """Of frames of evaluations, the best first, the one to show: that with ENOUGH values of x under attack for most base models, in
+    """Of frames of evaluations, the best first, the one to show: that with ENOUGH values of x under each attack for most base models, in
     what `keep` keeps of it; of several such that with most base models at all, and then the first that has anything."""
+    every = pd.concat([keep(frame)["attack"] for frame in frames])
+    attacks = sorted(set(every) - {"none"})
+
     def merit(frame):
         kept = keep(frame)
         attacked = kept[(kept["attack"] != "none") & kept["label"].isin(BASES)]
-        values = attacked.groupby("label")[x].nunique()
-        return sum(values >= ENOUGH), len(values), len(kept) > 0
+        values = attacked.groupby(["label", "attack"])[x].nunique().unstack(fill_value=0).reindex(columns=attacks, fill_value=0)
+        return sum(values.min(axis=1) >= ENOUGH), len(values), len(kept) > 0
 
     return max(frames, key=merit)
 

@@ -145,9 +145,9 @@ def noises(folder=RESULTS, checkpoints=CHECKPOINTS):
     lines = []
     for _, run in trainings(folder).drop_duplicates("digest").iterrows():
         ended = run["noise"]
-        if not isinstance(ended, list) and run["digest"] in there:
+        if not isinstance(ended, list) and run["digest"] in there and not run["variant"].endswith("A-a"):
             ended = export.noise(export.checkpoint(there[run["digest"]])[0])
-        if isinstance(ended, list) and ended:
+        if isinstance(ended, list) and ended and {"noise_start", "noise_lr"} <= set(run["schedule"]):
             plan, (strengths, shared) = run["schedule"], np.transpose(ended)
             began = "–" if pd.notna(run["start"]) else f"{_at_start(run['variant'], run['rank'], plan['noise_start']):.2f}"
             lines.append({"Rows": f"trained at tier {run['tier']}, {plan['epochs']} epochs",
