@@ -25,7 +25,8 @@ READ = {
     "live": ("live/images.json", "301df91e9625c345"),
     "strength": ("strength/record.json", "6c8442ce485e27c5"),
     "svm": ("svm/argument.json", "4b55cdee887f2fc1"),
-    "table1": (lambda: findings.strengths().frame.to_csv() + words.ranks() + findings.lengths().frame.to_csv(), "e27398391d79cd2d"),
+    "table1": (lambda: findings.strengths().frame.to_csv() + words.ranks() + findings.lengths().frame.to_csv()
+               + findings.noises().frame.to_csv(), "e27398391d79cd2d"),
     "table3": (lambda: strength.choice().frame.to_csv(), "4dff26b3d4d8ae5a"),
     "table4": (lambda: figures.transfers().numbers.frame.to_csv() + tables.table(4).frame.to_csv(), "a7c88888ee5707fb"),
 }
