@@ -22,11 +22,11 @@ READ = {
     "bound": ("bound/tallies.npz", "702fec57f0cae439"),
     "gradients": ("gradients/record.json", "12e54051f77c1796"),
     "learnt": (lambda: (RESULTS / "learnt" / "record.json").read_text() + learnt.comparison().frame.to_csv(), "eb6aa0b9d028e0cf"),
-    "live": ("live/images.json", "301df91e9625c345"),
+    "live": ("live/images.json", "ab34d21c2d7a3a6c"),
     "strength": ("strength/record.json", "6c8442ce485e27c5"),
     "svm": ("svm/argument.json", "4b55cdee887f2fc1"),
     "table1": (lambda: findings.strengths().frame.to_csv() + words.ranks() + findings.lengths().frame.to_csv()
-               + findings.noises().frame.to_csv(), "e27398391d79cd2d"),
+               + findings.noises().frame.to_csv(), "4636b534100ef1d6"),
     "table3": (lambda: strength.choice().frame.to_csv(), "4dff26b3d4d8ae5a"),
     "table4": (lambda: figures.transfers().numbers.frame.to_csv() + tables.table(4).frame.to_csv(), "a7c88888ee5707fb"),
 }

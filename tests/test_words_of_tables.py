@@ -205,3 +205,12 @@ def test_the_first_page_tells_of_the_best_tier_that_has_all_of_smoothing(tmp_pat
                 before = plain(words.headlines(tmp_path))
                 evaluate(tmp_path, "CPNI-W", attack, right, n=10_000, tier=tier, sigma=sigma, draws=draws, training_seed=seed)
     assert "M = 64; tier long, n = 10,000)" in before and "M = 64; tier fast, n = 10,000)" in plain(words.headlines(tmp_path))
+
+
+def test_a_second_vote_is_told_of_the_tier_with_most_base_models(tmp_path):
+    for label, tier, seed in (("CPNI-W", "cpu", 0), ("Gauss", "cpu", 0), ("CPNI-W", "fast", 5)):
+        train(tmp_path, label, tier=tier, seed=seed, method="gauss" if label == "Gauss" else "adversarial")
+        evaluate(tmp_path, label, "none", 600, tier=tier, training_seed=seed)
+    said = plain(words.two_votes(tmp_path))
+    assert re.fullmatch(r"- Clean, two votes less one: \+0\.1 ± \S+ \(CPNI-W\), \+0\.1 ± \S+ \(Gauss\) points, the mean over σ"
+                        r" \(tier cpu, n = 1,000\)\.", said), said
