@@ -214,16 +214,21 @@ def figure4(folder=RESULTS):
                  look, "epsilon", "ε (1/255 of the pixel range)")
 
 
-def effort(folder=RESULTS, M=64):
-    """Accuracy of CPNI-W against the gradients that an attack takes: PGD of more steps, EPGD of more samples a step."""
-    title = f"Attacks of more gradients on CPNI-W, ε = 8/255, prediction smoothing, M = {M}"
+def most_attacked(folder, M):
+    """The evaluations of CPNI-W under PGD of whatever steps and EPGD of whatever samples: of the tier whose network met most of them, of
+    several such the best."""
     everything = evaluations(folder)
     frame = everything[everything["attack"].isin(["pgd", "epgd"]) & everything["source"].isna()]
     frame = select(frame, rule="prediction", M=M, split="test", epsilon=8)
     frame = frame[np.isclose(4 * frame["step_size"], 8) & frame["sigma"].isin([0, 0.24])]
-    # The network that met most attacks; of several such that of the best tier.
     each = [one_tier(frame[frame["digest"].isin(select(of, label="CPNI-W")["digest"])]) for of in by_tier(everything)]
-    frame = max(each, key=lambda of: len(of[["steps", "samples"]].drop_duplicates()))
+    return max(each, key=lambda of: len(of[["steps", "samples"]].drop_duplicates()))
+
+
+def effort(folder=RESULTS, M=64):
+    """Accuracy of CPNI-W against the gradients that an attack takes: PGD of more steps, EPGD of more samples a step."""
+    title = f"Attacks of more gradients on CPNI-W, ε = 8/255, prediction smoothing, M = {M}"
+    frame = most_attacked(folder, M)
     if frame.empty:
         return Figure([], {}, f"{title}: {NOT_YET}.", None)
     found = [cells(of).assign(steps=steps, samples=samples) for (steps, samples), of in frame.groupby(["steps", "samples"])]
@@ -259,6 +264,12 @@ def effort(folder=RESULTS, M=64):
 CLEAN = "no attack"
 
 
+def mapped(attacked):
+    """Of evaluations under transferred attacks those that a map shows: the best tier, and in it most images, that has enough of it."""
+    each = [of for _, of in attacked.groupby([attacked["tier"].map(runs.TIERS.index), "n"])][::-1]
+    return fullest(each, x="source") if each else attacked
+
+
 def transfers(folder=RESULTS, sigma=0.02, M=8):
     """Who fools whom: accuracy under PGD made on one network and shown to another, a row a source, a column a target.
 
@@ -266,12 +277,10 @@ def transfers(folder=RESULTS, sigma=0.02, M=8):
     """
     trained = trainings(folder).drop_duplicates("digest").set_index("digest")
     title = f"Transferred PGD: accuracy of the network that is shown the attack, prediction smoothing, M = {M}, σ = {sigma:g}."
-    attacked, clean = _transferred(evaluations(folder), trained.index, sigma, M)
+    attacked, clean = transferred(evaluations(folder), trained.index, sigma, M)
     if attacked.empty:
         return Figure([], {}, f"{title} {NOT_YET.capitalize()}: no record holds any of it.", None)
-    # Better tiers first; and in each, most images.
-    each = [of for _, of in attacked.groupby([attacked["tier"].map(runs.TIERS.index), "n"])][::-1]
-    shown = fullest(each, x="source")
+    shown = mapped(attacked)
     clean = clean.merge(shown[["digest", "tier", "n"]].drop_duplicates())
     found = pd.concat([shown, clean]).sort_values("draws").drop_duplicates(["source", "digest"])
     names = network_names(trained.reset_index(), {*shown["digest"], *shown["source"]})
@@ -299,7 +308,7 @@ def transfers(folder=RESULTS, sigma=0.02, M=8):
     return Figure([drawn], {}, title + made, table)
 
 
-def _transferred(frame, known, sigma, M):
+def transferred(frame, known, sigma=0.02, M=8):
     """Of evaluations those of a map of transfers: under attacks made on networks that are `known`, and without attack."""
     frame = select(frame, rule="prediction", M=M, sigma=sigma, split="test", seed=0)
     frame = frame[frame["digest"].isin(known)]
@@ -313,11 +322,16 @@ def network_names(trained, digests):
     names, tiers = {}, {}
     for one in trained[trained["digest"].isin(digests)].drop_duplicates("digest").itertuples():
         same = select(trained, label=one.label, method=one.method)
-        name = tables.PLAIN.get(one.method, one.label) if one.label == "plain" else one.label
+        name = kind(one)
         names[one.digest] = name if one.seed == same["seed"].min() else f"{name}, seed {one.seed}"
         tiers[one.digest] = one.tier
     often = Counter(names.values())
     return {digest: name if often[name] == 1 else f"{name}, tier {tiers[digest]}" for digest, name in names.items()}
+
+
+def kind(training):
+    """What one of `report.trainings` is called: its label, and how a plain one was trained."""
+    return tables.PLAIN.get(training.method, training.label) if training.label == "plain" else training.label
 
 
 def _place(training):

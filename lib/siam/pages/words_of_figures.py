@@ -8,8 +8,8 @@ from itertools import product
 from types import SimpleNamespace
 
 from siam.claims import rules
-from siam.pages import tables
-from siam.pages.figures import ENOUGH, FIGURE1, FIGURE2, FIGURE3, along_sigma, fullest, of_same_networks, strengths
+from siam.pages import figures
+from siam.pages.figures import FIGURE1, FIGURE2, FIGURE3, along_sigma, fullest, of_same_networks, strengths
 from siam.pages.style import listed
 from siam.paired import less, mean_of
 from siam.paths import RESULTS
@@ -52,19 +52,18 @@ def figure4(folder=RESULTS):
 
 def effort(folder=RESULTS, M=64):
     """What is worth more to an attacker, averaging gradients within a step or going on for more steps."""
-    def attacks(measured):
-        return len({key[1:3] for key in measured.others if (key[0], key[4]) == ("CPNI-W", M) and key[3] in (0, 0.24)})
-
-    return _list([_more_steps_or_averages(_averaging(max(rules.read(folder), key=attacks), M))])
+    drawn = set(figures.most_attacked(folder, M)["digest"])
+    each = [_averaging(measured, M) for measured in rules.read(folder) if drawn & set(measured.frame["digest"])]
+    return _list(map(_more_steps_or_averages, each))
 
 
 def transfers(folder=RESULTS):
     """How much an attack made on another network leaves more than one on the network itself, by what the other is."""
-    each = [_made_elsewhere(measured, trainings(folder)) for measured in rules.read(folder)]
-    kinds = {}
-    # As the map is chosen, among whose sources the network itself is one.
-    for of in max(each, key=lambda targets: (sum(len(of) + 1 >= ENOUGH for of in targets.values()), len(targets))).values():
-        for kind, difference in of:
+    trained = trainings(folder).drop_duplicates("digest").set_index("digest")
+    shown = figures.mapped(figures.transferred(evaluations(folder), trained.index)[0])
+    drawn, kinds = set(zip(shown["source"], shown["digest"])), {}
+    for measured in rules.read(folder):
+        for kind, difference in _made_elsewhere(measured.transfers, drawn, trained):
             kinds.setdefault(kind, []).append(difference)
     found = {f"made on {kind}": mean_of(of) for kind, of in kinds.items()}
     found = dict(sorted(found.items(), key=lambda of: of[1].points))
@@ -73,25 +72,16 @@ def transfers(folder=RESULTS):
                   f" network itself, in points: {said}{_doubt(found)} {_about(found.values())}." if found else None])
 
 
-def _made_elsewhere(measured, trained):
-    """By the base models that PGD made on other networks was shown to: [(what such a network is, what that attack leaves more than one on
-    the base model itself)]. trained: `report.trainings`."""
-    trained = trained.drop_duplicates("digest").set_index("digest")
-    root, at, found = trained["start"].fillna(trained.index.to_series()), measured.transfers, {}
-
-    def kind(source, shown):
-        if root[source] == root[shown]:
-            return "a network that shares its first training"
-        one = trained.loc[source]
-        name = tables.PLAIN.get(one["method"], one["label"]) if one["label"] == "plain" else one["label"]
-        return name if one["label"] not in BASES else f"a second {name}"
-
-    for source, shown in at:
-        if source != shown and {source, shown} <= {*trained.index} and trained.loc[shown, "label"] in BASES:
-            difference = less(at[source, shown], at.get((shown, shown)))
-            if difference is not None:
-                found.setdefault(shown, []).append((kind(source, shown), difference))
-    return found
+def _made_elsewhere(at, drawn, trained):
+    """[(what another network is, what PGD made on it leaves more than on the base model itself)] of those pairs `at`
+    (`rules.Measured`) that are `drawn`."""
+    root = trained["start"].fillna(trained.index.to_series())
+    for source, shown in sorted(drawn & at.keys()):
+        difference = less(at[source, shown], at.get((shown, shown)))
+        if source != shown and trained.label[shown] in BASES and difference is not None:
+            name, second = figures.kind(trained.loc[source]), trained.label[source] in BASES
+            yield ("a network that shares its first training" if root[source] == root[shown] else f"a second {name}" if second else name,
+                   difference)
 
 
 def _drawn(folder, keep, x="sigma"):
