@@ -55,11 +55,13 @@ def fgsm(objective, x, *, epsilon):
     return (x + epsilon * gradient(objective, x).sign()).clamp(0, 1)
 
 
-def pgd(objective, x, *, epsilon, step_size, steps, samples=1, random_start=True):
+def pgd(objective, x, *, epsilon, step_size, steps, samples=1, random_start=True, summed=False):
     """Eq. (2): `steps` steps of `step_size` along the gradient's sign, each projected on the ball and on [0, 1].
 
     Starts from a uniform draw in the ball, as the authors' code does (the paper says from x: random_start=False).
     `samples` > 1 is EPGD (section 4.2): the objective's expectation is estimated anew at each step.
+    summed: step along the sign of the sum of this step's gradient and all before it, as the authors' published code does, which
+    leaves the gradient of the image standing from step to step (momentum, as of Dong et al., 2018, that never fades).
     Raises ValueError for sizes beyond the range of pixels, which 8 for 8/255 is, and for an x that is not float32 in [0, 1].
     """
     _in_pixels(x, epsilon=epsilon, step_size=step_size)
@@ -67,10 +69,10 @@ def pgd(objective, x, *, epsilon, step_size, steps, samples=1, random_start=True
         raise ValueError(f"steps = {steps}, samples = {samples} is not allowed: give steps of 0 or more, samples of 1 or more")
     low, high = (x - epsilon).clamp_min(0), (x + epsilon).clamp_max(1)
     start = x + epsilon * (2 * torch.rand_like(x) - 1) if random_start else x
-    adversarial = start.clamp(low, high)
+    adversarial, total = start.clamp(low, high), 0
     for _ in range(steps):
-        step = step_size * gradient(objective, adversarial, samples).sign()
-        adversarial = (adversarial + step).clamp(low, high)
+        total = gradient(objective, adversarial, samples) + (total if summed else 0)
+        adversarial = (adversarial + step_size * total.sign()).clamp(low, high)
     return adversarial
 
 

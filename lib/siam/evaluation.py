@@ -70,11 +70,11 @@ def attacked(run, model, x, y):
     """The images x [N, 3, 32, 32] (pixels) after the run's attack on `model` at labels y [N]."""
     if run.attack == "none":
         return x
-    if run.attack not in ("fgsm", "pgd", "epgd"):  # one that `runs` may know some day
+    if run.attack not in ("fgsm", "pgd", "epgd", "pgd-sum", "epgd-sum"):  # one that `runs` may know some day
         raise ValueError(f"attack {run.attack!r} is not made here: write it in siam.evaluation.attacked")
     return pgd(
         error_of(model, y), x, epsilon=run.epsilon / 255, step_size=run.step_size / 255, steps=run.steps,
-        samples=run.samples, random_start=run.attack != "fgsm",
+        samples=run.samples, random_start=run.attack != "fgsm", summed=run.attack.endswith("-sum"),
     )
 
 

@@ -30,7 +30,7 @@ TIERS = ("smoke", "cpu", "long", "fast", "paper")  # worst to best
 REPRODUCTIONS = ("fast", "paper")  # those whose accuracies may be held against the paper's
 VARIANTS = ("plain", "PNI-W", "CPNI-W", "CPNI-A-a", "CPNI-W+A-a")
 METHODS = ("plain", "adversarial", "gauss", "epgd")
-ATTACKS = ("none", "fgsm", "pgd", "epgd")
+ATTACKS = ("none", "fgsm", "pgd", "epgd", "pgd-sum", "epgd-sum")  # -sum: as the authors' code has it, `attacks.pgd(summed=True)`
 SPLITS = {"test": 10_000, "heldout": 1_000, "sample-test": 500}  # and how many images they have
 PRECISIONS = ("fp32", "bf16")
 RULES = ("prediction", "soft", "soft-logits", "weighted", "second")
@@ -192,7 +192,8 @@ class EvaluationRun(_Run):
         _one_of("precision", self.precision, PRECISIONS)
         epsilon = real("epsilon", self.epsilon)
         step_size = real("step_size", epsilon / 4 if self.step_size is None else self.step_size)
-        usual = 8 if self.attack == "epgd" else 1
+        averages = self.attack.startswith("epgd")
+        usual = 8 if averages else 1
         steps, samples = whole("steps", self.steps, 0), whole("samples", usual if self.samples is None else self.samples, 0)
         if self.attack == "none":
             epsilon, step_size, steps, samples = 0.0, 0.0, 0, 0
@@ -201,11 +202,11 @@ class EvaluationRun(_Run):
             in_255ths("step_size", step_size, 0.1, 2)
             _require(step_size > 0 or epsilon == 0, "step_size", self.step_size, "an attack of such steps goes nowhere")
             _require(steps >= 1, "steps", self.steps, "give a whole number, 1 or more")
-            least = 2 if self.attack == "epgd" else 1  # of one sample it is PGD, under another id
+            least = 2 if averages else 1  # of one sample it is PGD, under another id
             _require(samples >= least, "samples", self.samples, f"give a whole number, {least} or more")
             if self.attack == "fgsm":  # one step as long as the budget
                 step_size, steps = epsilon, 1
-            if self.attack in ("fgsm", "pgd"):  # they take one gradient a step
+            if self.attack in ("fgsm", "pgd", "pgd-sum"):  # they take one gradient a step
                 samples = 1
         source, source_sigma = self.source, self.source_sigma
         if self.attack == "none" or source is None:

@@ -45,6 +45,8 @@ class Schedule:
     falls to zero. weight: of the adversarial loss, w in eq. (6). mix: "both" trains on every image clean and attacked
     (eq. 6); "either" attacks it with probability w (the B of eq. 22), the same loss on average, but for BatchNorm, at half the cost.
     noise_start: factor of `noise.soften`, 1 for the authors' start; noise_lr: factor on the learning rate of its parameters.
+    clip: the gradient of all parameters together is shortened to this norm where it is longer; 0 leaves it. summed: as
+    `attacks.pgd` has it. Both are as the authors have them at the tier paper alone.
     precision: "fp32" or "bf16" (autocast with fp32 weights and noise), the one switch that trades rounding for speed.
     """
 
@@ -64,6 +66,8 @@ class Schedule:
     samples: int = 1
     noise_start: float = 1.0
     noise_lr: float = 1.0
+    clip: float = 0.0
+    summed: bool = False
     precision: str = "fp32"
     split: str = "train"
     images: int | None = None
@@ -75,7 +79,7 @@ class Schedule:
                 raise ValueError(f"{name} {getattr(self, name)!r} is not one of {', '.join(allowed)}")
         for name, least in dict(epochs=1, batch_size=1, steps=0, samples=1).items():
             runs.whole(name, getattr(self, name), least)
-        for name in ("lr", "momentum", "weight_decay", "weight", "epsilon", "step_size", "noise_start", "noise_lr"):
+        for name in ("lr", "momentum", "weight_decay", "weight", "epsilon", "step_size", "noise_start", "noise_lr", "clip"):
             runs.real(name, getattr(self, name))
         if not isinstance(self.milestones, (list, tuple)):
             raise ValueError(f"milestones = {self.milestones!r} is not allowed: give a list of epochs")
@@ -90,8 +94,15 @@ class Schedule:
             raise ValueError(f"momentum = {self.momentum!r} is not allowed: give a number above 0 and below 1")
         if self.weight > 1:
             raise ValueError(f"weight = {self.weight!r} is not allowed: give a number from 0 to 1")
+        if not isinstance(self.summed, bool):
+            raise ValueError(f"summed = {self.summed!r} is not allowed: give True or False")
         runs.in_255ths("epsilon", self.epsilon, 0.5, 8)
         runs.in_255ths("step_size", self.step_size, 0.1, 2)  # a quarter of a small ε is a step too
+
+
+def asked(plan):
+    """A Schedule as a run has it, a dict: without `clip` and `summed` where they change nothing, as in runs from before there were such."""
+    return {name: value for name, value in asdict(plan).items() if value or name not in ("clip", "summed")}
 
 
 def schedule(tier, method, variant="CPNI-W", /, **changes):
@@ -108,7 +119,7 @@ def schedule(tier, method, variant="CPNI-W", /, **changes):
     few_epochs = dict(mix="either", steps=1, step_size=10.0, shape="triangle", milestones=(), lr=0.05, noise_start=0.3,
                       noise_lr=0.01, precision="bf16")
     tiers = {
-        "paper": dict(precision="bf16"),
+        "paper": dict(precision="bf16", clip=0.05, summed=True),
         "fast": dict(epochs=40, **few_epochs | dict(mix="both", steps=7, step_size=2.0, lr=0.1)),
         "long": dict(epochs=40, **few_epochs | dict(steps=7, step_size=2.0, lr=0.1)),
         "cpu": dict(epochs=8, batch_size=128, **few_epochs),
@@ -164,8 +175,8 @@ def requested(variant, method, tier, rank, start, sigma, seeds, changes, device=
             raise ValueError(f"start {start!r} is a {said['variant']} of rank {said['rank']}, not {variant} of rank {rank}")
         if of(said["tier"]) < of(tier):
             raise ValueError(f"start {start!r} is of tier {said['tier']}: fine-tuned it is no network of tier {tier!r}")
-    asked = [runs.TrainingRun(variant, method, asdict(plan), rank, origin, sigma, seed) for seed in seeds]
-    return list({run.id: run for run in asked}.values())
+    several = [runs.TrainingRun(variant, method, asked(plan), rank, origin, sigma, seed) for seed in seeds]
+    return list({run.id: run for run in several}.values())
 
 
 def ready(asked, checkpoints=CHECKPOINTS, results=RESULTS):
@@ -196,7 +207,7 @@ def attack_of(schedule, folded):
     def attack(x, y):
         folded.refresh()
         with autocast(x.device, schedule.precision):
-            return pgd(error_of(folded, y), x, steps=schedule.steps, samples=schedule.samples, **size)
+            return pgd(error_of(folded, y), x, steps=schedule.steps, samples=schedule.samples, summed=schedule.summed, **size)
 
     return attack
 
@@ -229,8 +240,8 @@ def heldout_images(schedule, device):
 
 
 def heldout_counts(folded, schedule, heldout, *key):
-    """What one noisy pass gets right of `heldout_images`: {"n", "clean", "adversarial" (PGD-7 as in the authors' code)}."""
-    attack = attack_of(replace(schedule, epsilon=8.0, steps=7, step_size=2.0, samples=1), folded)
+    """What one noisy pass gets right of `heldout_images`: {"n", "clean", "adversarial" (PGD-7 of ε/4)}."""
+    attack = attack_of(replace(schedule, epsilon=8.0, steps=7, step_size=2.0, samples=1, summed=False), folded)
     counts = dict(n=0, clean=0, adversarial=0)
     with seeded(*key, "heldout"):
         for x, y in zip(*(part.split(500) for part in heldout)):
@@ -398,6 +409,8 @@ def update_of(plan, model, optimiser, x_all, y_all, sums):
             sums[0] += loss.detach() * len(y)
             sums[2:] += counted
         sums[1] += whole.sum()
+        if plan.clip:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), plan.clip)
         optimiser.step()
 
     # Which images "either" attacks differs from step to step, and with it the shapes: no graph can hold that.
