@@ -74,6 +74,21 @@ def test_random_start_fills_the_ball():
     assert abs(float(away.std()) - EPS / 3**0.5) < 0.02 * EPS
 
 
+def test_summed_each_step_follows_the_sum_of_all_gradients_so_far():
+    slopes, asked = [1.0, -3.0, 1.0, 2.5], []
+
+    def objective(x):  # the same slope everywhere, another at each step: summed they are 1, -2, -1, 1.5
+        asked.append(slopes[len(asked) % len(slopes)])
+        return asked[-1] * x.flatten(1).sum(1)
+
+    x, how = torch.full((2, 3, 4, 4), 0.5), dict(epsilon=0.4, step_size=0.01, random_start=False)
+    for steps, summed in enumerate((0.01, 0.0, -0.01, 0.0), 1):
+        asked.clear()
+        torch.testing.assert_close(attacks.pgd(objective, x, steps=steps, summed=True, **how) - x, torch.full_like(x, summed))
+    asked.clear()  # alone they are up, down, up, up
+    torch.testing.assert_close(attacks.pgd(objective, x, steps=4, **how) - x, torch.full_like(x, 0.02))
+
+
 def noisy(variant, sigma):
     with seeded("network"):
         return models.classifier(variant, sigma=sigma).eval()

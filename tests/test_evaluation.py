@@ -185,9 +185,18 @@ def test_attacks_do_what_they_are_called():
     run = runs.EvaluationRun("a", "0" * 16, attack="none")
     model = lambda x: x.flatten(1) @ w.T  # noqa: E731
     assert evaluation.attacked(run, model, x, y) is x
-    for attack in ("fgsm", "pgd", "epgd"):
+    for attack in ("fgsm", "pgd", "epgd", "pgd-sum", "epgd-sum"):
         away = evaluation.attacked(replace(run, attack=attack, epsilon=4, step_size=2, steps=7, samples=2), model, x, y) - x
         torch.testing.assert_close(away.abs(), torch.full_like(away, 4 / 255))
+
+
+@pytest.mark.parametrize("attack, samples, summed", [("pgd", 1, False), ("epgd", 4, False), ("pgd-sum", 1, True), ("epgd-sum", 4, True)])
+def test_an_attack_averages_and_sums_as_its_name_says(monkeypatch, attack, samples, summed):
+    how = {}
+    monkeypatch.setattr(evaluation, "pgd", lambda objective, x, **given: how.update(given) or x)
+    run = runs.EvaluationRun("a", "0" * 16, attack=attack, samples=4)
+    evaluation.attacked(run, None, torch.zeros(1, 3, 4, 4), torch.zeros(1, dtype=torch.long))
+    assert how == dict(epsilon=8 / 255, step_size=2 / 255, steps=7, samples=samples, random_start=True, summed=summed)
 
 
 def test_a_transferred_attack_is_made_on_its_source(checkpoints, tmp_path, monkeypatch):

@@ -303,7 +303,33 @@ def test_a_schedules_attack_is_the_papers(monkeypatch, method, samples):
     monkeypatch.setattr(training, "pgd", lambda loss, x, **how: asked.update(how) or x)
     attack = training.attack_of(training.schedule("paper", method), SimpleNamespace(refresh=lambda: asked.update(refreshed=True)))
     attack(torch.zeros(1, 3, 32, 32), torch.zeros(1, dtype=torch.long))
-    assert asked == dict(samples=samples, steps=7, epsilon=8 / 255, step_size=2 / 255, refreshed=True)
+    assert asked == dict(samples=samples, steps=7, epsilon=8 / 255, step_size=2 / 255, summed=True, refreshed=True)
+
+
+def test_a_schedule_without_clip_and_sums_is_that_of_runs_from_before_there_were_such():
+    plan = training.schedule("fast", "adversarial")
+    assert not {"clip", "summed"} & set(training.asked(plan)) and training.Schedule(**training.asked(plan)) == plan
+    plan = training.schedule("paper", "adversarial")
+    assert training.asked(plan).items() >= {"clip": 0.05, "summed": True}.items()
+    assert training.Schedule(**{**training.asked(plan), "milestones": tuple(plan.milestones)}) == plan
+
+
+def test_clip_shortens_the_gradient_of_all_parameters_together():
+    steps = {}
+    for clip in (0.0, 0.05, 1e6):
+        plan = training.schedule("smoke", "adversarial", weight_decay=0.0, steps=1, images=20, batch_size=20, clip=clip, lr=0.1, mix="both")
+        with seeded("clip"):
+            model = models.classifier("CPNI-W", 2).train()
+        before, (x, y) = [p.detach().clone() for p in model.parameters()], images("sample-train", 20)
+        update = training.update_of(plan, model, training.sgd(plan, model), x, y, torch.zeros(len(training.SUMS), dtype=torch.float64))
+        with seeded("update"):
+            update(torch.arange(20))
+        # The first step of Nesterov's momentum is 1.9 gradients.
+        steps[clip] = [(old - p.detach()) / (0.1 * 1.9) for old, p in zip(before, model.parameters())]
+    norms = {clip: float(torch.cat([part.flatten() for part in of]).norm()) for clip, of in steps.items()}
+    assert norms[0.0] > 0.5 and norms[1e6] == norms[0.0] and norms[0.05] == pytest.approx(0.05, rel=1e-2)
+    for short, whole in zip(steps[0.05], steps[0.0]):  # the same direction, noise and weights alike
+        torch.testing.assert_close(short, whole * (norms[0.05] / norms[0.0]), rtol=1e-2, atol=1e-5)
 
 
 def test_epochs_are_chosen_on_images_that_are_not_trained_on(monkeypatch):
