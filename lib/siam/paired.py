@@ -4,7 +4,8 @@ All networks are tested on the same images, and cells of one σ and M share thei
 accuracy unsure makes the other one so as well. Where the records say which images were right, a difference is taken image by
 image, and its standard error has two parts:
 
-- images and draws of the noise: the batches are the sample, as those of one batch share their draws;
+- images and draws of the noise: the batches are the sample, as those of one batch share their draws. A cell counts with all its seeds,
+  also beside one that has fewer: so the differences of a table add up, and what a single draw leaves unsure is in the ±;
 - training, where networks of different trainings are compared: another seed would have given others. How different is read
   off networks that were trained several times, at the cells' own tier or the one nearest to it that has such. Fine-tuned
   from one network, or with that network, they share the luck of its training, and differ by what fine-tuning adds. A network
@@ -77,18 +78,18 @@ def combine(*terms):
     cells = [cell for _, cell in terms]
     if any(cell is None for cell in cells) or len({measured_on(cell) for cell in cells}) > 1:
         return None
-    about = dict(tier=cells[0]["tier"], n=cells[0]["n"], runs=min(cell["runs"] for cell in cells), ids=ids_of(cells))
+    about = dict(tier=cells[0]["tier"], n=cells[0]["n"], runs=min(cell["runs"] for cell in cells))
     kinds = {}
     for weight, cell in terms:
         kinds.setdefault((cell["label"], cell["method"], cell["recipe"]), []).append((weight, cell))
     kinds = list(kinds.values())
-    luck, each = _luck_of(kinds), _by_image(kinds)
+    luck, (each, ids) = _luck_of(kinds), _by_image(kinds)
     if luck is not None and each is not None:
-        return by_image(each, max(cell["batch_size"] for cell in cells), luck, **about)
+        return by_image(each, max(cell["batch_size"] for cell in cells), luck, ids=ids, **about)
     apart, luck = sum((weight * _error(cell)) ** 2 for weight, cell in terms), luck or (0.0, np.inf)
     points = 100 * sum(weight * cell["accuracy"] for weight, cell in terms)
     freedom = (apart + luck[0]) ** 2 * luck[1] / luck[0] ** 2 if luck[0] else np.inf
-    return Difference(points, np.sqrt(apart + luck[0]), freedom, luck=luck, **about)
+    return Difference(points, np.sqrt(apart + luck[0]), freedom, luck=luck, ids=ids_of(cells), **about)
 
 
 def less(one, other):
@@ -164,29 +165,20 @@ def _error(cell):
     return 100 * (cell["high"] - cell["low"]) / 2 / norm.ppf(0.975)
 
 
-def _common_seeds(alike, networks):
-    """The seeds, of evaluations of `networks`, that cells of one M and σ have in common: with them they share their random numbers.
-
-    Cells that differ in M or σ share their draws in part at most, and all seeds of each say more than those that both have.
-    """
-    return set.intersection(*({seeds for seeds, network in zip(cell["seeds"], cell["networks"]) if network in networks or not networks}
-                              for cell in alike))
-
-
 def _by_image(kinds):
-    """The weighted sum of all kinds of network for each image [n], in points; None where that is not known."""
-    each = 0
+    """The weighted sum of all kinds of network for each image [n], in points, and the ids of the records that it is of; None and ()
+    where that is not known."""
+    each, ids = 0, set()
     for of in kinds:
         shared = set.intersection(*(set(cell["networks"]) for _, cell in of))
         for weight, cell in of:
-            common = _common_seeds([other for _, other in of if (other["M"], other["sigma"]) == (cell["M"], cell["sigma"])], shared)
-            kept = [packed for packed, network, seeds in zip(cell["right"], cell["networks"], cell["seeds"])
-                    if (network in shared or not shared) and (seeds in common or not common)]
-            if None in kept or cell["batch_size"] >= cell["n"]:
-                return None
-            right = [bits.row(packed, cell["n"]) for packed in kept]
-            each = each + 100 * weight * np.mean(right, 0)
-    return each
+            kept = [(packed, id) for packed, network, id in zip(cell["right"], cell["networks"], cell["ids"])
+                    if network in shared or not shared]
+            if any(packed is None for packed, _ in kept) or cell["batch_size"] >= cell["n"]:
+                return None, ()
+            each = each + 100 * weight * np.mean([bits.row(packed, cell["n"]) for packed, _ in kept], 0)
+            ids.update(id for _, id in kept)
+    return each, tuple(sorted(ids))
 
 
 def _luck_of(kinds):

@@ -82,8 +82,8 @@ def trainings(folder=RESULTS):
 def evaluations(folder=RESULTS):
     """One row per evaluation, voting rule and M: the fields of its run; id, tier, n, device, commit; rule, M,
     correct, accuracy, low, high; right, which images were, eight a byte (None in a record of counts alone); of its training
-    label, variant, method, training_id, training_seed, recipe and, as `trained`, its tier; source_label, that of the network a
-    transferred attack was made on; luck (`luck`, of the nearest tier that has any, or None).
+    label, variant, method, training_id, training_seed, recipe, epochs, heldout_pgd (the accuracy of the epoch kept) and, as `trained`,
+    its tier; source_label, that of the network a transferred attack was made on; luck (`luck`, of the nearest tier that has any, or None).
 
     The attack of those is "transferred pgd", "transferred pgd_s" (PGD on a source with input noise), ….
     Raises ValueError for a file in folder/evaluation or folder/training that is no record.
@@ -104,7 +104,10 @@ def _evaluations(folder, state):
     named = "transferred " + frame["attack"].mask(smoothed, "pgd_s")
     frame["attack"] = frame["attack"].where(frame["source"].isna(), named)
     trained = trainings(folder).rename(columns={"seed": "training_seed", "tier": "trained"}).drop_duplicates("digest")
-    trained = trained[["digest", "label", "variant", "method", "training_id", "training_seed", "recipe", "trained", "start"]]
+    trained = trained.assign(epochs=[plan["epochs"] for plan in trained["schedule"]],
+                             heldout_pgd=(trained["adversarial"] / trained["heldout_n"]).astype(float))
+    trained = trained[["digest", "label", "variant", "method", "training_id", "training_seed", "recipe", "trained", "start", "epochs",
+                       "heldout_pgd"]]
     frame = frame.merge(trained, on="digest", how="left").astype({"training_seed": float})
     frame["source_label"] = frame["source"].map(dict(zip(trained["digest"], trained["label"])))
     frame["label"] = frame["label"].fillna(frame["checkpoint"])  # a reader's own network has no record
@@ -125,7 +128,7 @@ def cells(frame):
     of the evaluation count that all of them have, so that each weighs the same.
 
     frame: rows of `evaluations`. Columns: CELL, tier, n, precision, batch_size, accuracy (mean), std (over runs, NaN for one),
-    runs, low, high, ids, luck, tuning; seeds, accuracies, right, networks (the digest) and roots, of each run. Runs share their
+    runs, low, high, luck, tuning; ids, seeds, accuracies, right, networks (the digest) and roots, of each run. Runs share their
     images, so the interval is the mean of theirs: more runs do not narrow it.
     """
     seeds = ["?" if pd.isna(trained) else f"{trained:g}" for trained in frame["training_seed"]]
@@ -154,7 +157,7 @@ def cells(frame):
         values = frame[column].tolist()
         return [tuple(values[end - size : end]) for size, end in zip(found["runs"], ends)]
 
-    found = found.assign(ids=[tuple(sorted(ids)) for ids in each("id")], seeds=each("seeds"), accuracies=each("accuracy"),
+    found = found.assign(ids=each("id"), seeds=each("seeds"), accuracies=each("accuracy"),
                          right=each("right"), networks=each("digest"), roots=each("root"))
     return found.assign(**{name: [one if isinstance(one, tuple) else None for one in found[name]] for name in ("luck", "tuning")})
 
@@ -228,14 +231,15 @@ def nearest_luck(lucks, tier, attack, tuned=""):
 
 def one_recipe(frame):
     """Of each base model (label and method) the evaluations of one recipe, so that no curve or table mixes
-    networks that share a name: of the best tier on test images, then of most cells, then of most images,
-    then the last by its text.
+    networks that share a name: of the best tier on test images, then the one trained for most epochs, then that of the highest PGD
+    accuracy on the held-out images of its trainings, then of most cells, then of most images, then the last by its text.
     """
     def merit(rows):
         tested = rows[rows["split"] != "heldout"]
         order = tested["tier"].map(runs.TIERS.index)
-        best = tested[order == order.max()]
-        return max(order, default=-1), len(best[CELL].drop_duplicates()), max(best["n"], default=0)
+        best, trained = tested[order == order.max()], rows.drop_duplicates("digest")
+        return (max(order, default=-1), *(np.nan_to_num(trained[name].mean(), nan=-1) for name in ("epochs", "heldout_pgd")),
+                len(best[CELL].drop_duplicates()), max(best["n"], default=0))
 
     chosen = {name: max((merit(rows), recipe) for recipe, rows in group.groupby("recipe"))[1]
               for name, group in frame.groupby(["label", "method"])}
@@ -306,9 +310,12 @@ def select(frame, **values):
 
 
 def cells_of(frame):
-    """The cells of `usual` or a suite: those on test images, those on the held-out training images."""
-    held = frame["split"] == "heldout"
-    return cells(frame[~held]), cells(frame[held])
+    """The cells of `usual` or a suite: those on test images, and those on the held-out training images whose σ and M were measured on
+    test images as well, so that what is chosen there can be shown."""
+    held, alike = frame["split"] == "heldout", ["label", "method", "recipe", "rule", "M", "sigma", "attack"]
+    tested, chosen_on = cells(frame[~held]), cells(frame[held])
+    there = set(zip(*(tested[name] for name in alike)))
+    return tested, chosen_on[np.array([place in there for place in zip(*(chosen_on[name] for name in alike))], bool)]
 
 
 def chosen(heldout, label, rule, training=np.nan):

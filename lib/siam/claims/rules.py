@@ -260,7 +260,7 @@ def decided(verdict, evidence, used, missing=0):
     used = [dict(tier=one.tier, n=one.n, runs=one.runs, ids=one.ids) for one in used]
     tier = min((one["tier"] for one in used), key=runs.TIERS.index)
     n, least = min(one["n"] for one in used), min(one["runs"] for one in used)
-    about = f"tier {tier}, n = {n:,}, {least} run{'s' if least > 1 else ''}"
+    about = f"tier {tier}, n = {n:,}, {least} run{'s' if least > 1 else ''} or more of each cell"
     return Verdict(verdict, f"{evidence} ({about}).", tier, tuple(sorted({id for one in used for id in one["ids"]})), missing)
 
 
@@ -290,7 +290,7 @@ def level(measured, find, decide, lacking):
     said = f"{interval(cell)} %" + (f", ± {half:.1f} by the luck of training" if variance else "")
     if cell["tier"] not in runs.REPRODUCTIONS:
         weak = f"only at tier {cell['tier']}, whose levels say nothing about the paper's: {said} (n = {cell['n']:,})"
-        return Verdict(NOT_YET, f"{weak[0].upper()}{weak[1:]}. Lacking: {lacking}.", cell["tier"], cell["ids"])
+        return Verdict(NOT_YET, f"{weak[0].upper()}{weak[1:]}. Lacking: {lacking}.", cell["tier"], tuple(sorted(cell["ids"])))
     verdict = decide(low, high)
     if verdict == FAILS and cell["tier"] != "paper":
         verdict, said = OPEN, f"{said}, which is less; but of a schedule shorter than the paper's, and that alone may be why"
@@ -323,7 +323,7 @@ def _shared(of):
     common, found = set.intersection(*(set(cell["seeds"]) for cell in of)), []
     for cell in of:
         kept = [seeds in common for seeds in cell["seeds"]]
-        each = {name: tuple(compress(cell[name], kept)) for name in ("seeds", "accuracies", "right", "networks", "roots")}
+        each = {name: tuple(compress(cell[name], kept)) for name in ("ids", "seeds", "accuracies", "right", "networks", "roots")}
         accuracies = each["accuracies"]
         mean, std = (np.mean(accuracies), np.std(accuracies, ddof=1)) if len(accuracies) > 1 else (np.nan, np.nan)
         found.append(pd.Series(cell.to_dict() | each | dict(accuracy=mean, std=std, runs=len(accuracies)), dtype=object))

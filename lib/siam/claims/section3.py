@@ -1,6 +1,6 @@
 """Claims of section 3, smoothed inference: what decides each. All take (Measured, the number the paper gives or NaN)."""
 
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 
@@ -46,10 +46,10 @@ def linear_model(measured, number):
 
 def effect_accumulates(measured, number):
     found = {}
-    for steps, M in product((7, 28), (8, 64)):
+    for (fewer, steps), M in product(pairwise((1, 7, 28, 56)), (8, 64)):
         terms = [(weight * sign, pick_other(measured, "CPNI-W", taken, 1, sigma, M))
-                 for weight, taken in ((1, steps), (-1, 1)) for sign, sigma in ((1, SIGMA), (-1, 0))]
-        found[f"{steps} steps, M = {M}"] = combine(*terms)
+                 for weight, taken in ((1, steps), (-1, fewer)) for sign, sigma in ((1, SIGMA), (-1, 0))]
+        found[f"{steps} steps less {fewer}, M = {M}"] = combine(*terms)
     return judge(found, GRADIENTS)
 
 

@@ -1,7 +1,8 @@
 """Claims of section 4, training a smoothed classifier: what decides each. All take (Measured, the paper's number or NaN)."""
 
 import json
-from itertools import product
+from dataclasses import replace
+from itertools import permutations, product
 
 import numpy as np
 from scipy.stats import pearsonr
@@ -69,9 +70,10 @@ def targeted_aligned(measured, number):
 
 def untargeted_not_aligned(measured, number):
     found = _aligned(measured, "untargeted", SMOOTHED | ORDINARY)
+    told = judge(found, ALIGNED, lambda one: FAILS if one.low >= NAMED else HOLDS if one.high < NAMED else OPEN)
     # That it is only so on others falls by one network on which it is so too.
-    counter = {name: one for name, one in found.items() if one and one.among(len(found)).low >= NAMED}
-    return judge(counter or found, ALIGNED, lambda one: FAILS if one.low >= NAMED else HOLDS if one.high < NAMED else OPEN)
+    counter = any(one and one.among(len(found)).low >= NAMED for one in found.values())
+    return replace(told, verdict=FAILS) if counter else told
 
 
 def _aligned(measured, attack, arms):
@@ -109,7 +111,9 @@ def epgd_cost(measured, number):
     if len(pairs) < PAIRS:
         left = f", and {coarse} whose seconds are rounded too coarsely" if coarse else ""
         return lacks(f"{PAIRS} pairs of records on at least {LEAST:,} images that differ in the attack alone, there are {len(pairs)}{left}")
-    ratios = [epgd["seconds"]["attack"] / epgd["run"]["samples"] / pgd["seconds"]["attack"] for pgd, epgd in pairs]
+    ratios = [_each(epgd) / _each(pgd) for pgd, epgd in pairs]
+    alike = sum(pgd["run"]["steps"] != epgd["run"]["steps"] for pgd, epgd in pairs)
+    many = f", {alike} of them with PGD of as many gradients" if alike else ""
     low, middle, high = np.percentile(ratios, [25, 50, 75])
     close = number / COMPARABLE < low and high < number * COMPARABLE
     verdict = HOLDS if close else OPEN if number / COMPARABLE < middle < number * COMPARABLE else FAILS
@@ -118,7 +122,7 @@ def epgd_cost(measured, number):
     where = " and ".join({"cpu": "cores that may have had other work", "cuda": "a GPU"}.get(device, device) for device in devices)
     left = f"; left out: {coarse} pairs whose seconds are rounded too coarsely" if coarse else ""
     return Verdict(verdict, f"A gradient of EPGD takes {middle:.2f} times as long as one of PGD, quartiles {low:.2f} to {high:.2f}, in "
-                   f"{len(pairs)} pairs of records (wall-clock, on {where}; PGD of more steps is not itself timed{left}).",
+                   f"{len(pairs)} pairs of records{many} (wall-clock, on {where}{left}).",
                    min((record["tier"] for record in used), key=runs.TIERS.index), tuple(sorted(record["id"] for record in used)),
                    max(0, ENOUGH_PAIRS - len(pairs)))
 
@@ -129,15 +133,25 @@ def _rounded(record):
     return (0.05 if seconds == round(seconds, 1) else 0.00005) / seconds
 
 
+def _each(record):
+    """Seconds of a gradient of a record's attack."""
+    return record["seconds"]["attack"] / record["run"]["steps"] / record["run"]["samples"]
+
+
 def _timed_pairs(measured):
-    """Records of PGD and of EPGD that differ in nothing else: (PGD's, EPGD's)."""
+    """Records of PGD and of EPGD that differ in nothing else but, perhaps, that PGD's steps are as many as EPGD's gradients: (PGD's,
+    EPGD's)."""
+    ids = set(measured.frame[measured.frame["attack"].isin(ATTACKED) & (measured.frame["n"] >= LEAST)]["id"])
+    ids.update(id for cell in measured.others.values() for id in cell["ids"])
     found = {}
-    for id in measured.frame[measured.frame["attack"].isin(ATTACKED) & (measured.frame["n"] >= LEAST)]["id"].unique():
+    for id in sorted(ids):
         record = runs.read(measured.folder / "evaluation" / f"{id}.json")
-        alike = {name: value for name, value in record["run"].items() if name not in ("attack", "samples")}
+        alike = {name: value for name, value in record["run"].items() if name not in ("attack", "samples", "steps")}
         if isinstance(record.get("seconds"), dict) and record["seconds"].get("attack", 0) > 0:
-            found.setdefault((json.dumps(alike, sort_keys=True), record.get("device")), {})[record["run"]["attack"]] = record
-    return [(pair["pgd"], pair["epgd"]) for pair in found.values() if len(pair) == 2]
+            found.setdefault((json.dumps(alike, sort_keys=True), record.get("device")), []).append(record)
+    return [(pgd, epgd) for of in found.values() for pgd, epgd in permutations(of, 2)
+            if (pgd["run"]["attack"], epgd["run"]["attack"]) == ("pgd", "epgd")
+            and pgd["run"]["steps"] in (epgd["run"]["steps"], epgd["run"]["steps"] * epgd["run"]["samples"])]
 
 
 def learnt_sigma(measured, number):
@@ -174,16 +188,12 @@ def correlation_helps(measured, number):
 
 
 def rank_five(measured, number):
-    ours, found = pick(measured, "CPNI-W", "pgd", 1, 0), {}
-    frame = select(measured.frame, label="PNI-W", method="adversarial", rule="prediction", M=1, sigma=0, attack="pgd", epsilon=8)
-    for recipe, of in frame[frame["n"] >= LEAST].groupby("recipe"):
-        plan, start = _but_for_the_start(recipe)
-        if ours is not None and plan == _but_for_the_start(ours["recipe"])[0]:
-            found["CPNI-W less PNI-W" + (f" whose noise starts at {start:g}" if start else "")] = less(ours, cells(of).iloc[0])
-    return judge(found, TABLE1, lambda one: rises(one, at_least=number))
+    ours, other = (pick(measured, label, "pgd", 1, 0) for label in ("CPNI-W", "PNI-W"))
+    same = ours is not None and other is not None and _but_for_the_start(ours["recipe"]) == _but_for_the_start(other["recipe"])
+    return judge({"CPNI-W less PNI-W": less(ours, other) if same else None}, TABLE1, lambda one: rises(one, at_least=number))
 
 
 def _but_for_the_start(recipe):
-    """A recipe's schedule without the start of the noise, and that: a coloured noise started as the authors start it is the stronger."""
-    plan = json.loads(recipe)["schedule"]
-    return {name: value for name, value in plan.items() if name != "noise_start"}, plan.get("noise_start")
+    """A recipe's schedule without the start of the noise: coloured noise started as its authors start it is several times as strong as
+    white."""
+    return {name: value for name, value in json.loads(recipe)["schedule"].items() if name != "noise_start"}

@@ -255,7 +255,8 @@ def effort(folder=RESULTS, M=64):
     ends = "; ".join(f"{curve}: {100 * of.max():.1f} to {100 * of.min():.1f} %" for curve, of in found.groupby("curve")["accuracy"])
     drawn = drawing(draw, "PGD and EPGD", "gradients taken for an image", "accuracy, %", ends, "effort", ALONE)
     lines = [{"Panel": one.curve, "Steps": f"{one.steps}", "Samples": f"{one.samples}", "Gradients": f"{one.gradients}",
-              "Accuracy": interval(one._asdict()), "Records": one.ids} for one in found.sort_values(["curve", "gradients"]).itertuples()]
+              "Accuracy": interval(one._asdict()),
+              "Records": tuple(sorted(one.ids))} for one in found.sort_values(["curve", "gradients"]).itertuples()]
     caption = (f"{title}. {made_on(found)}. Bands: exact 95 % interval over images. EPGD of one sample is PGD of seven"
                f" steps, where its curve begins.{warning(found['tier'])}")
     return Figure([drawn], look, caption, Table(pd.DataFrame(lines), "Accuracy in percent (95 % interval)", 2))

@@ -280,7 +280,7 @@ def _compare(row, column, cell):
         line["Difference"] = signed(difference, 2) + in_stds
     return {**line, "Ours, %": _spread(100 * cell["accuracy"], 100 * cell["std"]),
             "95 % interval": f"{100 * cell['low']:.1f}–{100 * cell['high']:.1f}",
-            "Tier": cell["tier"], "n": f"{cell['n']:,}", "Records": cell["ids"],
+            "Tier": cell["tier"], "n": f"{cell['n']:,}", "Records": tuple(sorted(cell["ids"])),
             "Runs": counted(cell)}
 
 
