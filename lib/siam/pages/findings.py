@@ -15,13 +15,14 @@ from siam.pages import tables
 from siam.pages.style import Table, unfilled
 from siam.paired import by_image, less, of_differences, over_batches
 from siam.paths import CHECKPOINTS, RESULTS
-from siam.report import (ATTACKS, BASES, KIND, NOT_YET, as_in_paper, by_network, cells, cells_of, chosen, evaluations, find, interval,
-                         made_on, most_votes, of_eight, one_pass, select, signed, sources, suite, suites, trainings, usual, warning)
+from siam.report import (ATTACKS, BASES, KIND, NOT_YET, SAMPLES, as_in_paper, by_network, cells, cells_of, chosen, evaluations, find,
+                         interval, made_on, most_votes, of_eight, one_pass, select, signed, sources, suite, suites, trainings, usual,
+                         warning)
 
 NAMES = {"rank": "r", "epochs": "Epochs"}
 UNITS = {0.24: "σ = 0.24 in normalised units", 0.97: "σ = 0.24 of the pixel range, 0.97 normalised"}
 PRINTED = {"none": "Clean", "pgd": "PGD"}  # the attacks of the paper's Table 1
-START, LEARNS = "Noise starts at", "It learns at"
+START, LEARNS, SHORTENED = "Noise starts at", "It learns at", "Gradient at most"
 INPUTS = (27, *[144] * 7, 16, *[288] * 6, 32, *[576] * 5)  # of a unit of each convolution of ResNet-20
 
 
@@ -78,13 +79,15 @@ def lengths(folder=RESULTS):
                           "Images are": trained_on.get(plan.get("mix"), ""),
                           START: f"{plan['noise_start']:g}" if "noise_start" in plan else "",
                           LEARNS: f"{plan['noise_lr']:g}" if "noise_lr" in plan else "",
+                          SHORTENED: f"{plan['clip']:g}" if "clip" in plan else "",
                           **{text: interval(of[attack]) if attack in of else NOT_YET for attack, text in PRINTED.items()},
                           **sources(of.values())})
         lines.append({"Rows": label, "Epochs": 400, "Steps of its PGD": "7", "Images are": trained_on["both"], START: "1", LEARNS: "1",
-                      **{text: f"{printed(label)[attack]:.1f}" for attack, text in PRINTED.items()},
+                      SHORTENED: "0.05", **{text: f"{printed(label)[attack]:.1f}" for attack, text in PRINTED.items()},
                       **sources([]), "Tier": "printed by the paper"})
     caption = (f"PNI-W and CPNI-W by training, one noisy pass, σ = 0, beside what the paper prints. {START}: 1 as the authors start it,"
-               f" else so much of that, and with random signs in F. {LEARNS}: so many times the weights' rate.")
+               f" else so much of that, and with random signs in F. {LEARNS}: so many times the weights' rate. {SHORTENED}: the norm to"
+               " which the gradient of an update is shortened, where it is.")
     caption += f" {made_on(pd.DataFrame(used))}.{warning(cell.tier for cell in used)}" if used else f" {NOT_YET.capitalize()} by us."
     return Table(pd.DataFrame(lines).astype({"Epochs": str}), caption, 1)
 
@@ -311,6 +314,45 @@ def pairs(folder=RESULTS):
     same = [name for name in runs.EvaluationRun.__dataclass_fields__ if name != "precision"]
     found = frame[frame["precision"] == "fp32"].merge(frame[frame["precision"] == "bf16"], on=same)
     return list(found.sort_values(["label_x", "attack"]).itertuples())
+
+
+def summed(folder=RESULTS):
+    """What attacks leave that step along the sum of all gradients so far, as the authors' published code has it, beside the paper's: a
+    Table, prediction smoothing, one pass and the most votes at each σ."""
+    lines, used = [], []
+    for (label, recipe, sigma, M), of in in_sums(folder).items():
+        for attack, (alone, together) in of.items():
+            change = less(together, alone)
+            lines.append({"Rows": f"trained at tier {json.loads(recipe)['schedule']['tier']}", "Network": label, "σ": f"{sigma:g}",
+                          "M": f"{M}", "Attack": ATTACKS[attack], "Each gradient alone": interval(alone), "Their sum": interval(together),
+                          "Difference": str(change), **sources([alone, together])})
+            used.append(change)
+    caption = "PGD and EPGD along each gradient alone, and along the sum of all so far, accuracy in percent (95 % interval)"
+    if not lines:
+        return unfilled(f"{caption}.")
+    return Table(pd.DataFrame(lines), f"{caption}; difference in points{of_differences(used)}", 3)
+
+
+def in_sums(folder=RESULTS):
+    """{(label, recipe, σ, M): {attack: the cells under it and under the same along the sum of its gradients}}, the best tier first: of
+    each network and σ one pass and the most votes."""
+    frame = evaluations(folder)
+    samples = frame["attack"].str.removesuffix("-sum").map(SAMPLES)
+    frame = select(frame[frame["source"].isna() & (frame["recipe"] != "") & (frame["samples"] == samples)],
+                   rule="prediction", split="test", steps=7, epsilon=8, step_size=2)
+    found, keys = {}, ["label", "recipe", "sigma", "M"]
+    for _, of in sorted(cells(frame).groupby(["label", "recipe", "sigma"]), key=lambda one: _place(one[1])):
+        for M in sorted({1, max(select(of, attack="pgd-sum")["M"], default=1)}):
+            at = {cell["attack"]: cell for _, cell in select(of, M=M).iterrows()}
+            each = {attack: (at[attack], at[f"{attack}-sum"]) for attack in ("pgd", "epgd") if {attack, f"{attack}-sum"} <= set(at)}
+            if each:
+                found[tuple(next(iter(each.values()))[0][key] for key in keys)] = each
+    return found
+
+
+def _place(of):
+    """Where the cells of a network come on a page: the best tier first, then by name and σ."""
+    return -runs.TIERS.index(of["tier"].iloc[0]), of["label"].iloc[0], of["sigma"].iloc[0]
 
 
 def units(folder=RESULTS):

@@ -155,9 +155,9 @@ def in_words(folder=RESULTS):
             worst = min(single, key=lambda name: one.right[name][-1].sum())
             left.append(f"{100 * one.right[worst][-1].mean():.1f} % to {whose} (*{worst}*)")
         lines.append(f"{at}: held-out images choose noise {best.k:g} times as strong as trained. To the vote it adds {each['']} points on"
-                     f" clean images, {each[PGD]} under PGD, {each[EPGD]} under EPGD and {each[ANY]} on the images that survive every"
-                     f" attacker; to one pass on clean images {more(record, best, trained, '', 0)}. The strongest attacker leaves"
-                     f" {' and '.join(left)}.")
+                     f" clean images, {each[PGD]} under PGD and {each[EPGD]} under EPGD, and to the share of images that survive every"
+                     f" attacker {each[ANY]}; to one pass on clean images {more(record, best, trained, '', 0)}. The strongest attacker"
+                     f" leaves {' and '.join(left)}.")
     return listed(lines)
 
 
@@ -173,6 +173,6 @@ def headline(folder=RESULTS):
     each = {name: more(record, best, trained, name) for name in ("", PGD, EPGD, ANY)}
     sigma = f"σ = {best.sigma:g}" if best.sigma else "without input noise"
     return (f"[Noise in the layers](notebooks/strength.ipynb) that is made {best.k:g} times as strong after training, as held-out images"
-            f" choose, adds {each[PGD]} points to the vote under PGD and {each[EPGD]} under EPGD; on the images that survive every attacker"
-            f" tried it is {each[ANY]}, on clean ones {each['']} ({best.label}, {sigma}, M = {best.draws[-1]}, trained at tier"
-            f" {best.trained}; tier {each[PGD].tier}, n = {record['n']:,}).")
+            f" choose, adds {each[PGD]} points to the vote under PGD and {each[EPGD]} under EPGD; the share of images that survive every"
+            f" attacker tried changes by {each[ANY]}, accuracy on clean ones by {each['']} ({best.label}, {sigma}, M = {best.draws[-1]},"
+            f" trained at tier {best.trained}; tier {each[PGD].tier}, n = {record['n']:,}).")

@@ -96,7 +96,9 @@ def _coloured(sides):
     pairs = [(*text.split(" less "), of["pgd"]) for text, of in sides.items() if "pgd" in of]
     pairs = [(one, other, gain) for one, other, gain in pairs if one.startswith("CPNI-W") and other.startswith("PNI-W")]
     found = {other.rpartition(" ")[2]: gain for one, other, gain in pairs if one == pairs[0][0]}
-    said = [f"{one} points more than white noise {'as strong as its authors start it' if start == '1' else f'at {start} of that strength'}"
+    unsure = {start: ", not told apart from zero," if one.low <= 0 <= one.high else "" for start, one in found.items()}
+    named = {"1": "as strong as its authors start it"}
+    said = [f"{one} points more{unsure[start]} than white noise {named.get(start, f'at {start} of that strength')}"
             for start, one in reversed(found.items())]
     return (f"Coloured noise in the layers keeps, in one pass under PGD, {' and '.join(said)} (CPNI-W less PNI-W;"
             f" {about(next(iter(found.values())))}).") if found else None
@@ -160,7 +162,7 @@ def training(folder=RESULTS):
             of = [(plan, cells[attack]) for plan, cells in trainings if attack in cells]
             if len(of) > 1:
                 starts = {plan.get("noise_start") for plan, _ in of}
-                noise = [f", noise from {plan.get('noise_start', 0):g}" if len(starts) > 1 else "" for plan, _ in of]
+                noise = [(f", noise from {plan.get('noise_start', 0):g}" if len(starts) > 1 else "") + _trained(plan) for plan, _ in of]
                 steps = ", ".join(f"{100 * cell['accuracy']:.1f} % after {plan['epochs']} epochs{start} (tier {cell['tier']},"
                                   f" n = {cell['n']:,})" for (plan, cell), start in zip(of, noise))
                 lines.append(f"{label}, {UNDER[attack]}: {steps}; the paper prints {findings.printed(label)[attack]:.1f} %.")
@@ -180,6 +182,12 @@ def training(folder=RESULTS):
         lines.append("No two of these trainings of a network differ in epochs alone and were measured alike, so what length is worth"
                      " cannot be told.")
     return listed(lines)
+
+
+def _trained(plan):
+    """What else a training's schedule has of the authors' at the lower tiers, in words."""
+    return ((" that learns as fast as the weights" if plan["tier"] != "paper" and plan.get("noise_lr") == 1 else "")
+            + (f", gradients shortened to {plan['clip']:g}" if plan.get("clip") else ""))
 
 
 def _points(text, each):
@@ -223,6 +231,28 @@ def selection(folder=RESULTS):
     said = f"{said} points, the ± as if the larger one had not been picked" if said else "nothing"
     also = f" For {' and '.join(alike)} both choose the same cell." if alike else ""
     return listed([f"Choosing on the test images adds to accuracy under PGD ({about(found[0][1])}): {said}.{also}"])
+
+
+def summed(folder=RESULTS):
+    """What it changes that the authors' published code sums its gradients: under each attack, in the gain of votes and noise, and in what
+    lies between PGD and EPGD."""
+    found, lines = findings.in_sums(folder), []
+    for attack in ("pgd", "epgd"):
+        each = {place: less(*reversed(of[attack])) for place, of in found.items() if attack in of}
+        if each:
+            said = "; ".join(f"{one} points ({label}, σ = {sigma:g}, M = {M}; {about(one)})" for (label, _, sigma, M), one in each.items())
+            lines.append(f"{ATTACKS[attack]} along the sum of its gradients leaves, less what it leaves along each alone: {said}.")
+    for recipe in dict.fromkeys(recipe for label, recipe, *_ in found if label == "CPNI-W"):
+        once, voted = (found.get(("CPNI-W", recipe, sigma, M), {}) for sigma, M in ((0, 1), (SIGMA, VOTES)))
+        gains = {attack: [less(*pair) for pair in zip(voted[attack], once[attack])] for attack in once if attack in voted}
+        for attack, (alone, together) in gains.items():
+            lines.append(f"What votes and noise add to one pass of CPNI-W under {ATTACKS[attack]} (σ = {SIGMA:g}, M = {VOTES};"
+                         f" {about(alone)}): {alone} points along each gradient alone, {together} along their sum.")
+        if {"pgd", "epgd"} <= set(voted):
+            alone, together = (less(*pair) for pair in zip(voted["epgd"], voted["pgd"]))
+            lines.append(f"What EPGD takes from that vote beyond PGD: {alone} points along each gradient alone, {together} along"
+                         " their sum.")
+    return listed(lines)
 
 
 def units(folder=RESULTS):
