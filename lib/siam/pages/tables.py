@@ -305,7 +305,8 @@ def _explain(used):
         return " No record holds any of them yet."
     held = used["tier"].isin(runs.REPRODUCTIONS)
     text = f" {made_on(used)}. Difference: ours − the paper's, in points"
-    text += f" (in the paper's std at tiers {' and '.join(runs.REPRODUCTIONS)})." if held.any() else "."
+    text += f" (in brackets in the paper's std, at tiers {' and '.join(runs.REPRODUCTIONS)})." if held.any() else "."
+    text += " At fast, a tenth of the paper's epochs, that is a length and no test." if "fast" in set(used["tier"]) else ""
     if not held.all():
         text += " A shorter training falls short by more than luck, and the paper's std is no measure of it: points alone."
     text += " Runs: how many (seeds of training/evaluation)."
