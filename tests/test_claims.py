@@ -55,7 +55,7 @@ def test_a_size_holds_fails_or_stays_open(tmp_path, first, second, verdict):
     assert points == pytest.approx((first - second) / 10)
     assert half == pytest.approx(100 * sum(((high - low) / 2) ** 2 for low, high in (
         runs.clopper_pearson(correct, 1000) for correct in (first, second))) ** 0.5, abs=0.06)
-    assert "(tier cpu, n = 1,000, 1 run)" in found.evidence
+    assert "(tier cpu, n = 1,000, 1 run or more)" in found.evidence
 
 
 def test_a_gain_below_the_size_that_is_said_holds_in_part(tmp_path):
@@ -63,14 +63,12 @@ def test_a_gain_below_the_size_that_is_said_holds_in_part(tmp_path):
     assert decide("rank_five", tmp_path, number=20).verdict == rules.PART
 
 
-def test_a_lead_that_stronger_noise_of_the_other_takes_away_holds_in_part(tmp_path):
-    for seed, (label, start, lr, correct) in enumerate((("CPNI-W", 0.3, 0.05, 520), ("PNI-W", 0.3, 0.05, 400), ("PNI-W", 1.0, 0.05, 520),
-                                                        ("PNI-W", 1.0, 0.1, 100))):  # the last differs in more than that
+@pytest.mark.parametrize("start, lr, verdict", [(0.3, 0.05, rules.HOLDS), (1.0, 0.05, rules.HOLDS), (0.3, 0.1, style.NOT_YET)])
+def test_networks_may_differ_in_the_start_of_their_noise_and_in_nothing_else(tmp_path, start, lr, verdict):
+    for seed, (label, start, lr, correct) in enumerate((("CPNI-W", 0.3, 0.05, 520), ("PNI-W", start, lr, 400))):
         trained(tmp_path, seed, label=label, noise_start=start, lr=lr)
         evaluate(tmp_path, label, "pgd", correct, draws=1, training_seed=seed)
-    found = decide("rank_five", tmp_path)
-    assert found.verdict == rules.PART and len(found.ids) == 3
-    assert "CPNI-W less PNI-W whose noise starts at 0.3: +12.0" in found.evidence and "starts at 1: +0.0" in found.evidence
+    assert decide("rank_five", tmp_path).verdict == verdict
 
 
 @pytest.mark.parametrize("n, verdict", [(999, style.NOT_YET), (1000, rules.HOLDS)])
@@ -226,12 +224,12 @@ def test_stds_are_compared_over_the_runs_that_both_sides_have(tmp_path):
         for seed, correct in enumerate(each):
             evaluate(tmp_path, "CPNI-W", attack, correct, seed=seed, draws=1, rules=("prediction",))
     found = decide("lower_variance", tmp_path)
-    assert "40.10 ± 0.10 and 30.10 ± 0.10 (tier cpu, n = 1,000, 3 runs)" in found.evidence and found.verdict == rules.OPEN
+    assert "40.10 ± 0.10 and 30.10 ± 0.10 (tier cpu, n = 1,000, 3 runs or more)" in found.evidence and found.verdict == rules.OPEN
     train(tmp_path, "CPNI-W", seed=1)  # another training: its runs are like one another, and no independent sample beside the first's
     for attack, correct in (("pgd", 600), ("epgd", 500)):
         for seed in range(3):
             evaluate(tmp_path, "CPNI-W", attack, correct, seed=seed, draws=1, rules=("prediction",), training_seed=1)
-    assert "40.10 ± 0.10 and 30.10 ± 0.10 (tier cpu, n = 1,000, 3 runs)" in decide("lower_variance", tmp_path).evidence
+    assert "40.10 ± 0.10 and 30.10 ± 0.10 (tier cpu, n = 1,000, 3 runs or more)" in decide("lower_variance", tmp_path).evidence
     for training in (2, 3):  # and more of one run each, which are all that a mean over trainings could rest on
         train(tmp_path, "CPNI-W", seed=training)
         for attack in ("pgd", "epgd"):
@@ -333,7 +331,7 @@ def flat(draw, sigmas, n=1000, batch=100):
         moved = np.repeat(draw.normal(size=n // batch), batch)
         right = draw.normal(size=n) + 0.3 * moved > 0
         cell = dict(label="CPNI-W", method="adversarial", recipe="", rule="prediction", M=8, sigma=sigma, attack="pgd", epsilon=8,
-                    tier="cpu", n=n, batch_size=batch, accuracy=right.mean(), runs=1, ids=(), luck=None, tuning=None,
+                    tier="cpu", n=n, batch_size=batch, accuracy=right.mean(), runs=1, ids=("id",), luck=None, tuning=None,
                     seeds=("0/0",), networks=("a",), roots=("a",), right=(np.packbits(right).tobytes(),))
         at[rules.Place("CPNI-W", "adversarial", "prediction", "pgd", sigma, 8)] = pd.Series(cell)
     return rules.Measured(None, at, {}, {}, at, None, None)
@@ -415,14 +413,17 @@ def longer(folder, sigma, steps, correct, M=64, attack="pgd", samples=1):
     runs.write(runs.record(run, tier="cpu", n=1000, result=rows), folder)
 
 
-def test_what_noise_adds_to_many_steps_is_set_against_what_it_adds_to_one(tmp_path):
+def test_what_noise_adds_to_many_steps_is_set_against_what_it_adds_to_fewer(tmp_path):
     train(tmp_path, "CPNI-W")
     for steps, calm, noisy in ((1, 600, 600), (7, 300, 420), (28, 250, 250)):
         longer(tmp_path, 0, steps, calm)
         longer(tmp_path, 0.24, steps, noisy)
     found = decide("effect_accumulates", tmp_path)
-    assert found.verdict == rules.PART and "7 steps, M = 8: +12.0" in found.evidence and "28 steps, M = 64: +0.0" in found.evidence
-    assert len(found.ids) == 6
+    assert found.verdict == rules.PART and len(found.ids) == 6 and found.missing == 2
+    assert "7 steps less 1, M = 8: +12.0" in found.evidence and "28 steps less 7, M = 64: −12.0" in found.evidence
+    for sigma in (0, 0.24):
+        longer(tmp_path, sigma, 56, 250)
+    assert "holds for 2, does not hold for 2, undecided for 2" in decide("effect_accumulates", tmp_path).evidence
 
 
 def test_gradients_of_both_attacks_are_compared_at_equal_cost(tmp_path):
@@ -503,8 +504,8 @@ def test_the_looks_of_gradients_need_a_thousand_images(tmp_path):
         found = decide("targeted_aligned", tmp_path)
         assert found.verdict == first and (n < 1000 or "on noise: +70.0" in found.evidence and "smoothed: +10.0" in found.evidence)
     found = decide("untargeted_not_aligned", tmp_path)  # "only" falls by one
-    assert found.verdict == rules.FAILS and "on noise: +70.0" in found.evidence and "smoothed" not in found.evidence
-    assert "on noise, one draw: +60.0" in found.evidence and "without noise" not in found.evidence
+    assert found.verdict == rules.FAILS and "on noise: +70.0" in found.evidence and "smoothed: +10.0" in found.evidence
+    assert "on noise, one draw: +60.0" in found.evidence and "without noise: +10.0" in found.evidence
     assert found.ids == ("gradients/record.json",)
     for row in rows:
         row["robust"] = shares | dict(share=0.2)

@@ -261,7 +261,7 @@ def test_what_noise_does_is_about_the_network_at_hand_and_between_networks_as_un
     assert double.points == pytest.approx(0) and double.luck[0] == pytest.approx(4 * (2 + 2))  # one training of each has both
 
 
-def test_cells_of_one_noise_are_compared_on_the_seeds_that_both_have(tmp_path):
+def test_a_cell_counts_with_all_its_seeds_so_that_differences_add_up(tmp_path):
     train(tmp_path, "CPNI-W")
     pgd = [images(0.5, seed=seed) for seed in range(3)]
     epgd = pgd[0] & images(0.9, seed=9)
@@ -270,8 +270,17 @@ def test_cells_of_one_noise_are_compared_on_the_seeds_that_both_have(tmp_path):
     keep(tmp_path, "CPNI-W", "epgd", epgd, samples=8)
     keep(tmp_path, "CPNI-W", "none", pgd[0], sigma=0.24)
     one, other, noisier = cell(tmp_path, "CPNI-W", "pgd"), cell(tmp_path, "CPNI-W", "epgd"), cell(tmp_path, "CPNI-W", sigma=0.24)
-    assert one["runs"] == 3 and paired.less(one, other).points == pytest.approx(100 * (pgd[0].mean() - epgd.mean()))
-    assert paired.less(one, noisier).points == pytest.approx(100 * (np.mean(pgd) - pgd[0].mean()))  # other draws: all seeds tell more
+    assert one["runs"] == 3 and paired.less(one, other).points == pytest.approx(100 * (np.mean(pgd) - epgd.mean()))
+    assert paired.less(one, other).points + paired.less(other, noisier).points == pytest.approx(paired.less(one, noisier).points)
+
+
+def test_a_difference_names_the_records_that_it_was_taken_from_and_no_others(tmp_path):
+    for seed in range(2):
+        train(tmp_path, "CPNI-W", seed=seed)
+        keep(tmp_path, "CPNI-W", "pgd", images(0.5, seed=seed), training_seed=seed)
+    keep(tmp_path, "CPNI-W", "epgd", images(0.4, seed=5), samples=8)
+    one, other = cell(tmp_path, "CPNI-W", "pgd"), cell(tmp_path, "CPNI-W", "epgd")
+    assert one["runs"] == 2 and len(paired.less(one, other).ids) == 2  # of the training that has both
 
 
 def test_the_luck_of_training_is_told_from_the_rest(tmp_path):

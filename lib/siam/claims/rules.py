@@ -260,7 +260,7 @@ def decided(verdict, evidence, used, missing=0):
     used = [dict(tier=one.tier, n=one.n, runs=one.runs, ids=one.ids) for one in used]
     tier = min((one["tier"] for one in used), key=runs.TIERS.index)
     n, least = min(one["n"] for one in used), min(one["runs"] for one in used)
-    about = f"tier {tier}, n = {n:,}, {least} run{'s' if least > 1 else ''} or more of each cell"
+    about = f"tier {tier}, n = {n:,}, {least} run{'s' if least > 1 else ''} or more"
     return Verdict(verdict, f"{evidence} ({about}).", tier, tuple(sorted({id for one in used for id in one["ids"]})), missing)
 
 
