@@ -83,7 +83,8 @@ def test_the_start_of_the_noise_is_told_apart_from_its_kind(tmp_path):
     assert set(said["Tier"]) == {"cpu"} and all(len(ids) == 2 for ids in said["Records"])
     coloured = [line for line in plain(words.headlines(tmp_path)).splitlines() if line.startswith("- Coloured noise")]
     assert [re.sub(" ± [\\d.]+", "", line) for line in coloured] == [
-        "- Coloured noise in the layers keeps, in one pass under PGD, −2.0 points more, not told apart from zero, than white noise as strong as its authors start it"
+        "- Coloured noise in the layers keeps, in one pass under PGD, −2.0 points more, not told apart from zero,"
+            " than white noise as strong as its authors start it"
         " and +10.0 points more than white noise at 0.3 of that strength (CPNI-W less PNI-W; tier cpu, n = 1,000)."]
     trained(tmp_path, 9, label="PNI-W", noise_start=2.0, lr=0.1)  # differs in more than that
     evaluate(tmp_path, "PNI-W", "pgd", 900, training_seed=9)
