@@ -85,13 +85,15 @@ class Attacker(NamedTuple):
 
 
 class Summed(NamedTuple):
-    """PGD on the mean of `samples` draws of the cross-entropy, along the sum of all its gradients so far, as the authors' published code
-    has it: 7 steps of ε/4."""
+    """PGD with `steps` of ε / 4 on the mean of `samples` draws of the cross-entropy, along the sum of all its gradients so far, as the
+    authors' published code has it."""
 
+    steps: int
     samples: int
 
     def __call__(self, model, still, x, y):
-        return pgd(error_of(model, y), x, epsilon=EPSILON, step_size=EPSILON / 4, steps=7, samples=self.samples, summed=True)
+        size = dict(epsilon=EPSILON, step_size=EPSILON / 4)
+        return pgd(error_of(model, y), x, steps=self.steps, samples=self.samples, summed=True, **size)
 
     def without_noise(self):
         return self._replace(samples=1)
@@ -136,8 +138,8 @@ ATTACKERS = {  # in the order of the page
     "no gradients": Blind(500, 2),
     "PGD": Attacker(error_of, 7, 1, 4),
     "EPGD": Attacker(error_of, 7, 8, 4),
-    "PGD, summed": Summed(1),
-    "EPGD, summed": Summed(8),
+    "PGD, summed": Summed(7, 1),
+    "EPGD, summed": Summed(7, 8),
     "noise off": Attacker(error_of, 7, 1, 4, still=True),
     "noise off, 20 steps": Attacker(error_of, 20, 1, 8, still=True),
     "noise off, aimed at the border": Attacker(lead_of, 20, 1, 8, still=True),
