@@ -20,12 +20,14 @@ def about(one):
 
 
 def headlines(folder=RESULTS):
-    """What this book has found so far, for its first page: the verdicts, what smoothing adds, what EPGD takes back, what the kind of the
-    layers' noise is worth, how all that compares with no noise, under attackers who know the defence as well, and stronger noise."""
+    """What this book has found so far, for its first page: the verdicts, what smoothing adds, what EPGD takes back, and PGD as its
+    authors coded it, what the kind of the layers' noise is worth, how all that compares with no noise, under attackers who know the
+    defence as well, and stronger noise."""
     everything = evaluations(folder)
     beside = next((line for line in (_without_noise(cells_of(suite)[0]) for suite in suites(everything)) if line), None)
     last = next(reversed(findings.starts(folder)), None)
-    more = [_coloured(last[1]) if last else None, beside, adaptive.headline(folder), strength.headline(folder)]
+    more = [_in_sums(findings.in_sums(folder)), _coloured(last[1]) if last else None, beside, adaptive.headline(folder),
+            strength.headline(folder)]
     # What is about one network asks for no other of its tier: of the tiers that have all of it, the best.
     smoothing = max((_smoothing(*cells_of(of)) for of in by_tier(everything)), key=len)
     smoothing = smoothing or [f"What votes and noise add: {NOT_YET}."]
@@ -89,6 +91,18 @@ def _gone(under_pgd, gone):
     if gone.low <= 0:
         return "nothing of the gain under PGD is surely gone"
     return f"{str(gone).removeprefix('+')} points of the gain under PGD are gone"
+
+
+def _in_sums(found):
+    """What PGD along the sum of its gradients takes from the vote and from its gain, a sentence; None where that is not measured."""
+    for recipe in dict.fromkeys(recipe for label, recipe, *_ in found if label == "CPNI-W"):
+        once, voted = (found.get(("CPNI-W", recipe, sigma, M), {}) for sigma, M in ((0, 1), (SIGMA, VOTES)))
+        if "pgd" in once and "pgd" in voted:
+            more, gain = less(*voted["pgd"]), less(voted["pgd"][1], once["pgd"][1])
+            return (f"The authors' published code steps along [the sum of all gradients so far](in-sums), of which the paper says"
+                    f" nothing. PGD that does so takes {str(more).removeprefix('+')} points more from the vote than PGD as printed, for as many"
+                    f" gradients, and what votes and noise add is {gain} points then (CPNI-W, σ = {SIGMA:g}, M = {VOTES}; {about(more)}).")
+    return None
 
 
 def _coloured(sides):
