@@ -39,7 +39,7 @@ def train(folder, label, tier="cpu", seed=0, method="adversarial", epochs=2, sta
 def evaluate(folder, label, attack, correct, n=1000, tier="cpu", sigma=0.0, draws=8, seed=0, training_seed=0,
              rules=("prediction", "soft"), **asked):
     run = runs.EvaluationRun(name(label, training_seed), digest(label, training_seed), attack,
-                             sigma=sigma, samples=8 if attack == "epgd" else 1, draws=draws, images=n,
+                             sigma=sigma, samples=8 if attack.startswith("epgd") else 1, draws=draws, images=n,
                              seed=seed, **asked)
     result = [runs.row(rule, 2**k, correct + k, n) for rule in rules for k in range(draws.bit_length())]
     runs.write(runs.record(run, tier=tier, n=n, result=result), folder)

@@ -16,7 +16,7 @@ from test_paired import keep
 from test_report import evaluate, train
 
 
-FUNCTIONS = (words.training, words.ranks, words.selection, words.units, words.rounding, words.two_votes)
+FUNCTIONS = (words.training, words.ranks, words.selection, words.units, words.rounding, words.summed, words.two_votes)
 
 
 @pytest.mark.parametrize("said", [*FUNCTIONS, *(partial(words.table, number) for number in (1, 2, 3, 4))])

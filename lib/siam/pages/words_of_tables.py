@@ -100,8 +100,9 @@ def _in_sums(found):
         if "pgd" in once and "pgd" in voted:
             more, gain = less(*voted["pgd"]), less(voted["pgd"][1], once["pgd"][1])
             return ("The authors' published code steps along [the sum of all gradients so far](in-sums), of which the paper says"
-                    f" nothing. PGD that does so takes {str(more).removeprefix('+')} points more from the vote than PGD as printed, for as"
-                    f" many gradients, and what votes and noise add is {gain} points then (CPNI-W, σ = {SIGMA:g}, M = {VOTES}; {about(more)}).")
+                    f" nothing. PGD that does so takes {str(more).removeprefix('+')} points more from the vote than PGD as printed, for"
+                    f" as many gradients, and what votes and noise add is {gain} points then (CPNI-W, σ = {SIGMA:g}, M = {VOTES};"
+                    f" {about(more)}).")
     return None
 
 
