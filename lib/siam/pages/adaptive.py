@@ -19,6 +19,7 @@ NAMES = {"plain": "plain, adversarial training"}  # no noise: what the others ar
 PLAIN, ANY = NAMES["plain"], "any of them"  # an image counts as right only if it is so under every attacker
 # Attackers that sentences and differences are about
 BLIND = "no gradients"
+SUMMED = {"PGD": "PGD, summed", "EPGD": "EPGD, summed"}
 PGD, EPGD, LONG, OFF, BORDER, MOST = "PGD", "EPGD", "EPGD, 20 steps", "noise off", "aimed at the border", "aimed at the border, 32 draws"
 
 
@@ -200,6 +201,10 @@ def in_words(folder=RESULTS):
         costs = next(iter(noisy.values())).cost
         lines.append(f"With the noise off PGD takes {costs[OFF][0]} gradients for an image, EPGD {costs[EPGD][0]}. What it takes of the"
                      f" vote is, in points, {'; '.join(told)}.")
+    for alone, together in SUMMED.items() if noisy else ():
+        if together in single(found):
+            told = ", ".join(f"{taken(record, of, together, alone)} ({label})" for label, of in found.items())
+            lines.append(f"Along the sum of all its gradients so far {alone} takes beyond itself, in points, {told}.")
     if noisy and BLIND in single(found):
         told = [f"{taken(record, of, PGD, BLIND)} ({label})" for label, of in found.items()]
         costs = next(iter(noisy.values())).cost
