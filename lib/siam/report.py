@@ -174,14 +174,20 @@ def luck(frame):
     spread = networks.groupby(["tuned", *KIND, "attack"])["accuracy"].agg(["var", "size"]).reset_index()
     spread, found = spread[spread["size"] >= 3], {}
     for (tier, attack, of), each in spread.groupby(["tier", "attack", "tuned"]):
-        found[tier, attack, of] = np.average(each["var"], weights=each["size"] - 1), (each["size"] - 1).sum()
+        found[tier, attack, of] = _pooled(each["var"], each["size"] - 1)
     for (tier, attack), each in spread[spread["tuned"] != ""].groupby(["tier", "attack"]):
-        # Two epochs of one training say no more of luck than one does. The kinds may differ in it: Welch and Satterthwaite.
+        # Two epochs of one training say no more of luck than one does.
         each = each.groupby(["n", "recipe"]).agg(var=("var", "mean"), freedom=("size", lambda of: of.iloc[0] - 1))
-        parts = each["var"] * each["freedom"] / each["freedom"].sum()
-        spreads = (parts**2 / each["freedom"]).sum()
-        found[tier, attack, ANY] = parts.sum(), parts.sum() ** 2 / spreads if spreads else each["freedom"].sum()
+        found[tier, attack, ANY] = _pooled(each["var"], each["freedom"])
     return found
+
+
+def _pooled(variances, freedoms):
+    """The mean of variances by their degrees of freedom, and its own: as kinds of network may differ in their luck, those of Welch and
+    Satterthwaite."""
+    parts = variances * freedoms / freedoms.sum()
+    spreads = (parts**2 / freedoms).sum()
+    return parts.sum(), parts.sum() ** 2 / spreads if spreads else freedoms.sum()
 
 
 def one_pass(frame):
