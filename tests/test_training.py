@@ -570,7 +570,11 @@ def test_softened_noise_has_its_standard_deviation_scaled_and_no_common_shift():
         (dict(tier="paper", changes={"epochs": 3}), "takes no change, not epochs"),
         (dict(tier="fast", changes={"weight": 0.0}), "takes no change, not weight"),
         (dict(tier="cpu", changes={"split": "sample-train"}),
-         "split 'sample-train' is not allowed: the shipped sample is for the tier smoke"),
+         "split = 'sample-train' is not allowed at tier 'cpu': to train on the shipped sample give tier smoke"),
+        (dict(tier="long", changes={"images": 128, "epochs": 1}), "images = 128 is not allowed at tier 'long', .*: give tier smoke"),
+        (dict(tier="cpu", changes={"images": 48_999}), "images = 48999 is not allowed at tier 'cpu', .*: give tier smoke"),
+        (dict(tier="long", changes={"epochs": 39}), "epochs = 39 is not allowed at tier 'long': give 40 or more, or tier cpu or smoke"),
+        (dict(tier="long", method="gauss", changes={"epochs": 4}), "epochs = 4 is not allowed at tier 'long': give 5 or more"),
         (dict(changes={"images": 300}), "images = 300 is not allowed: of the split sample-train give at most 250"),
         (dict(changes={"images": None}), "images = None is not allowed"),
         (dict(changes={"images": "all"}), "images = 'all' is not allowed: give a whole number"),
@@ -615,6 +619,15 @@ def test_a_bad_parameter_of_the_notebook_is_named_in_one_line(change, message, t
     with pytest.raises((ValueError, FileNotFoundError), match=message) as caught:
         training.requested(**(good | change), checkpoints=tmp_path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("tier, method, changes", [
+    ("cpu", "adversarial", dict(epochs=4)), ("cpu", "gauss", dict(epochs=2)), ("cpu", "adversarial", dict(images=49_000)),
+    ("long", "adversarial", dict(epochs=60, images=None)), ("long", "epgd", dict(epochs=5.0)), ("smoke", "adversarial", dict(images=20)),
+])
+def test_a_tier_takes_what_is_no_less_than_its_own_and_cpu_fewer_epochs(tier, method, changes):
+    plan = training.schedule(tier, method, **changes)
+    assert plan.tier == tier and {name: getattr(plan, name) for name in changes} == changes
 
 
 def test_a_network_is_no_better_than_what_it_started_from(tmp_path):

@@ -35,6 +35,7 @@ from siam.seeding import seed, seeded
 SHAPES = ("steps", "triangle")
 MIXES = ("both", "either")
 SAMPLE_TRAINING = 250  # images of sample-train that may be trained on; the other 50 are held out
+ALL = 50_000 - HELDOUT  # images of train
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class Schedule:
         for milestone in self.milestones:
             runs.real("a milestone", milestone)
         # Of the shipped sample's training images the last are held out; with the split train, others are.
-        most = SAMPLE_TRAINING if self.split == "sample-train" else 50_000 - HELDOUT
+        most = SAMPLE_TRAINING if self.split == "sample-train" else ALL
         if self.images is not None or self.split == "sample-train":
             if runs.whole("images", self.images, 1) > most:
                 raise ValueError(f"images = {self.images!r} is not allowed: of the split {self.split} give at most {most:,}")
@@ -113,8 +114,8 @@ def schedule(tier, method, variant="CPNI-W", /, **changes):
     weights, and trials with it got little beyond guessing. PNI's has no need of that: it is softened at the lower tiers alone, which
     began so. At the tiers long, cpu and smoke an image is trained on clean or attacked, not both, which
     halves the work; at the cpu tier adversarial examples are single steps of 1.25 ε from a random start (Wong et al., 2020).
-    Raises ValueError, one line, for a value that is not allowed, for a weight of the adversarial loss that is not the method's,
-    and for an attack that goes nowhere.
+    Raises ValueError, one line, for a value that is not allowed, for a training on fewer images than the tier's (and at the tier
+    long of fewer epochs), for a weight of the adversarial loss that is not the method's, and for an attack that goes nowhere.
     """
     few_epochs = dict(mix="either", steps=1, step_size=10.0, shape="triangle", milestones=(), lr=0.05, noise_start=0.3,
                       noise_lr=0.01, precision="bf16")
@@ -130,7 +131,7 @@ def schedule(tier, method, variant="CPNI-W", /, **changes):
     if tier in runs.REPRODUCTIONS and changes:
         raise ValueError(f"tier {tier!r} is what may be held against the paper and takes no change, not {', '.join(changes)}")
     if tier != "smoke" and changes.get("split") == "sample-train":
-        raise ValueError("split 'sample-train' is not allowed: the shipped sample is for the tier smoke")
+        raise ValueError(f"split = 'sample-train' is not allowed at tier {tier!r}: to train on the shipped sample give tier smoke")
     fields = dict(tier=tier, **tiers[tier])
     if tier == "fast" and variant == "PNI-W":
         fields |= dict(noise_start=1.0)
@@ -146,6 +147,11 @@ def schedule(tier, method, variant="CPNI-W", /, **changes):
         if name not in allowed:
             raise ValueError(f"schedule field {name!r} is not one of {', '.join(allowed)}")
     plan = Schedule(**(fields | changes))
+    # A record of such a tier stands for a network of its kind: a toy would take that one's name and its place in the tables.
+    if tier != "smoke" and plan.images is not None and plan.images < ALL:
+        raise ValueError(f"images = {plan.images!r} is not allowed at tier {tier!r}, which trains on all {ALL:,}: give tier smoke")
+    if tier == "long" and plan.epochs < fields["epochs"]:
+        raise ValueError(f"epochs = {plan.epochs!r} is not allowed at tier 'long': give {fields['epochs']} or more, or tier cpu or smoke")
     if (plan.weight == 0) != (method == "plain"):
         allowed = "give 0, as plain training attacks nothing" if method == "plain" else "give a number above 0 and at most 1"
         raise ValueError(f"weight = {plan.weight!r} is not allowed with method {method!r}: {allowed}")
