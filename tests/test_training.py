@@ -145,6 +145,22 @@ def test_another_runs_checkpoint_is_never_overwritten(done):
     assert path.read_bytes() == before
 
 
+def test_a_network_that_is_on_record_alone_is_not_replaced_by_another_run(done, tmp_path):
+    """Few networks ship: a record stands for those that do not, and the runs that were made with them hang on its digest."""
+    folder, record = done
+    recorded = runs.write(record, tmp_path)
+    for attempt in (lambda: training.ready([tiny(lr=0.2)], tmp_path, tmp_path),
+                    lambda: training.train(tiny(lr=0.2), checkpoints=tmp_path, results=tmp_path, progress=False)):
+        with pytest.raises(FileExistsError, match=f"^cpni-w-r-2-smoke-0.safetensors was made by another run, {record['id']}: to train "
+                                                  f"{tiny(lr=0.2).id} give another seed, or name another folder in SIAM_DATA") as caught:
+            attempt()
+        assert "\n" not in str(caught.value)
+    training.ready([tiny(seed=1)], tmp_path, tmp_path)
+    recorded.unlink()  # as one does to train the same again, whether its network is here or not
+    training.ready([tiny()], tmp_path, tmp_path)
+    training.ready([tiny()], folder, tmp_path)
+
+
 def test_checkpoints_are_named_after_what_they_are():
     names = {
         training.checkpoints_of(run)["best"][0]
@@ -643,5 +659,5 @@ def test_a_name_that_is_taken_is_noticed_before_any_work(tmp_path):
     training.ready(asked, tmp_path, tmp_path)
     about = dict(variant="plain", rank=0, sigma=0.0, label="plain", tier="smoke")
     models.save(models.classifier("plain"), tmp_path / "plain-smoke-1.safetensors", **about)
-    with pytest.raises(FileExistsError, match="plain-smoke-1.safetensors was made by another run"):
+    with pytest.raises(FileExistsError, match="plain-smoke-1.safetensors was made by another run, which it does not name: to train"):
         training.ready(asked, tmp_path, tmp_path)

@@ -294,8 +294,8 @@ def read(path):
 
 
 def trained_as(name, folder=RESULTS):
-    """What the training records in `folder` say of the checkpoint `name`, a dict for each that kept one: the fields of its run, its
-    digest and tier. Of a network that does not ship it is all there is."""
+    """What the training records in `folder` say of the checkpoint `name`, a dict for each that kept one: the id and the fields of its
+    run, its digest and tier. Of a network that does not ship it is all there is."""
     paths = sorted((Path(folder) / "training").glob("*.json"))
     return [kept[name] for kept in (_kept(path, path.stat().st_mtime_ns) for path in paths) if name in kept]
 
@@ -304,7 +304,8 @@ def trained_as(name, folder=RESULTS):
 def _kept(path, modified):
     """{name: as `trained_as`} of the checkpoints of the training record at `path`, read again once it was `modified`."""
     record = read(path)
-    return {kept["name"]: {**record["run"], "digest": kept["digest"], "tier": record["tier"]} for kept in record["checkpoints"]}
+    about = {**record["run"], "id": record["id"], "tier": record["tier"]}
+    return {kept["name"]: {**about, "digest": kept["digest"]} for kept in record["checkpoints"]}
 
 
 def _check(record, where):

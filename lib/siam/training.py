@@ -190,7 +190,7 @@ def ready(asked, checkpoints=CHECKPOINTS, results=RESULTS):
     FileNotFoundError if the one that it starts from is not here."""
     for run in asked:
         if not runs.finished(run, results):
-            refuse_to_overwrite(run, checkpoints)
+            refuse_to_overwrite(run, checkpoints, results)
             if run.start is not None:
                 models.find(run.start, checkpoints)
 
@@ -371,12 +371,18 @@ def checkpoints_of(run):
     return {key: (re.sub("[^a-z0-9]+", "-", f"{label}{more}".lower().replace("σ", "sigma")), label) for key, label in labels.items()}
 
 
-def refuse_to_overwrite(run, checkpoints):
-    """Raise FileExistsError if a checkpoint that `run` would write is there already, made by another run."""
+def refuse_to_overwrite(run, checkpoints, results):
+    """Raise FileExistsError, one line, if a checkpoint that `run` would write is there already, or on record, made by another run.
+
+    A network that does not ship is known by its record alone: another of its name would take its place wherever it is named.
+    """
     for name, _ in checkpoints_of(run).values():
         path = Path(checkpoints) / f"{name}.safetensors"
-        if path.exists() and models.about(path).get("run") != run.id:
-            raise FileExistsError(f"{path.name} was made by another run; move it away to train {run.id}")
+        makers = [kept["id"] for kept in runs.trained_as(name, results)]
+        makers += [models.about(path).get("run", "which it does not name")] if path.exists() else []
+        if others := [maker for maker in makers if maker != run.id]:
+            raise FileExistsError(f"{path.name} was made by another run, {others[0]}: to train {run.id} give another seed, or name another "
+                                  "folder in SIAM_DATA (workflow/README.md)")
 
 
 def sgd(plan, model):
@@ -426,7 +432,7 @@ def update_of(plan, model, optimiser, x_all, y_all, sums):
 def train(run, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, save_after=10.0, progress=True):
     """Carry out a `runs.TrainingRun`: writes its checkpoints and its record, and returns the record.
 
-    A finished run is refused (FileExistsError), and one whose checkpoint's name is taken. A cut-off one goes on from its
+    A finished run is refused (FileExistsError), and one whose checkpoint's name another run has taken. A cut-off one goes on from its
     last saved step, at most `save_after` seconds and a step back, to bit-equal weights on the same CPU with as many threads;
     where an earlier part was made with something else, the record's `begun` says so. Raises ValueError, one line, where
     that was another kind of device, for one that is not to be had, where another process does the run, and where the loss or a
@@ -435,7 +441,7 @@ def train(run, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, save_afte
     available(device)
     if runs.finished(run, results):
         raise FileExistsError(f"training {run.id} is finished: {runs.record_path(run, results)}")
-    refuse_to_overwrite(run, checkpoints)
+    refuse_to_overwrite(run, checkpoints, results)
     path = Path(checkpoints) / ".partial" / f"{run.id}.safetensors"
     with alone(path):
         return _train(run, path, device, Path(checkpoints), results, save_after, progress)
@@ -495,7 +501,7 @@ def _train(run, path, device, checkpoints, results, save_after, progress):
             state.keep("worst", lambda now, kept: now < kept)
             state.save(save_after)
 
-    refuse_to_overwrite(run, checkpoints)  # again: hours have passed
+    refuse_to_overwrite(run, checkpoints, results)  # again: hours have passed
     saved = []
     about = dict(tier=plan.tier, variant=run.variant, rank=run.rank, sigma=run.sigma, run=run.id)
     for key, (name, label) in checkpoints_of(run).items():
