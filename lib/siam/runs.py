@@ -348,6 +348,17 @@ def _check(record, where):
             refuse(error)
         if right is not None and list(right.sum(1)) != [line["correct"] for line in record["result"]]:
             refuse("its right does not fit the counts of its result")
+    else:
+        for name in ("checkpoints", "history"):
+            if not isinstance(record[name], list):
+                refuse(f"its {name} must be a list, it says {record[name]!r}")
+        for kept in record["checkpoints"]:
+            if not isinstance(kept, dict) or not isinstance(kept.get("name"), str):
+                refuse(f"a checkpoint of it must be a dict with its name and digest, it says {kept!r}")
+            try:
+                _digest(f"digest of {kept['name']}", kept.get("digest"))
+            except ValueError as error:
+                refuse(error)
     return run
 
 
