@@ -173,9 +173,9 @@ def requested(variant, method, tier, rank, start, sigma, seeds, changes, device=
     runs.several("seeds", seeds)
     available(device)
     if start is not None:
-        of, path = runs.TIERS.index, Path(checkpoints) / f"{start}.safetensors"
+        of, path = runs.TIERS.index, models.place(start, checkpoints)
         recorded = [] if path.exists() else runs.trained_as(start, results)
-        said = recorded[0] if recorded else models.about(path)
+        said = recorded[0] if recorded else models.about(path, results)
         origin = said["digest"]
         if (said["variant"], int(said["rank"])) != (variant, runs.whole("rank", rank, 0) if variant.startswith("CPNI") else 0):
             raise ValueError(f"start {start!r} is a {said['variant']} of rank {said['rank']}, not {variant} of rank {rank}")
@@ -192,7 +192,7 @@ def ready(asked, checkpoints=CHECKPOINTS, results=RESULTS):
         if not runs.finished(run, results):
             refuse_to_overwrite(run, checkpoints, results)
             if run.start is not None:
-                models.find(run.start, checkpoints)
+                models.find(run.start, checkpoints, results)
 
 
 def learning_rate(schedule, progress):
@@ -458,7 +458,7 @@ def _train(run, path, device, checkpoints, results, save_after, progress):
     with seeded(run.seed, "initial"):
         model = models.classifier(run.variant, run.rank, run.sigma)
     if run.start is not None:
-        model.load_state_dict(models.load(models.find(run.start, checkpoints), run.sigma).state_dict())
+        model.load_state_dict(models.load(models.find(run.start, checkpoints, results), run.sigma).state_dict())
     elif plan.noise_start != 1:
         with seeded(run.seed, "soften"):
             soften(model, plan.noise_start)
