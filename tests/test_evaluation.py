@@ -277,9 +277,10 @@ def test_requested_makes_the_grid(checkpoints):
         (dict(images=0), "images = 0"),
         (dict(precision="int8"), "precision = 'int8'"),
         (dict(epsilons=["8"]), "epsilon = '8' is not allowed"),
-        (dict(sigmas=0.24), "sigmas = 0.24 is not allowed: give a list of one or more values"),
-        (dict(attacks="pgd"), "attacks = 'pgd' is not allowed: give a list"),
-        (dict(seeds=[]), "seeds = "),
+        (dict(sigmas=0.24), r"sigmas = 0.24 is not allowed: .* values, on papermill's command line as -y 'sigmas: \[0.24\]'$"),
+        (dict(attacks="pgd"), r"attacks = 'pgd' is not allowed: give a list .* as -y 'attacks: \[pgd\]'$"),
+        (dict(epsilons="[4, 8]"), r"epsilons = '\[4, 8\]' is not allowed: give a list .* as -y 'epsilons: \[…\]'$"),
+        (dict(seeds=[]), r"seeds = \[\] is not allowed: give a list .* as -y 'seeds: \[…\]'$"),
         (dict(device="abacus"), "device 'abacus' is not to be had here"),
     ],
 )

@@ -93,7 +93,9 @@ def in_255ths(name, value, least, usual):
 
 def several(name, values):
     """Raise ValueError, one line, if the parameter `name` of a notebook is not a list of one or more values."""
-    _require(isinstance(values, (list, tuple)) and len(values) > 0, name, values, "give a list of one or more values")
+    shown = values if values is not None and re.fullmatch(r"[\w.+-]+", str(values)) else "…"
+    _require(isinstance(values, (list, tuple)) and len(values) > 0, name, values,
+             f"give a list of one or more values, on papermill's command line as -y '{name}: [{shown}]'")
 
 
 class _Run:
