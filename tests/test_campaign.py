@@ -1,6 +1,7 @@
 """The campaign's file says what it means, finished steps are left out, and Snakemake carries out the others."""
 
 import ast
+import json
 import os
 import re
 import subprocess
@@ -330,6 +331,25 @@ def test_a_parameter_that_there_is_not_is_refused(notebook, name, value):
     campaign.refuse_unknown(notebook, there)
     with pytest.raises(ValueError, match=f"{name} = {value} is no parameter of {notebook}.ipynb, which has "):
         campaign.refuse_unknown(notebook, there | {name: value})
+
+
+@pytest.mark.parametrize("notebook", campaign.NOTEBOOKS)
+def test_the_command_that_a_notebook_tells_runs_as_it_stands_and_leaves_git_alone(notebook, tmp_path, monkeypatch):
+    text = "".join(json.loads((ROOT / "notebooks" / f"{notebook}.ipynb").read_text(encoding="utf-8"))["cells"][0]["source"])
+    (block,) = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
+    fake = tmp_path / ".venv" / "bin" / "papermill"
+    fake.parent.mkdir(parents=True)
+    fake.write_text('#!/bin/sh\ntouch "$2" && printf "%s\\n" "$@"\n')
+    fake.chmod(0o755)
+    ran = subprocess.run(["bash", "-e", "-c", block], cwd=tmp_path, capture_output=True, text=True, env={"PATH": "/usr/bin:/bin"})
+    assert ran.returncode == 0, ran.stderr
+    read, left, *options = ran.stdout.splitlines()
+    assert read == f"notebooks/{notebook}.ipynb"
+    assert subprocess.run(["git", "check-ignore", "-q", left], cwd=ROOT).returncode == 0
+    given = {}
+    monkeypatch.setattr(papermill.cli, "execute_notebook", lambda **called: given.update(called))
+    papermill.cli.papermill.main([read, left, *options], standalone_mode=False)
+    assert set(given["parameters"]) <= set(campaign.defaults(notebook))
 
 
 def test_papermill_passes_no_mistyped_parameter_on(tmp_path):
