@@ -1,6 +1,7 @@
 """The campaign's file says what it means, finished steps are left out, and Snakemake carries out the others."""
 
 import ast
+import json
 import os
 import re
 import subprocess
@@ -233,6 +234,42 @@ def test_commands(real, capsys):
         campaign.main(["script", "--tier", "cpu,slow"])
 
 
+def test_a_script_says_what_it_does_not_hold(written, tmp_path):
+    steps = written()
+
+    def said(done, minutes):
+        able, unable = campaign.possible(steps, done, tmp_path)
+        return campaign.remark(campaign.following(able, done, minutes), able, unable, minutes)
+
+    assert said(set(), 2) == said(set(), 60) == ""
+    assert said(set(), 0.5) == "nothing that is left fits into 0.5 minutes: train-it takes ~2, and goes on if it is killed"
+    assert said({step.name for step in steps}, 5) == "nothing is left"
+    assert said({"train-it"}, 5) == "nothing is left that can be done here"  # its network is gone
+
+
+def test_the_command_says_beside_the_script_what_it_does_not_hold(written, monkeypatch, capsys):
+    steps = written()
+    monkeypatch.setattr(campaign, "read", lambda: steps)
+    monkeypatch.setattr(campaign, "finished", lambda step: False)
+    campaign.main(["script", "--tier", "smoke", "--minutes", "0.5"])
+    said = capsys.readouterr()
+    assert said.err == "nothing that is left fits into 0.5 minutes: train-it takes ~2, and goes on if it is killed\n"
+    assert "train-it" in said.out and "look" not in said.out and "nothing" not in said.out
+    monkeypatch.setattr(campaign, "finished", lambda step: True)
+    campaign.main(["script", "--tier", "smoke"])
+    said = capsys.readouterr()
+    assert said.err == "nothing is left\n" and "papermill" not in said.out
+
+
+@pytest.mark.parametrize("words, said", [
+    (["--tier", "cpu", "--device", "cuda"], "no step has the tier cpu and the device cuda, whose tiers are: fast, paper"),
+    (["--tier", "fast,paper", "--device", "cpu"], "no step has the tier fast or paper and the device cpu, whose .*: smoke, cpu, long"),
+])
+def test_a_tier_of_another_device_is_refused(words, said):
+    with pytest.raises(SystemExit, match=f"^error: {said}$"):
+        campaign.main(["script", *words])
+
+
 @pytest.fixture
 def snakemake(tmp_path):
     """Runs Snakemake on the miniature campaign, in a folder where `make render` only says that it was asked for."""
@@ -294,6 +331,25 @@ def test_a_parameter_that_there_is_not_is_refused(notebook, name, value):
     campaign.refuse_unknown(notebook, there)
     with pytest.raises(ValueError, match=f"{name} = {value} is no parameter of {notebook}.ipynb, which has "):
         campaign.refuse_unknown(notebook, there | {name: value})
+
+
+@pytest.mark.parametrize("notebook", campaign.NOTEBOOKS)
+def test_the_command_that_a_notebook_tells_runs_as_it_stands_and_leaves_git_alone(notebook, tmp_path, monkeypatch):
+    text = "".join(json.loads((ROOT / "notebooks" / f"{notebook}.ipynb").read_text(encoding="utf-8"))["cells"][0]["source"])
+    (block,) = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
+    fake = tmp_path / ".venv" / "bin" / "papermill"
+    fake.parent.mkdir(parents=True)
+    fake.write_text('#!/bin/sh\ntouch "$2" && printf "%s\\n" "$@"\n')
+    fake.chmod(0o755)
+    ran = subprocess.run(["bash", "-e", "-c", block], cwd=tmp_path, capture_output=True, text=True, env={"PATH": "/usr/bin:/bin"})
+    assert ran.returncode == 0, ran.stderr
+    read, left, *options = ran.stdout.splitlines()
+    assert read == f"notebooks/{notebook}.ipynb"
+    assert subprocess.run(["git", "check-ignore", "-q", left], cwd=ROOT).returncode == 0
+    given = {}
+    monkeypatch.setattr(papermill.cli, "execute_notebook", lambda **called: given.update(called))
+    papermill.cli.papermill.main([read, left, *options], standalone_mode=False)
+    assert set(given["parameters"]) <= set(campaign.defaults(notebook))
 
 
 def test_papermill_passes_no_mistyped_parameter_on(tmp_path):

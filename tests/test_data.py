@@ -51,8 +51,10 @@ def test_bad_arguments_name_the_allowed_ones():
     allowed = "train, heldout, test, sample-train, sample-test"
     with pytest.raises(ValueError, match=f"split = 'validation': choose one of {allowed}"):
         data.images("validation")
-    for n in (0, -1, 501):
-        with pytest.raises(ValueError, match=f"images = {n}: choose 1 to 500 for the split 'sample-test'"):
+    with pytest.raises(ValueError, match="images = 501: choose 1 to 500 for the split 'sample-test'"):
+        data.images("sample-test", 501)
+    for n in (0, -1, 2.5, "8", True):
+        with pytest.raises(ValueError, match=f"^images = {n!r} is not allowed: give a whole number, 1 or more$"):
             data.images("sample-test", n)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from siam import evaluation, models, runs, smoothing
+from siam import evaluation, models, runs, smoothing, training
 from siam.data import images, pixels
 from siam.folding import Folded
 from siam.paths import CHECKPOINTS, RESULTS
@@ -233,6 +233,30 @@ def test_where_only_records_are_a_run_is_known_by_them(checkpoints, tmp_path):
         run_it(run, checkpoints, tmp_path)
 
 
+@pytest.mark.parametrize("name", ["a.safetensors", "data/checkpoints/a", "./a.safetensors", "a/", 3])
+def test_a_path_in_place_of_a_name_is_refused_with_the_names_there_are(checkpoints, name):
+    train = dict(variant="CPNI-W", method="gauss", tier="smoke", rank=2, sigma=0.24, seeds=[0], changes={}, checkpoints=checkpoints)
+    for attempt in (lambda: evaluation.requested(name, ["none"], [0], [0], checkpoints=checkpoints),
+                    lambda: asked(checkpoints, sources=[name]), lambda: training.requested(start=name, **train)):
+        with pytest.raises(ValueError, match=f"^checkpoint {name!r} is not allowed: give its name alone, .*; there are: a$"):
+            attempt()
+
+
+def test_a_network_that_is_on_record_alone_is_said_to_be(checkpoints, tmp_path):
+    digest, trained = "0123456789abcdef", runs.TrainingRun("plain", "plain", dict(tier="cpu", epochs=1))
+    runs.write(runs.record(trained, tier="cpu", checkpoints=[dict(name="left", digest=digest)], history=[]), tmp_path)
+    (run,) = asked(checkpoints)
+    said = "recorded, but not here, as not all ship: train it again with notebooks/train.ipynb, SIAM_DATA naming another folder$"
+    for other, what in ((replace(run, checkpoint="left"), f"no checkpoint 'left' in the folder {checkpoints}: it is "),
+                        (replace(run, source=digest, source_sigma=0.0), f"no checkpoint with digest {digest} in the folder .*: left is ")):
+        with pytest.raises(FileNotFoundError, match=f"^{what}{said}"):
+            evaluation.ready([other], checkpoints, tmp_path)
+        with pytest.raises(FileNotFoundError, match=f"^{what}{said}"):
+            run_it(other, checkpoints, tmp_path)
+    with pytest.raises(FileNotFoundError, match="^no checkpoint 'cpni-w-cpu-0' in the folder .*; there are: a$"):  # it ships
+        models.load(checkpoints / "cpni-w-cpu-0.safetensors")
+
+
 def test_requested_makes_the_grid(checkpoints):
     grid = asked(checkpoints, attacks=["none", "pgd", "epgd"], sigmas=[0, 0.1], seeds=[0, 1], samples=[4, 8],
                  epsilons=[4, 8])
@@ -253,9 +277,10 @@ def test_requested_makes_the_grid(checkpoints):
         (dict(images=0), "images = 0"),
         (dict(precision="int8"), "precision = 'int8'"),
         (dict(epsilons=["8"]), "epsilon = '8' is not allowed"),
-        (dict(sigmas=0.24), "sigmas = 0.24 is not allowed: give a list of one or more values"),
-        (dict(attacks="pgd"), "attacks = 'pgd' is not allowed: give a list"),
-        (dict(seeds=[]), "seeds = "),
+        (dict(sigmas=0.24), r"sigmas = 0.24 is not allowed: .* values, on papermill's command line as -y 'sigmas: \[0.24\]'$"),
+        (dict(attacks="pgd"), r"attacks = 'pgd' is not allowed: give a list .* as -y 'attacks: \[pgd\]'$"),
+        (dict(epsilons="[4, 8]"), r"epsilons = '\[4, 8\]' is not allowed: give a list .* as -y 'epsilons: \[…\]'$"),
+        (dict(seeds=[]), r"seeds = \[\] is not allowed: give a list .* as -y 'seeds: \[…\]'$"),
         (dict(device="abacus"), "device 'abacus' is not to be had here"),
     ],
 )

@@ -170,18 +170,45 @@ def test_a_mistyped_name_of_ones_own_is_refused_with_what_there_is(view, message
 
 @pytest.mark.parametrize("change, said", [
     ({"rule": float("nan")}, "rule = nan"), ({"attack": ""}, "attack = ''"),
-    ({"sigma": float("nan")}, "sigma = nan"), ({"sigma": -1.0}, "sigma = -1.0")])
+    ({"sigma": float("nan")}, "sigma = nan"), ({"sigma": -1.0}, "sigma = -1.0"), ({"label": 3}, "label = 3"),
+    ({"sigma": "0.1"}, "sigma = '0.1' is not allowed: give a finite number"), ({"M": 1.5}, "M = 1.5 is not allowed: give a whole number"),
+    ({"M": 0}, "M = 0 is not allowed: give a whole number, 1 or more"), ({"n": "many"}, "n = 'many' is not allowed: give a whole number"),
+    ({"steps": "7"}, "steps = '7'"), ({"epsilon": "8/255"}, "epsilon = '8/255'"), ({"seed": None}, "seed = None"),
+    ({"n": 10}, r"correct = \d+ is not allowed: give no more than n"), ({"low": "x"}, "low = 'x'"),
+    ({"low": 0.99}, "low = 0.99 is not allowed: give a fraction of 1 that is no more than correct / n"),
+    ({"high": 0.01}, "high = 0.01 is not allowed: give a fraction of 1 that is no less than correct / n"),
+    ({"low": 0.01, "high": 84.2}, "high = 84.2 is not allowed: give a fraction of 1")])
 def test_a_bad_value_in_a_frame_is_named(change, said):
     with pytest.raises(ValueError, match=said) as error:
         payload(rows(sigmas=(0.1,)).assign(**change))
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("frame", [[{"label": "mine"}], pd.Series([1]), None])
+def test_what_is_no_frame_is_refused(frame):
+    said = f"^a frame of type {type(frame).__name__} is not allowed: give a pandas DataFrame with label, "
+    with pytest.raises(ValueError, match=said) as error:
+        Explorer(frame)
+    assert "\n" not in str(error.value)
+
+
+def test_whole_numbers_may_be_spelt_as_floats():
+    frame = rows(sigmas=(0.1,))
+    spelt = frame.astype({"M": float, "correct": object, "n": "float32", "sigma": object})
+    assert payload(spelt, PRINTED) == payload(frame, PRINTED)
+
+
+def test_models_are_in_the_order_of_their_numbers():
+    frame = pd.concat([rows(f"CPNI-W {of}", sigmas=(0.1,), draws=(1,)) for of in ("r=10", "σ=0.5", "r=2", "r=0", "σ=0.24", "r=1")])
+    own = [model for model in payload(frame)["models"] if " " in model]
+    assert own == [f"CPNI-W {of}" for of in ("r=0", "r=1", "r=2", "r=10", "σ=0.24", "σ=0.5")]
+
+
 def test_a_frame_that_lacks_a_column_or_repeats_a_point_is_refused():
     with pytest.raises(ValueError, match="lacks the column M;"):
         payload(rows().drop(columns="M"))
     with pytest.raises(ValueError, match="two rows for one point of clean"):
-        payload(pd.concat([rows(), rows().assign(correct=1)]))
+        payload(pd.concat([rows(), rows()]))
 
 
 @pytest.mark.parametrize("view, said", [

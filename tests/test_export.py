@@ -110,7 +110,8 @@ def test_what_the_page_cannot_do_is_refused_in_one_line(tmp_path, capsys):
 
     activations = saved(tmp_path, "CPNI-W+A-a")
     assert "CPNI-W+A-a" in refusal(activations) and "only plain, PNI-W, CPNI-W" in refusal(activations)
-    assert "no checkpoint nothing.safetensors; there are: " in refusal("nothing")
+    assert "no checkpoint 'nothing' in the folder" in refusal("nothing") and "; there are: cpni-w-cpu-0, " in refusal("nothing")
+    assert "no checkpoint 'cpni-w-cpu-1' in the folder" in refusal("cpni-w-cpu-1") and "recorded, but not here" in refusal("cpni-w-cpu-1")
     (tmp_path / "text.safetensors").write_text("no checkpoint")
     assert "text.safetensors is not a checkpoint" in refusal(tmp_path / "text.safetensors")
     other = tmp_path / "other.safetensors"

@@ -117,8 +117,12 @@ def test_learnt_sigma_comes_back_unless_replaced(tmp_path):
 
 def test_what_is_no_checkpoint_is_refused_by_name(tmp_path):
     (tmp_path / "there.safetensors").write_bytes(b"not a checkpoint")
-    with pytest.raises(FileNotFoundError, match="'gone'.*there are: there"):
+    with pytest.raises(FileNotFoundError, match=f"no checkpoint 'gone' in the folder {tmp_path}; there are: there$"):
         models.about(tmp_path / "gone.safetensors")
+    with pytest.raises(FileNotFoundError, match="no checkpoint 'gone' in the folder .; there are: none$"):
+        models.load("gone.safetensors")
+    with pytest.raises(FileNotFoundError, match=f"no checkpoint '{tmp_path}/there': give the path of its file, .* there are: there$"):
+        models.load(tmp_path / "there")
     with pytest.raises(ValueError, match="there.safetensors is not a checkpoint"):
         models.load(tmp_path / "there.safetensors")
     save_file({"a": torch.zeros(1)}, tmp_path / "foreign.safetensors", {"made_by": "somebody"})

@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 
 import pytest
+import torch
 
 from siam import evaluation, report, runs, smoothing
 from siam.attacks import pgd
@@ -59,7 +60,31 @@ def test_passes_of_ones_own_network_differ_and_are_counted(said):
     assert votes.draws == (1, 2, 4, 8, 16) and (votes.ranks[-1].sum((1, 2)) == 16 * 10).all()
     assert (votes.ranks[-1, :, :, 0] > 0).sum(1).max() > 1  # two passes disagree somewhere
     assert said["winners"].shape == (5, 20)
-    assert [type(module).__name__ for module in said["mine"].modules() if module.training] == ["Dropout"]
+
+
+def test_ones_own_network_gets_its_noise_at_the_input_and_is_attacked_with_it(said):
+    mine, x, y = said["mine"], said["x"], said["y"]
+    assert mine.input_noise.sigma == 0.24 and not any(module.training for module in mine.modules())
+    kept = {name: value.clone() for name, value in mine.state_dict().items()}
+    with torch.no_grad():
+        assert not torch.equal(mine(x), mine(x))
+    assert all(torch.equal(value, kept[name]) for name, value in mine.state_dict().items())  # BatchNorm's statistics among them
+    moved = (said["strong"] - x).abs().max()
+    assert 0.9 * 8 / 255 < moved <= 8 / 255 + 1e-6
+    with torch.no_grad():
+        assert said["error_of"](mine, y)(said["strong"]).mean() > said["error_of"](mine, y)(x).mean()
+
+
+def test_of_a_network_with_dropout_only_that_is_in_training_mode(said):
+    assert [type(module).__name__ for module in said["dropping"].modules() if module.training] == ["Dropout"]
+
+
+def test_cells_and_networks_are_compared_image_by_image(said):
+    cells = said["paired"].less(said["a"].iloc[0], said["b"].iloc[0])
+    assert (cells.n, cells.tier) == (10_000, "long") and cells.each is not None and cells.low < cells.points < cells.high
+    networks = said["paired"].by_image(100.0 * said["right_a"] - 100.0 * said["right_b"], said["batch"])
+    assert networks.points == 5 * (int(said["right_a"].sum()) - int(said["right_b"].sum()))  # of 20 images
+    assert networks.freedom == 3  # four batches
 
 
 def test_the_explorer_shows_them(said):
@@ -75,15 +100,24 @@ def test_the_record_is_written_once_and_read_again(twice, folder):
     assert sorted(path.name for path in (folder / "mine").iterdir()) == ["checkpoints", "results"]
 
 
-def test_the_command_finds_what_python_wrote(said, folder):
-    (command,) = blocks("bash")
-    command = command.replace(".venv/bin/papermill", f"{sys.executable} -m papermill")
-    command = command.replace("SIAM_DATA=mine", f"SIAM_DATA={folder / 'mine'}")  # it begins at the root, and this is not there
-    ran = subprocess.run(["bash", "-c", command], cwd=folder, capture_output=True, text=True)
+def shell(text, folder):
+    """Runs what the page tells, in `folder` for the root; what an executed notebook printed there."""
+    text = text.replace(".venv/bin/papermill", f"{sys.executable} -m papermill")
+    text = text.replace("SIAM_DATA=mine", f"SIAM_DATA={folder / 'mine'}")  # it begins at the root, and this is not there
+    ran = subprocess.run(["bash", "-e", "-c", text], cwd=folder, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     printed = json.loads((folder / "mine" / "evaluate.ipynb").read_text())["cells"]
-    printed = "".join(line for cell in printed for output in cell.get("outputs", []) for line in output.get("text", []))
+    return "".join(line for cell in printed for output in cell.get("outputs", []) for line in output.get("text", []))
+
+
+def test_the_commands_find_what_python_wrote_and_what_was_copied(said, folder):
+    command, copies = blocks("bash")
+    printed = shell(command, folder)
     assert said["run"].id in printed and "finished already" in printed
+    assert "finished already" not in shell(copies + command.replace("my-network", "cpni-w-cpu-0"), folder)
+    labels = report.evaluations(folder / "mine" / "results").drop_duplicates("id").set_index("checkpoint")["label"]
+    assert labels.to_dict() == {"my-network": "my-network", "cpni-w-cpu-0": "CPNI-W"}
+    assert "`-p checkpoint cpni-w-cpu-0` evaluates it" in PAGE
 
 
 def test_what_git_ignores():

@@ -210,6 +210,24 @@ def test_a_foreign_or_inconsistent_record_is_refused_by_name(tmp_path, spoil, wh
     assert not (tmp_path / "elsewhere").exists()
 
 
+@pytest.mark.parametrize("change, why", [
+    (dict(checkpoints=None), "its checkpoints must be a list, it says None"),
+    (dict(checkpoints={"name": "a", "digest": DIGEST}), "its checkpoints must be a list, it says {'digest'"),
+    (dict(checkpoints=["a"]), "a checkpoint of it must be a dict with its name and digest, it says 'a'"),
+    (dict(checkpoints=[{"digest": DIGEST}]), "a checkpoint of it must be a dict with its name and digest"),
+    (dict(checkpoints=[{"name": "a"}]), "digest of a = None is not allowed: give a digest of 16 hexadecimal digits"),
+    (dict(checkpoints=[{"name": "a", "digest": "abc"}]), "digest of a = 'abc' is not allowed"),
+    (dict(history=None), "its history must be a list, it says None"),
+])
+def test_a_training_that_does_not_say_what_it_left_is_refused_by_name(tmp_path, change, why):
+    path = runs.record_path(TRAINING, tmp_path)
+    runs.write_json(path, record(TRAINING) | change)
+    for attempt in (lambda: runs.read(path), lambda: runs.trained_as("a", tmp_path), lambda: runs.finished(TRAINING, tmp_path)):
+        with pytest.raises(ValueError, match=f"{path}: not a record: {why}") as error:
+            attempt()
+        assert "\n" not in str(error.value)
+
+
 @pytest.mark.parametrize("text", ["", "{", "[1, 2]", "\x00\xff", '{"kind": "evaluation"'])
 def test_a_corrupt_file_is_refused_by_name_and_kept(tmp_path, text):
     path = runs.write(record(), tmp_path)

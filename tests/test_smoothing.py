@@ -107,8 +107,10 @@ def test_records_and_smoothing_agree_on_the_rules():
 
 def test_a_bad_number_of_passes_is_named():
     done = tally(Noisy(), torch.zeros(1, 2), 4, (0,))
-    with pytest.raises(ValueError, match="M = 0"):
-        tally(Noisy(), torch.zeros(1, 2), 0, (0,))
+    for M in (0, 2.5, "8", None):
+        with pytest.raises(ValueError, match=f"^M = {M!r} is not allowed: give a whole number, 1 or more$"):
+            tally(Noisy(), torch.zeros(1, 2), M, (0,))
+    assert tally(Noisy(), torch.zeros(1, 2), 8.0, (0,)).draws == (1, 2, 4, 8)
     with pytest.raises(ValueError, match="M = 4 .* allowed is > 4"):
         tally(Noisy(), torch.zeros(1, 2), 4, (0,), start=done)
     with pytest.raises(ValueError, match="M = 3 was not kept; there are 1, 2, 4"):

@@ -145,6 +145,22 @@ def test_another_runs_checkpoint_is_never_overwritten(done):
     assert path.read_bytes() == before
 
 
+def test_a_network_that_is_on_record_alone_is_not_replaced_by_another_run(done, tmp_path):
+    """Few networks ship: a record stands for those that do not, and the runs that were made with them hang on its digest."""
+    folder, record = done
+    recorded = runs.write(record, tmp_path)
+    for attempt in (lambda: training.ready([tiny(lr=0.2)], tmp_path, tmp_path),
+                    lambda: training.train(tiny(lr=0.2), checkpoints=tmp_path, results=tmp_path, progress=False)):
+        with pytest.raises(FileExistsError, match=f"^cpni-w-r-2-smoke-0.safetensors was made by another run, {record['id']}: to train "
+                                                  f"{tiny(lr=0.2).id} give another seed, or name another folder in SIAM_DATA") as caught:
+            attempt()
+        assert "\n" not in str(caught.value)
+    training.ready([tiny(seed=1)], tmp_path, tmp_path)
+    recorded.unlink()  # as one does to train the same again, whether its network is here or not
+    training.ready([tiny()], tmp_path, tmp_path)
+    training.ready([tiny()], folder, tmp_path)
+
+
 def test_checkpoints_are_named_after_what_they_are():
     names = {
         training.checkpoints_of(run)["best"][0]
@@ -570,7 +586,11 @@ def test_softened_noise_has_its_standard_deviation_scaled_and_no_common_shift():
         (dict(tier="paper", changes={"epochs": 3}), "takes no change, not epochs"),
         (dict(tier="fast", changes={"weight": 0.0}), "takes no change, not weight"),
         (dict(tier="cpu", changes={"split": "sample-train"}),
-         "split 'sample-train' is not allowed: the shipped sample is for the tier smoke"),
+         "split = 'sample-train' is not allowed at tier 'cpu': to train on the shipped sample give tier smoke"),
+        (dict(tier="long", changes={"images": 128, "epochs": 1}), "images = 128 is not allowed at tier 'long', .*: give tier smoke"),
+        (dict(tier="cpu", changes={"images": 48_999}), "images = 48999 is not allowed at tier 'cpu', .*: give tier smoke"),
+        (dict(tier="long", changes={"epochs": 39}), "epochs = 39 is not allowed at tier 'long': give 40 or more, or tier cpu or smoke"),
+        (dict(tier="long", method="gauss", changes={"epochs": 4}), "epochs = 4 is not allowed at tier 'long': give 5 or more"),
         (dict(changes={"images": 300}), "images = 300 is not allowed: of the split sample-train give at most 250"),
         (dict(changes={"images": None}), "images = None is not allowed"),
         (dict(changes={"images": "all"}), "images = 'all' is not allowed: give a whole number"),
@@ -617,6 +637,15 @@ def test_a_bad_parameter_of_the_notebook_is_named_in_one_line(change, message, t
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("tier, method, changes", [
+    ("cpu", "adversarial", dict(epochs=4)), ("cpu", "gauss", dict(epochs=2)), ("cpu", "adversarial", dict(images=49_000)),
+    ("long", "adversarial", dict(epochs=60, images=None)), ("long", "epgd", dict(epochs=5.0)), ("smoke", "adversarial", dict(images=20)),
+])
+def test_a_tier_takes_what_is_no_less_than_its_own_and_cpu_fewer_epochs(tier, method, changes):
+    plan = training.schedule(tier, method, **changes)
+    assert plan.tier == tier and {name: getattr(plan, name) for name in changes} == changes
+
+
 def test_a_network_is_no_better_than_what_it_started_from(tmp_path):
     models.save(models.classifier("CPNI-W"), tmp_path / "a.safetensors", variant="CPNI-W", rank=5, sigma=0.0, label="CPNI-W", tier="smoke")
     fine = dict(variant="CPNI-W", method="gauss", rank=5, start="a", sigma=0.24, seeds=[0], changes={}, checkpoints=tmp_path)
@@ -630,5 +659,5 @@ def test_a_name_that_is_taken_is_noticed_before_any_work(tmp_path):
     training.ready(asked, tmp_path, tmp_path)
     about = dict(variant="plain", rank=0, sigma=0.0, label="plain", tier="smoke")
     models.save(models.classifier("plain"), tmp_path / "plain-smoke-1.safetensors", **about)
-    with pytest.raises(FileExistsError, match="plain-smoke-1.safetensors was made by another run"):
+    with pytest.raises(FileExistsError, match="plain-smoke-1.safetensors was made by another run, which it does not name: to train"):
         training.ready(asked, tmp_path, tmp_path)

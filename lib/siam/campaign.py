@@ -172,12 +172,19 @@ def finished(step, checkpoints=CHECKPOINTS, results=RESULTS):
 
 
 def select(steps, tiers=(), device=None):
-    """The steps of some tiers, or of a device's tiers: without either, of the best device that torch finds here."""
+    """The steps of some tiers, or of a device's tiers: without either, of the best device that torch finds here.
+
+    Raises ValueError, one line, for a tier that no step has, and for tiers none of which is the device's.
+    """
     for tier in tiers:
         _one_of("tier", tier, sorted({step.tier for step in steps}, key=runs.TIERS.index))
     if not tiers and device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    return [step for step in steps if (not tiers or step.tier in tiers) and device in (None, step.device)]
+    chosen = [step for step in steps if (not tiers or step.tier in tiers) and device in (None, step.device)]
+    if tiers and not chosen:
+        there = ", ".join(sorted({step.tier for step in steps if step.device == device}, key=runs.TIERS.index)) or "none"
+        raise ValueError(f"no step has the tier {' or '.join(tiers)} and the device {device}, whose tiers are: {there}")
+    return chosen
 
 
 def possible(steps, done, checkpoints=CHECKPOINTS):
@@ -212,6 +219,17 @@ def following(steps, done, minutes):
             ready.add(step.name)
             minutes = round(minutes - step.minutes, 6)
     return chosen or [step for step in steps if step.name not in ready and ready.issuperset(step.needs)][:1]
+
+
+def remark(chosen, able, unable, minutes):
+    """What is said beside a script of the steps `chosen` from `able` (see `possible`) where the minutes do not hold them, or there are
+    none: a line, or "" where there is nothing to say."""
+    if not chosen:
+        return "nothing is left" + " that can be done here" * bool(able or unable)
+    if chosen[0].minutes > minutes:
+        (step,) = chosen
+        return f"nothing that is left fits into {minutes:g} minutes: {step.name} takes ~{step.minutes:g}, and goes on if it is killed"
+    return ""
 
 
 def command(step):
@@ -318,8 +336,10 @@ def main(arguments=None):
                 raise ValueError(f"minutes = {chosen.minutes:g} is not allowed: give a number above 0")
             wanted = select(steps, [tier for said in chosen.tier for tier in said.split(",")], chosen.device)
             able, unable = possible(wanted, done)
-            print(script(following(able, done, chosen.minutes), chosen.minutes), end="")
-            print(in_words(unable), end="\n" if unable else "", file=sys.stderr)
+            coming = following(able, done, chosen.minutes)
+            print(script(coming, chosen.minutes), end="")
+            for line in filter(None, (remark(coming, able, unable, chosen.minutes), in_words(unable))):
+                print(line, file=sys.stderr)
         elif chosen.command == "readme":
             from siam.book import between  # needs what renders notebooks, which a machine that only computes may lack
 

@@ -16,7 +16,7 @@ from functools import lru_cache
 
 import torch
 
-from siam import cifar10
+from siam import cifar10, runs
 
 SPLITS = ("train", "heldout", "test", "sample-train", "sample-test")
 
@@ -24,14 +24,14 @@ SPLITS = ("train", "heldout", "test", "sample-train", "sample-test")
 def images(split, n=None, device="cpu"):
     """The first n images of a split (all of them by default) on `device`.
 
-    Returns (x uint8 [n, 3, 32, 32], y int64 [n]). Raises ValueError for an unknown split or an n beyond it,
-    FileNotFoundError where CIFAR-10 has not been fetched (the two samples need no fetching).
+    Returns (x uint8 [n, 3, 32, 32], y int64 [n]). Raises ValueError, one line, for an unknown split, an n beyond it or one
+    that is no whole number, FileNotFoundError where CIFAR-10 has not been fetched (the two samples need no fetching).
     """
     if split not in SPLITS:
         raise ValueError(f"split = {split!r}: choose one of {', '.join(SPLITS)}")
     x, y = _sample(split) if split.startswith("sample-") else _full(split)
-    n = len(y) if n is None else n
-    if not 1 <= n <= len(y):
+    n = len(y) if n is None else runs.whole("images", n, 1)
+    if n > len(y):
         raise ValueError(f"images = {n}: choose 1 to {len(y):,} for the split {split!r}")
     x, y = torch.from_numpy(x[:n]).to(device), torch.from_numpy(y[:n]).to(device)
     return x.permute(0, 3, 1, 2).contiguous(), y

@@ -23,13 +23,14 @@ from siam.smoothing import RULES, powers_of_two, tally, vote
 def digest_of(name, checkpoints=CHECKPOINTS, results=RESULTS):
     """The digest of a checkpoint: of its file, or, where only its records are here, as its training's record has it.
 
-    Raises FileNotFoundError, naming the checkpoints there are, where there is neither; ValueError where the two differ.
+    Raises FileNotFoundError, naming the checkpoints there are, where there is neither; ValueError where the two differ, and for a
+    path in place of the name.
     """
-    path = Path(checkpoints) / f"{name}.safetensors"
+    path = models.place(name, checkpoints)
     recorded = [kept["digest"] for kept in runs.trained_as(name, results)]
     if recorded and not path.exists():
         return recorded[0]
-    digest = models.about(path)["digest"]
+    digest = models.about(path, results)["digest"]
     if recorded and digest not in recorded:
         raise ValueError(f"{path.name} has the digest {digest}, the record of its training {' and '.join(recorded)}: it is damaged, "
                          "or another network, which needs another name")
@@ -61,9 +62,9 @@ def ready(asked, checkpoints=CHECKPOINTS, results=RESULTS):
     """Raise FileNotFoundError, one line, if the unfinished runs `asked` need a checkpoint that is recorded but not here."""
     for run in asked:
         if not runs.finished(run, results):
-            models.about(Path(checkpoints) / f"{run.checkpoint}.safetensors")
+            models.about(models.place(run.checkpoint, checkpoints), results)
             if run.source is not None:
-                models.find(run.source, checkpoints)
+                models.find(run.source, checkpoints, results)
 
 
 def attacked(run, model, x, y):
@@ -137,14 +138,14 @@ def evaluate(run, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, progre
         raise ValueError(f"rule {unlike[0]!r} is in only one of siam.smoothing.RULES and siam.runs.RULES: it must be in both")
     if runs.finished(run, results):
         raise FileExistsError(f"evaluation {run.id} is finished: {runs.record_path(run, results)}")
-    path, provenance = Path(checkpoints) / f"{run.checkpoint}.safetensors", runs.provenance(describe(device))
-    said = models.about(path)
+    path, provenance = models.place(run.checkpoint, checkpoints), runs.provenance(describe(device))
+    said = models.about(path, results)
     if said["digest"] != run.digest:
         raise ValueError(f"checkpoint {run.checkpoint} has the digest {said['digest']}, the run asks for {run.digest}")
     tier = runs.tier(said["tier"], run.split, run.images)
     model = source = Folded(models.load(path, run.sigma, device))
     if run.source is not None:
-        source = Folded(models.load(models.find(run.source, checkpoints), run.source_sigma, device))
+        source = Folded(models.load(models.find(run.source, checkpoints, results), run.source_sigma, device))
     x, y = (part.split(run.batch_size) for part in images(run.split, run.images, device))
     rows = list(product(RULES, powers_of_two(run.draws)))
     partial = Path(results) / ".partial" / f"{run.id}.json"

@@ -12,10 +12,10 @@ table of the opening view stand in for it. No torch is needed.
 import base64
 import io
 import math
+import re
 from pathlib import Path
 
 import anywidget
-import numpy as np
 import pandas as pd
 import traitlets as t
 from matplotlib.figure import Figure
@@ -25,7 +25,7 @@ from siam.cifar10 import PIXEL_STD
 from siam.live.record import CHECKPOINT
 from siam.paths import PAPER, RESULTS
 from siam.report import BASES, RULES
-from siam.runs import TIERS, clopper_pearson
+from siam.runs import TIERS, clopper_pearson, real, whole
 
 ATTACKS = {"none": "clean", "pgd": "PGD", "epgd": "EPGD", "fgsm": "FGSM"}  # others, as rules, go by the name they have
 SPLITS = {
@@ -40,6 +40,8 @@ OPTIONAL = {  # what a frame of the reader's own may leave out
     "id": "", "tier": "unstated", "checkpoint": "", "digest": "", "split": "test", "seed": 0, "batch_size": 0,
     "precision": "", "epsilon": 8.0, "step_size": 0.0, "steps": 0, "samples": 0,
 }
+WHOLES = {"M": 1, "correct": 0, "n": 1, "seed": 0, "batch_size": 0, "steps": 0, "samples": 0}  # columns of whole numbers, and the least
+REALS = ("sigma", "epsilon", "step_size", "low", "high")
 # Points that differ in any of these are never joined by one line, nor compared in one view.
 SOURCE = ["label", "tier", "split", "n", "checkpoint", "digest", "seed", "batch_size", "precision"]
 SETTING = ["attack", "steps", "step_size", "samples"]
@@ -54,7 +56,7 @@ def payload(frame, printed=None, epsilon=8.0, axis="sigma"):
     high, the 95 % interval, are computed if absent. printed: the paper's Table 3 as data/paper/table3.csv has
     it, or None. axis: one of AXES, along which curves run. Against σ, epsilon is the attack budget shown, in 1/255 of
     the pixel range, others are left out; against ε every σ is a source of its own, of those with two budgets or more.
-    Raises ValueError, one line, for a missing column or a value outside its range.
+    Raises ValueError, one line, for what is no DataFrame, a missing column or a value outside its range.
     """
     if axis not in AXES:
         raise ValueError(f"axis = {axis!r} is not allowed: give one of {', '.join(AXES)}")
@@ -72,7 +74,7 @@ def payload(frame, printed=None, epsilon=8.0, axis="sigma"):
     sources = [_source(dict(zip(source, key)), rows.assign(x=rows[axis]), attacks) for key, rows in groups]
     return {
         "axis": axis,
-        "models": list(dict.fromkeys([*BASES, *sorted(frame.label.unique())])),
+        "models": list(dict.fromkeys([*BASES, *sorted(frame.label.unique(), key=_naturally)])),
         "rules": [{"key": key, "name": RULES.get(key, key)} for key in _ordered(RULES, frame["rule"])],
         "attacks": [{key: a[key] for key in ("key", "kind", "name", "detail", "extra")} for a in attacks],
         "sources": sorted(sources, key=_preference),
@@ -83,24 +85,41 @@ def payload(frame, printed=None, epsilon=8.0, axis="sigma"):
 
 def _complete(frame):
     """`frame` with every column this module reads, checked."""
+    if not isinstance(frame, pd.DataFrame):
+        raise ValueError(f"a frame of type {type(frame).__name__} is not allowed: give a pandas DataFrame with {', '.join(REQUIRED)}")
     if frame.empty:
         return pd.DataFrame({name: pd.Series(dtype=object) for name in (*REQUIRED, *OPTIONAL, "low", "high")})
     missing = [name for name in REQUIRED if name not in frame]
     if missing:
         raise ValueError(f"the frame lacks the column {', '.join(missing)}; it needs {', '.join(REQUIRED)}")
     frame = frame.assign(**{name: value for name, value in OPTIONAL.items() if name not in frame})
-    for name in ("rule", "attack"):
-        for value in set(frame[name]):
+    for name in ("label", "rule", "attack"):
+        for value in frame[name].tolist():
             if not isinstance(value, str) or not value:
                 raise ValueError(f"{name} = {value!r} is not allowed: give its name, a text")
-    for name in ("sigma", "M", "correct", "n"):
-        bad = frame[name][~(np.isfinite(frame[name].astype(float)) & (frame[name] >= 0))]
-        if len(bad):
-            raise ValueError(f"{name} = {bad.iloc[0]} is not allowed: give a finite number, 0 or more")
+    for name, least in WHOLES.items():
+        frame[name] = [whole(name, value, least) for value in frame[name].tolist()]
+    _refuse(frame, "correct", frame.correct > frame.n, "give no more than n")
     if not {"low", "high"} <= set(frame):
         intervals = [clopper_pearson(correct, n) for correct, n in zip(frame.correct, frame.n)]
         frame = frame.assign(low=[low for low, _ in intervals], high=[high for _, high in intervals])
+    for name in REALS:
+        frame[name] = [real(name, value) for value in frame[name].tolist()]
+    share = frame.correct / frame.n
+    _refuse(frame, "low", frame.low > share + 1e-6, "give a fraction of 1 that is no more than correct / n")  # records round to 1e-6
+    _refuse(frame, "high", (frame.high < share - 1e-6) | (frame.high > 1), "give a fraction of 1 that is no less than correct / n")
     return frame
+
+
+def _refuse(frame, name, bad, allowed):
+    """Raise ValueError, one line, for the first value of the column `name` that is `bad`."""
+    if bad.any():
+        raise ValueError(f"{name} = {frame[name][bad.to_numpy()].iloc[0]} is not allowed: {allowed}")
+
+
+def _naturally(label):
+    """A key that sorts the numbers in labels by their size: r=2 before r=10."""
+    return [float(part) if i % 2 else part for i, part in enumerate(re.split(r"(\d+(?:\.\d+)?)", label))]
 
 
 def _ordered(known, found):

@@ -32,7 +32,7 @@ from safetensors import SafetensorError, safe_open
 from siam import cifar10
 from siam.files import writing
 from siam.paths import CHECKPOINTS
-from siam.runs import VARIANTS
+from siam.runs import VARIANTS, missing
 
 ENGINE = Path(__file__).parent / "live" / "engine.wasm"
 IMAGES = 100
@@ -62,7 +62,7 @@ def checkpoint(path):
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"no checkpoint {path.name}; there are: {', '.join(names(path.parent)) or 'none'}")
+        raise FileNotFoundError(missing(path))
     try:
         with safe_open(path, "numpy") as file:
             said = file.metadata() or {}

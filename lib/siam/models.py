@@ -19,7 +19,8 @@ from siam.cifar10 import CLASSES, MEAN, STD
 from siam.devices import available
 from siam.files import writing
 from siam.noise import ColouredNoise, GaussianInput, NoisyConv2d, NoisyLinear, WhiteNoise
-from siam.runs import TIERS, digest, whole
+from siam.paths import RESULTS
+from siam.runs import NOT_HERE, TIERS, digest, missing, recorded, whole
 
 
 class BasicBlock(nn.Module):
@@ -149,23 +150,31 @@ def save(model, path, *, variant, rank, sigma, label, tier, **more):
         part.write_bytes(content[:8] + text + content[8 + length :])
 
 
-def about(path):
+def place(name, folder):
+    """Where the checkpoint of that name is in `folder`, or would be. Raises ValueError, one line, for a path or the name of a file."""
+    if not isinstance(name, str) or "/" in name or name.endswith(".safetensors"):
+        there = ", ".join(sorted(path.stem for path in Path(folder).glob("*.safetensors"))) or "none"
+        raise ValueError(f"checkpoint {name!r} is not allowed: give its name alone, without folder and .safetensors; there are: {there}")
+    return Path(folder) / f"{name}.safetensors"
+
+
+def about(path, results=RESULTS):
     """What a checkpoint says of itself: variant, rank, sigma, label, … as strings, and its digest.
 
-    Raises FileNotFoundError naming the checkpoints there are, ValueError for a file that is not one.
+    Raises FileNotFoundError naming the checkpoints there are, or saying that it is among the records of `results` alone, and
+    ValueError for a file that is not one.
     """
     path = Path(path)
     if not path.is_file():
-        there = ", ".join(sorted(p.stem for p in path.parent.glob("*.safetensors"))) or "none"
-        raise FileNotFoundError(f"no checkpoint {path.stem!r} in {path.parent.name}/; there are: {there}")
+        raise FileNotFoundError(missing(path, results))
     try:
         with safe_open(path, "pt") as file:
             said = file.metadata()
-        missing = {"variant", "rank", "sigma", "label", "tier"} - set(said or {})
+        lacking = {"variant", "rank", "sigma", "label", "tier"} - set(said or {})
     except Exception as error:
         raise ValueError(f"{path.name} is not a checkpoint: {str(error).splitlines()[0]}") from None
-    if missing:
-        raise ValueError(f"{path.name} is not a checkpoint of this package: it does not say its {', '.join(sorted(missing))}")
+    if lacking:
+        raise ValueError(f"{path.name} is not a checkpoint of this package: it does not say its {', '.join(sorted(lacking))}")
     if said["tier"] not in TIERS:
         raise ValueError(f"{path.name} says its tier is {said['tier']!r}, which is not one of {', '.join(TIERS)}")
     for name, number in {"rank": int, "sigma": float}.items():
@@ -195,9 +204,12 @@ def load(path, sigma=None, device="cpu"):
     return model.to(device).eval()
 
 
-def find(wanted, folder):
-    """The path of the checkpoint in `folder` whose digest is `wanted`. Raises FileNotFoundError naming it."""
+def find(wanted, folder, results=RESULTS):
+    """The path of the checkpoint in `folder` whose digest is `wanted`. Raises FileNotFoundError naming it, and saying whether it is
+    among the records of `results`."""
     for path in sorted(Path(folder).glob("*.safetensors")):
         if digest(path) == wanted:
             return path
-    raise FileNotFoundError(f"no checkpoint with digest {wanted} in {Path(folder).name}/")
+    names = [kept["name"] for kept in recorded(results) if kept["digest"] == wanted]
+    known = f": {names[0]} is {NOT_HERE}" if names else ""
+    raise FileNotFoundError(f"no checkpoint with digest {wanted} in the folder {folder}{known}")

@@ -24,7 +24,7 @@ from scipy.special import betaincinv
 
 from siam import bits
 from siam.files import read_json, writing
-from siam.paths import RESULTS, ROOT
+from siam.paths import CHECKPOINTS, RESULTS, ROOT
 
 TIERS = ("smoke", "cpu", "long", "fast", "paper")  # worst to best
 REPRODUCTIONS = ("fast", "paper")  # those whose accuracies may be held against the paper's
@@ -34,6 +34,7 @@ ATTACKS = ("none", "fgsm", "pgd", "epgd", "pgd-sum", "epgd-sum")  # -sum: as the
 SPLITS = {"test": 10_000, "heldout": 1_000, "sample-test": 500}  # and how many images they have
 PRECISIONS = ("fp32", "bf16")
 RULES = ("prediction", "soft", "soft-logits", "weighted", "second")
+NOT_HERE = "recorded, but not here, as not all ship: train it again with notebooks/train.ipynb, SIAM_DATA naming another folder"
 
 
 def _require(ok, name, value, allowed):
@@ -92,7 +93,9 @@ def in_255ths(name, value, least, usual):
 
 def several(name, values):
     """Raise ValueError, one line, if the parameter `name` of a notebook is not a list of one or more values."""
-    _require(isinstance(values, (list, tuple)) and len(values) > 0, name, values, "give a list of one or more values")
+    shown = values if values is not None and re.fullmatch(r"[\w.+-]+", str(values)) else "…"
+    _require(isinstance(values, (list, tuple)) and len(values) > 0, name, values,
+             f"give a list of one or more values, on papermill's command line as -y '{name}: [{shown}]'")
 
 
 class _Run:
@@ -293,18 +296,35 @@ def read(path):
     return record
 
 
-def trained_as(name, folder=RESULTS):
-    """What the training records in `folder` say of the checkpoint `name`, a dict for each that kept one: the fields of its run, its
-    digest and tier. Of a network that does not ship it is all there is."""
+def recorded(folder=RESULTS):
+    """What the training records in `folder` say of the checkpoints that they kept, a dict for each: its name, digest and tier, and the
+    id and fields of its run. Of a network that does not ship it is all there is."""
     paths = sorted((Path(folder) / "training").glob("*.json"))
-    return [kept[name] for kept in (_kept(path, path.stat().st_mtime_ns) for path in paths) if name in kept]
+    return [kept for path in paths for kept in _kept(path, path.stat().st_mtime_ns)]
+
+
+def trained_as(name, folder=RESULTS):
+    """Those of `recorded` that go by `name`."""
+    return [kept for kept in recorded(folder) if kept["name"] == name]
 
 
 @lru_cache(maxsize=None)
 def _kept(path, modified):
-    """{name: as `trained_as`} of the checkpoints of the training record at `path`, read again once it was `modified`."""
+    """As `recorded`, of the training record at `path`, read again once it was `modified`."""
     record = read(path)
-    return {kept["name"]: {**record["run"], "digest": kept["digest"], "tier": record["tier"]} for kept in record["checkpoints"]}
+    about = {**record["run"], "id": record["id"], "tier": record["tier"]}
+    return [{**about, "name": kept["name"], "digest": kept["digest"]} for kept in record["checkpoints"]]
+
+
+def missing(path, folder=RESULTS):
+    """What is to be said where no checkpoint is at `path`, one line; `folder` has the records of those that there may once have been."""
+    path = Path(path)
+    there = f"there are: {', '.join(sorted(found.stem for found in path.parent.glob('*.safetensors'))) or 'none'}"
+    if path.suffix != ".safetensors":
+        return f"no checkpoint {str(path)!r}: give the path of its file, which ends in .safetensors; in the folder {path.parent} {there}"
+    # One that ships, and was looked for in another folder, need not be trained again.
+    away = trained_as(path.stem, folder) and not (CHECKPOINTS / path.name).exists()
+    return f"no checkpoint {path.stem!r} in the folder {path.parent}{f': it is {NOT_HERE}' if away else f'; {there}'}"
 
 
 def _check(record, where):
@@ -347,6 +367,17 @@ def _check(record, where):
             refuse(error)
         if right is not None and list(right.sum(1)) != [line["correct"] for line in record["result"]]:
             refuse("its right does not fit the counts of its result")
+    else:
+        for name in ("checkpoints", "history"):
+            if not isinstance(record[name], list):
+                refuse(f"its {name} must be a list, it says {record[name]!r}")
+        for kept in record["checkpoints"]:
+            if not isinstance(kept, dict) or not isinstance(kept.get("name"), str):
+                refuse(f"a checkpoint of it must be a dict with its name and digest, it says {kept!r}")
+            try:
+                _digest(f"digest of {kept['name']}", kept.get("digest"))
+            except ValueError as error:
+                refuse(error)
     return run
 
 

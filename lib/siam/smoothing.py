@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
+from siam import runs
 from siam.seeding import seeded
 
 
@@ -63,12 +64,12 @@ def tally(model, x, M, seed, start=None):
     """The tally of M passes of `model` over pixels x [N, 3, H, W], kept at 1, 2, 4, … M. seed: a tuple of integers and words.
 
     Pass i draws its noise from (*seed, i) alone, so `start`, the tally of the first passes with the same seed,
-    is continued to exactly what M passes in one go give. Raises ValueError, one line, for another seed, for M that adds no pass, and
-    for logits that are not finite, which every rule would turn into some class.
+    is continued to exactly what M passes in one go give. Raises ValueError, one line, for another seed, for M that is no whole number
+    or adds no pass, and for logits that are not finite, which every rule would turn into some class.
     """
     if not isinstance(seed, tuple):
         raise ValueError(f"seed = {seed!r} is not allowed: give a tuple of integers and words, as (0,)")
-    first = start.M if start else 0
+    first, M = start.M if start else 0, runs.whole("M", M, 1)
     if M <= first:
         raise ValueError(f"M = {M} is not allowed: {first} passes are there already, allowed is > {first}")
     kept, (ranks, softmax, logits) = [], (0, 0, 0)

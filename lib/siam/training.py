@@ -35,6 +35,7 @@ from siam.seeding import seed, seeded
 SHAPES = ("steps", "triangle")
 MIXES = ("both", "either")
 SAMPLE_TRAINING = 250  # images of sample-train that may be trained on; the other 50 are held out
+ALL = 50_000 - HELDOUT  # images of train
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class Schedule:
         for milestone in self.milestones:
             runs.real("a milestone", milestone)
         # Of the shipped sample's training images the last are held out; with the split train, others are.
-        most = SAMPLE_TRAINING if self.split == "sample-train" else 50_000 - HELDOUT
+        most = SAMPLE_TRAINING if self.split == "sample-train" else ALL
         if self.images is not None or self.split == "sample-train":
             if runs.whole("images", self.images, 1) > most:
                 raise ValueError(f"images = {self.images!r} is not allowed: of the split {self.split} give at most {most:,}")
@@ -113,8 +114,8 @@ def schedule(tier, method, variant="CPNI-W", /, **changes):
     weights, and trials with it got little beyond guessing. PNI's has no need of that: it is softened at the lower tiers alone, which
     began so. At the tiers long, cpu and smoke an image is trained on clean or attacked, not both, which
     halves the work; at the cpu tier adversarial examples are single steps of 1.25 ε from a random start (Wong et al., 2020).
-    Raises ValueError, one line, for a value that is not allowed, for a weight of the adversarial loss that is not the method's,
-    and for an attack that goes nowhere.
+    Raises ValueError, one line, for a value that is not allowed, for a training on fewer images than the tier's (and at the tier
+    long of fewer epochs), for a weight of the adversarial loss that is not the method's, and for an attack that goes nowhere.
     """
     few_epochs = dict(mix="either", steps=1, step_size=10.0, shape="triangle", milestones=(), lr=0.05, noise_start=0.3,
                       noise_lr=0.01, precision="bf16")
@@ -130,7 +131,7 @@ def schedule(tier, method, variant="CPNI-W", /, **changes):
     if tier in runs.REPRODUCTIONS and changes:
         raise ValueError(f"tier {tier!r} is what may be held against the paper and takes no change, not {', '.join(changes)}")
     if tier != "smoke" and changes.get("split") == "sample-train":
-        raise ValueError("split 'sample-train' is not allowed: the shipped sample is for the tier smoke")
+        raise ValueError(f"split = 'sample-train' is not allowed at tier {tier!r}: to train on the shipped sample give tier smoke")
     fields = dict(tier=tier, **tiers[tier])
     if tier == "fast" and variant == "PNI-W":
         fields |= dict(noise_start=1.0)
@@ -146,6 +147,11 @@ def schedule(tier, method, variant="CPNI-W", /, **changes):
         if name not in allowed:
             raise ValueError(f"schedule field {name!r} is not one of {', '.join(allowed)}")
     plan = Schedule(**(fields | changes))
+    # A record of such a tier stands for a network of its kind: a toy would take that one's name and its place in the tables.
+    if tier != "smoke" and plan.images is not None and plan.images < ALL:
+        raise ValueError(f"images = {plan.images!r} is not allowed at tier {tier!r}, which trains on all {ALL:,}: give tier smoke")
+    if tier == "long" and plan.epochs < fields["epochs"]:
+        raise ValueError(f"epochs = {plan.epochs!r} is not allowed at tier 'long': give {fields['epochs']} or more, or tier cpu or smoke")
     if (plan.weight == 0) != (method == "plain"):
         allowed = "give 0, as plain training attacks nothing" if method == "plain" else "give a number above 0 and at most 1"
         raise ValueError(f"weight = {plan.weight!r} is not allowed with method {method!r}: {allowed}")
@@ -167,9 +173,9 @@ def requested(variant, method, tier, rank, start, sigma, seeds, changes, device=
     runs.several("seeds", seeds)
     available(device)
     if start is not None:
-        of, path = runs.TIERS.index, Path(checkpoints) / f"{start}.safetensors"
+        of, path = runs.TIERS.index, models.place(start, checkpoints)
         recorded = [] if path.exists() else runs.trained_as(start, results)
-        said = recorded[0] if recorded else models.about(path)
+        said = recorded[0] if recorded else models.about(path, results)
         origin = said["digest"]
         if (said["variant"], int(said["rank"])) != (variant, runs.whole("rank", rank, 0) if variant.startswith("CPNI") else 0):
             raise ValueError(f"start {start!r} is a {said['variant']} of rank {said['rank']}, not {variant} of rank {rank}")
@@ -184,9 +190,9 @@ def ready(asked, checkpoints=CHECKPOINTS, results=RESULTS):
     FileNotFoundError if the one that it starts from is not here."""
     for run in asked:
         if not runs.finished(run, results):
-            refuse_to_overwrite(run, checkpoints)
+            refuse_to_overwrite(run, checkpoints, results)
             if run.start is not None:
-                models.find(run.start, checkpoints)
+                models.find(run.start, checkpoints, results)
 
 
 def learning_rate(schedule, progress):
@@ -365,12 +371,18 @@ def checkpoints_of(run):
     return {key: (re.sub("[^a-z0-9]+", "-", f"{label}{more}".lower().replace("σ", "sigma")), label) for key, label in labels.items()}
 
 
-def refuse_to_overwrite(run, checkpoints):
-    """Raise FileExistsError if a checkpoint that `run` would write is there already, made by another run."""
+def refuse_to_overwrite(run, checkpoints, results):
+    """Raise FileExistsError, one line, if a checkpoint that `run` would write is there already, or on record, made by another run.
+
+    A network that does not ship is known by its record alone: another of its name would take its place wherever it is named.
+    """
     for name, _ in checkpoints_of(run).values():
         path = Path(checkpoints) / f"{name}.safetensors"
-        if path.exists() and models.about(path).get("run") != run.id:
-            raise FileExistsError(f"{path.name} was made by another run; move it away to train {run.id}")
+        makers = [kept["id"] for kept in runs.trained_as(name, results)]
+        makers += [models.about(path).get("run", "which it does not name")] if path.exists() else []
+        if others := [maker for maker in makers if maker != run.id]:
+            raise FileExistsError(f"{path.name} was made by another run, {others[0]}: to train {run.id} give another seed, or name another "
+                                  "folder in SIAM_DATA (workflow/README.md)")
 
 
 def sgd(plan, model):
@@ -420,7 +432,7 @@ def update_of(plan, model, optimiser, x_all, y_all, sums):
 def train(run, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, save_after=10.0, progress=True):
     """Carry out a `runs.TrainingRun`: writes its checkpoints and its record, and returns the record.
 
-    A finished run is refused (FileExistsError), and one whose checkpoint's name is taken. A cut-off one goes on from its
+    A finished run is refused (FileExistsError), and one whose checkpoint's name another run has taken. A cut-off one goes on from its
     last saved step, at most `save_after` seconds and a step back, to bit-equal weights on the same CPU with as many threads;
     where an earlier part was made with something else, the record's `begun` says so. Raises ValueError, one line, where
     that was another kind of device, for one that is not to be had, where another process does the run, and where the loss or a
@@ -429,7 +441,7 @@ def train(run, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, save_afte
     available(device)
     if runs.finished(run, results):
         raise FileExistsError(f"training {run.id} is finished: {runs.record_path(run, results)}")
-    refuse_to_overwrite(run, checkpoints)
+    refuse_to_overwrite(run, checkpoints, results)
     path = Path(checkpoints) / ".partial" / f"{run.id}.safetensors"
     with alone(path):
         return _train(run, path, device, Path(checkpoints), results, save_after, progress)
@@ -446,7 +458,7 @@ def _train(run, path, device, checkpoints, results, save_after, progress):
     with seeded(run.seed, "initial"):
         model = models.classifier(run.variant, run.rank, run.sigma)
     if run.start is not None:
-        model.load_state_dict(models.load(models.find(run.start, checkpoints), run.sigma).state_dict())
+        model.load_state_dict(models.load(models.find(run.start, checkpoints, results), run.sigma).state_dict())
     elif plan.noise_start != 1:
         with seeded(run.seed, "soften"):
             soften(model, plan.noise_start)
@@ -489,7 +501,7 @@ def _train(run, path, device, checkpoints, results, save_after, progress):
             state.keep("worst", lambda now, kept: now < kept)
             state.save(save_after)
 
-    refuse_to_overwrite(run, checkpoints)  # again: hours have passed
+    refuse_to_overwrite(run, checkpoints, results)  # again: hours have passed
     saved = []
     about = dict(tier=plan.tier, variant=run.variant, rank=run.rank, sigma=run.sigma, run=run.id)
     for key, (name, label) in checkpoints_of(run).items():
