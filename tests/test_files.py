@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from siam import files, runs
 
 
@@ -36,3 +38,29 @@ def test_what_a_killed_writer_left_is_removed_by_the_next_who_is_alone_there(tmp
         assert not left.exists() and all(other.exists() for other in others)
         part.write_text("whole")
     assert path.read_text() == "whole"
+
+
+@pytest.mark.parametrize("next_one", [False, True])
+def test_a_lock_that_was_opened_before_its_holder_left_keeps_others_out_or_is_none(tmp_path, monkeypatch, next_one):
+    """Between opening and locking the file its holder leaves and removes it; `next_one`: and somebody else comes in."""
+    path, flock = tmp_path / "x.json", files.fcntl.flock
+    first, other = files.alone(path), files.alone(path)
+    first.__enter__()
+
+    def meanwhile(file, how):
+        monkeypatch.setattr(files.fcntl, "flock", flock)
+        first.__exit__(None, None, None)
+        if next_one:
+            other.__enter__()
+        flock(file, how)
+
+    monkeypatch.setattr(files.fcntl, "flock", meanwhile)
+    refused = pytest.raises(ValueError, match=f"{path}: another process works on it")
+    if next_one:
+        with refused, files.alone(path):
+            pass
+        other.__exit__(None, None, None)
+    else:
+        with files.alone(path), refused, files.alone(path):
+            pass
+    assert not list(tmp_path.iterdir())

@@ -4,7 +4,7 @@ import argparse
 import json
 import os
 import sys
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from glob import escape
 from pathlib import Path
 
@@ -41,21 +41,36 @@ def alone(path):
     What one that was killed while `writing` there left is removed. Raises ValueError, one line that names the file, where another
     process is; one that was killed no longer is.
     """
+    if not fcntl:
+        yield
+        return
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = path.with_name(f".{path.name}.lock")
-    with open(lock, "w") as file:
+    try:
+        file = _locked(lock)
+    except BlockingIOError:
+        raise ValueError(f"{path}: another process works on it: let it end, or end it") from None
+    with file:
         try:
-            if fcntl:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f"{path}: another process works on it: let it end, or end it") from None
-        try:
-            for left in path.parent.glob(f".{escape(path.name)}.*.part") if fcntl else ():  # by one that was killed as it wrote
+            for left in path.parent.glob(f".{escape(path.name)}.*.part"):  # by one that was killed as it wrote
                 left.unlink(missing_ok=True)
             yield
         finally:
-            lock.unlink(missing_ok=True)
+            lock.unlink(missing_ok=True)  # while it is still locked: later it might be another's
+
+
+def _locked(path):
+    """The file at `path`, made where it is missing, open and locked. Raises BlockingIOError where another process has locked it."""
+    while True:
+        with ExitStack() as unless_returned:
+            file = unless_returned.enter_context(open(path, "w"))
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with suppress(FileNotFoundError):
+                # Whoever had it removed it as he left: opened before that, it is a file that nobody else finds any more.
+                if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                    unless_returned.pop_all()
+                    return file
 
 
 def read_json(path):
