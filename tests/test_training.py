@@ -63,6 +63,19 @@ def test_a_finished_run_is_refused(done):
         training.train(tiny(), checkpoints=folder, results=folder, progress=False)
 
 
+def test_what_another_process_did_meanwhile_is_not_done_again_nor_overwritten(done, tmp_path, monkeypatch):
+    folder, record = done
+    alone = training.alone
+    monkeypatch.setattr(training, "_train", lambda *_: pytest.fail("it was trained again"))
+    monkeypatch.setattr(training, "alone", lambda path: runs.write(record, tmp_path) and alone(path))
+    with pytest.raises(FileExistsError, match=f"training {tiny().id} is finished"):
+        training.train(tiny(), checkpoints=tmp_path, results=tmp_path, progress=False)
+    name = f"{record['checkpoints'][0]['name']}.safetensors"
+    monkeypatch.setattr(training, "alone", lambda path: (tmp_path / name).write_bytes((folder / name).read_bytes()) and alone(path))
+    with pytest.raises(FileExistsError, match=f"{name} was made by another run"):
+        training.train(tiny(lr=0.2), checkpoints=tmp_path, results=tmp_path, progress=False)
+
+
 # `fatal` is the step, of three an epoch, in which the process dies: in the first epoch, before anything is chosen. Later ones
 # are those of test_killed.
 KILLED = """

@@ -135,8 +135,14 @@ def evaluate(run, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, progre
     available(device)
     if unlike := sorted(set(RULES) ^ set(runs.RULES)):
         raise ValueError(f"rule {unlike[0]!r} is in only one of siam.smoothing.RULES and siam.runs.RULES: it must be in both")
-    if runs.finished(run, results):
-        raise FileExistsError(f"evaluation {run.id} is finished: {runs.record_path(run, results)}")
+    partial = Path(results) / ".partial" / f"{run.id}.json"
+    with alone(partial):
+        if runs.finished(run, results):  # asked here, as another process may have finished it a moment ago
+            raise FileExistsError(f"evaluation {run.id} is finished: {runs.record_path(run, results)}")
+        return _evaluate(run, partial, device, checkpoints, results, progress)
+
+
+def _evaluate(run, partial, device, checkpoints, results, progress):
     path, provenance = Path(checkpoints) / f"{run.checkpoint}.safetensors", runs.provenance(describe(device))
     said = models.about(path)
     if said["digest"] != run.digest:
@@ -147,21 +153,19 @@ def evaluate(run, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, progre
         source = Folded(models.load(models.find(run.source, checkpoints), run.source_sigma, device))
     x, y = (part.split(run.batch_size) for part in images(run.split, run.images, device))
     rows = list(product(RULES, powers_of_two(run.draws)))
-    partial = Path(results) / ".partial" / f"{run.id}.json"
-    with alone(partial):
-        found = begun(partial, len(rows), [len(part) for part in y], provenance)
-        done = found["batches"]
-        if y[0].is_cuda and len(done) < len(x):  # one pass for nothing: the time a GPU takes to start up is that of no batch
-            votes_on(model, source, pixels(x[len(done)]), y[len(done)], replace(run, draws=1, steps=1), 0)
-        title = f"{run.checkpoint} {run.attack} σ={run.sigma:g}"
-        for batch in tqdm(range(len(done), len(x)), initial=len(done), total=len(x), desc=title, mininterval=5, disable=not progress):
-            right, seconds = evaluate_batch(model, source, pixels(x[batch]), y[batch], run, batch)
-            done.append(dict(right=bits.pack(right), seconds=seconds))
-            runs.write_json(partial, found)
-        right = np.hstack([bits.unpack(batch["right"], len(rows), len(part)) for batch, part in zip(done, y)])
-        result = [runs.row(rule, M, correct, run.images) for (rule, M), correct in zip(rows, right.sum(1))]
-        seconds = {name: round(sum(batch["seconds"][name] for batch in done), 4) for name in ("attack", "smoothing")}
-        record = runs.record(run, tier=tier, n=run.images, result=result, right=bits.pack(right), seconds=seconds, **found["provenance"])
-        runs.write(record, results)
-        partial.unlink(missing_ok=True)
+    found = begun(partial, len(rows), [len(part) for part in y], provenance)
+    done = found["batches"]
+    if y[0].is_cuda and len(done) < len(x):  # one pass for nothing: the time a GPU takes to start up is that of no batch
+        votes_on(model, source, pixels(x[len(done)]), y[len(done)], replace(run, draws=1, steps=1), 0)
+    title = f"{run.checkpoint} {run.attack} σ={run.sigma:g}"
+    for batch in tqdm(range(len(done), len(x)), initial=len(done), total=len(x), desc=title, mininterval=5, disable=not progress):
+        right, seconds = evaluate_batch(model, source, pixels(x[batch]), y[batch], run, batch)
+        done.append(dict(right=bits.pack(right), seconds=seconds))
+        runs.write_json(partial, found)
+    right = np.hstack([bits.unpack(batch["right"], len(rows), len(part)) for batch, part in zip(done, y)])
+    result = [runs.row(rule, M, correct, run.images) for (rule, M), correct in zip(rows, right.sum(1))]
+    seconds = {name: round(sum(batch["seconds"][name] for batch in done), 4) for name in ("attack", "smoothing")}
+    record = runs.record(run, tier=tier, n=run.images, result=result, right=bits.pack(right), seconds=seconds, **found["provenance"])
+    runs.write(record, results)
+    partial.unlink(missing_ok=True)
     return record

@@ -427,11 +427,11 @@ def train(run, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, save_afte
     weight is no longer finite: then nothing is left but the last saved step before.
     """
     available(device)
-    if runs.finished(run, results):
-        raise FileExistsError(f"training {run.id} is finished: {runs.record_path(run, results)}")
-    refuse_to_overwrite(run, checkpoints)
     path = Path(checkpoints) / ".partial" / f"{run.id}.safetensors"
     with alone(path):
+        if runs.finished(run, results):  # asked here, as another process may have finished it a moment ago
+            raise FileExistsError(f"training {run.id} is finished: {runs.record_path(run, results)}")
+        refuse_to_overwrite(run, checkpoints)
         return _train(run, path, device, Path(checkpoints), results, save_after, progress)
 
 
