@@ -110,13 +110,14 @@ def refuse_to_replace(path):
 
 
 def command(module, description, record, measure, arguments=None):
-    """`python -m module [--record PATH]`: `measure(path)`, and where its record is; what it refuses (OSError, ValueError) is said in
-    one line."""
+    """`python -m module [--record PATH]`: `measure(path)`, by no other process meanwhile, and where its record is; what is refused
+    (OSError, ValueError) is said in one line."""
     parser = argparse.ArgumentParser(prog=f"python -m {module}", description=description)
     parser.add_argument("--record", type=Path, default=record, help="where to write (default: where the book reads)")
     try:
         path = parser.parse_args(arguments).record
-        measure(path)
+        with alone(path):
+            measure(path)
         print(f"complete: {path}")
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")

@@ -23,7 +23,7 @@ from pathlib import Path
 from scipy.special import betaincinv
 
 from siam import bits
-from siam.files import read_json, writing
+from siam.files import alone, read_json, writing
 from siam.paths import RESULTS, ROOT
 
 TIERS = ("smoke", "cpu", "long", "fast", "paper")  # worst to best
@@ -425,14 +425,17 @@ def grown(record, path, here):
 @contextmanager
 def in_parts(folder, known_by, here):
     """The provenance of a measurement whose parts are kept in `folder`, as `known_by`-…, until its record is written: `here`, and where
-    it was cut off and goes on, that of its earlier pieces. When the block ends the parts go; where it raises, they stay."""
-    begun = Path(folder) / f"{known_by}.json"
-    here = grown(read_json(begun) if begun.exists() else {}, begun, here)
-    write_json(begun, here)
-    yield here
-    for part in Path(folder).glob(f"{known_by}*"):
-        part.unlink()
+    it was cut off and goes on, that of its earlier pieces. When the block ends the parts go; where it raises, they stay.
 
+    Raises ValueError, one line that names a file, where another process measures the same, to whatever record.
+    """
+    begun = Path(folder) / f"{known_by}.json"
+    with alone(begun):
+        here = grown(read_json(begun) if begun.exists() else {}, begun, here)
+        write_json(begun, here)
+        yield here
+        for part in Path(folder).glob(f"{known_by}*"):
+            part.unlink()
 
 
 def _versions():
