@@ -393,6 +393,13 @@ def test_a_fine_tuning_is_known_by_the_record_of_its_start(tmp_path):
     folders = dict(checkpoints=tmp_path, results=tmp_path)
     asked = training.requested("CPNI-W", "gauss", "smoke", 5, "base", 0.24, [0], {}, **folders)
     training.ready(asked, **folders)
+    base = (tmp_path / "base.safetensors").read_bytes()
+    models.save(models.classifier("CPNI-W"), tmp_path / "base.safetensors", variant="CPNI-W", rank=5, sigma=0.0,
+                label="CPNI-W", tier="smoke")
+    with pytest.raises(ValueError, match=f"base.safetensors has the digest .*, the record of its training {digest}: it is damaged"):
+        training.requested("CPNI-W", "gauss", "smoke", 5, "base", 0.24, [0], {}, **folders)
+    (tmp_path / "base.safetensors").write_bytes(base)
+    assert training.requested("CPNI-W", "gauss", "smoke", 5, "base", 0.24, [0], {}, **folders) == asked
     (tmp_path / "base.safetensors").unlink()
     assert training.requested("CPNI-W", "gauss", "smoke", 5, "base", 0.24, [0], {}, **folders) == asked
     with pytest.raises(ValueError, match="start 'base' is a CPNI-W of rank 5, not CPNI-W of rank 2"):
@@ -618,7 +625,10 @@ def test_softened_noise_has_its_standard_deviation_scaled_and_no_common_shift():
         (dict(variant="CPNI"), "variant = 'CPNI'"),
         (dict(method="free"), "method = 'free'"),
         (dict(sigma=-1.0), "sigma = -1.0"),
-        (dict(start="lost"), "no checkpoint 'lost'"),
+        (dict(method="gauss", sigma=0.24, start="lost"), "no checkpoint 'lost'"),
+        (dict(start="lost"), "start = 'lost' is not allowed: methods gauss and epgd fine-tune a checkpoint, the others start afresh"),
+        (dict(variant=None, method="gauss", sigma=0.24, start="lost"), "variant = None is not allowed: give one of plain, PNI-W"),
+        (dict(variant=["a"], method="gauss", sigma=0.24, start="lost"), "variant = \\['a'\\] is not allowed"),
         (dict(method="gauss", sigma=0.24), "start = None"),
     ],
 )

@@ -15,25 +15,10 @@ from siam.data import images, pixels
 from siam.devices import autocast, available, clock, describe
 from siam.files import alone
 from siam.folding import Folded
+from siam.models import digest_of
 from siam.paths import CHECKPOINTS, RESULTS
 from siam.seeding import seeded
 from siam.smoothing import RULES, powers_of_two, tally, vote
-
-
-def digest_of(name, checkpoints=CHECKPOINTS, results=RESULTS):
-    """The digest of a checkpoint: of its file, or, where only its records are here, as its training's record has it.
-
-    Raises FileNotFoundError, naming the checkpoints there are, where there is neither; ValueError where the two differ.
-    """
-    path = Path(checkpoints) / f"{name}.safetensors"
-    recorded = [kept["digest"] for kept in runs.trained_as(name, results)]
-    if recorded and not path.exists():
-        return recorded[0]
-    digest = models.about(path)["digest"]
-    if recorded and digest not in recorded:
-        raise ValueError(f"{path.name} has the digest {digest}, the record of its training {' and '.join(recorded)}: it is damaged, "
-                         "or another network, which needs another name")
-    return digest
 
 
 def requested(checkpoint, attacks, sigmas, seeds, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, *,

@@ -19,7 +19,8 @@ from siam.cifar10 import CLASSES, MEAN, STD
 from siam.devices import available
 from siam.files import writing
 from siam.noise import ColouredNoise, GaussianInput, NoisyConv2d, NoisyLinear, WhiteNoise
-from siam.runs import TIERS, digest, whole
+from siam.paths import CHECKPOINTS, RESULTS
+from siam.runs import TIERS, digest, trained_as, whole
 
 
 class BasicBlock(nn.Module):
@@ -174,6 +175,26 @@ def about(path):
         except ValueError:
             raise ValueError(f"{path.name} says its {name} is {said[name]!r}, which is no number") from None
     return said | {"digest": digest(path)}
+
+
+def known(name, checkpoints=CHECKPOINTS, results=RESULTS):
+    """What a checkpoint says of itself (`about`) or, where only its records are here, what that of its training says (`trained_as`).
+
+    Raises as `about` does, and ValueError, one line, where its digest is not the one that was recorded.
+    """
+    path, recorded = Path(checkpoints) / f"{name}.safetensors", trained_as(name, results)
+    if recorded and not path.exists():
+        return recorded[0]
+    said, digests = about(path), [kept["digest"] for kept in recorded]
+    if recorded and said["digest"] not in digests:
+        raise ValueError(f"{path.name} has the digest {said['digest']}, the record of its training {' and '.join(digests)}: it is damaged, "
+                         "or another network, which needs another name")
+    return said
+
+
+def digest_of(name, checkpoints=CHECKPOINTS, results=RESULTS):
+    """The digest of a checkpoint: of its file or, where only its records are here, as that of its training has it. Raises as `known`."""
+    return known(name, checkpoints, results)["digest"]
 
 
 def load(path, sigma=None, device="cpu"):
