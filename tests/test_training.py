@@ -457,6 +457,29 @@ def test_either_attacks_each_image_with_probability_w():
     assert abs(float(attacked.float().mean()) - 0.3) < 6 * (0.21 / 4000) ** 0.5
 
 
+def test_an_update_follows_the_weighted_gradient_of_cropped_and_of_attacked_images(monkeypatch):
+    """Eq. (6) on a linear network: what the optimiser is handed is what autograd gives, batch by batch, of either size."""
+    model, x, y = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 4)), torch.rand(7, 3, 2, 2), torch.arange(7) % 4
+    x = (256 * x).byte()
+    shifted = lambda x, y: x + 0.9 * torch.nn.functional.one_hot(y, 4).view(-1, 1, 2, 2)  # noqa: E731
+    monkeypatch.setattr(training, "Folded", lambda model: model)
+    monkeypatch.setattr(training, "attack_of", lambda plan, folded: shifted)
+    monkeypatch.setattr(training, "crop_and_flip", lambda x: x // 2)
+    handed, sums = [], torch.zeros(len(training.SUMS), dtype=torch.float64)
+    optimiser = SimpleNamespace(zero_grad=model.zero_grad, step=lambda: handed.append([p.grad.clone() for p in model.parameters()]))
+    update, wanted = training.update_of(training.Schedule(weight=0.3), model, optimiser, x, y, sums), 0
+    for indices in (torch.tensor([5, 0, 3, 2, 6]), torch.tensor([1, 4])):
+        update(indices)
+        n, labels, clean = len(indices), y[indices], (x[indices] // 2) / 255
+        said = [model(seen) for seen in (clean, shifted(clean, labels))]
+        right = [int((logits.argmax(1) == labels).sum()) for logits in said]
+        loss = sum(w * torch.nn.functional.cross_entropy(logits, labels) for w, logits in zip((0.7, 0.3), said))
+        torch.testing.assert_close(handed[-1], list(torch.autograd.grad(loss, list(model.parameters()))))
+        wanted += torch.tensor([n * float(loss.detach()), n, right[0], n, right[1], n], dtype=torch.float64)
+    torch.testing.assert_close(sums, wanted, rtol=1e-6, atol=0)
+    assert wanted[2] != wanted[4]
+
+
 def on_no_device(monkeypatch, method="adversarial", **changes):
     """An update on tensors that have a shape and no numbers: reading one, as `.item()` does, raises."""
     monkeypatch.setattr(training, "autocast", lambda device, precision: nullcontext())
