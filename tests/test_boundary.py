@@ -80,6 +80,22 @@ def test_a_slice_has_the_attack_to_the_right_and_the_other_direction_upwards(mon
     assert (boundary.sliced(up, model, x, torch.tensor([0]), (0,))[0] == (np.arange(n) < centre)[:, None]).all()
 
 
+def test_attacks_are_made_on_the_network_with_its_noise_and_judged_by_it(monkeypatch):
+    """An attack makes its image so much darker that the network it was made on changes its class and the other one does not."""
+    for name in boundary.DRAWS:
+        monkeypatch.setitem(boundary.DRAWS, name, 2)
+    x, y, step = torch.full((2, 3, 32, 32), 0.3), torch.ones(2, dtype=torch.long), boundary.EPSILON
+    still, model = (Told(lambda x, at=at: (x.mean((1, 2, 3)) > 0.3 - at * step).long()) for at in (1.9, 0.4))
+    monkeypatch.setattr(boundary, "attacked", lambda on, x, y: x - step * {still: 2.0, model: 0.5}[on])
+    found = boundary.lines(still, model, x, y, (0,))
+    for M, t in {0: 3.8, 1: 0.8, 2: 0.8}.items():
+        assert list(found["attack", M][1]) == list(boundary.PLACES > t)
+    assert boundary.competing(model, x, y, (0,)).shape == (2, 0)  # its attack succeeds on both images
+    classes = boundary.sliced(still, model, x[:1], y[:1], (0,))
+    reached = np.linspace(-boundary.REACH, boundary.REACH, boundary.SIDE)
+    assert (classes[0] == 1).all() and (classes[1:] == (reached < 0.8)).all()
+
+
 def test_the_attack_is_the_papers_and_the_vote_has_its_input_noise(monkeypatch, tmp_path):
     asked = {}
     monkeypatch.setattr(boundary, "pgd", lambda loss, x, **how: asked.update(how) or x)
