@@ -164,6 +164,12 @@ def small(tmp_path_factory):
         patch.setattr(batchnorm, "job", cut)
         with pytest.raises(KeyboardInterrupt):
             batchnorm.measure(**asked)
+        damaged = next((folder / ".partial" / "batchnorm").glob("*.npz"))
+        whole = damaged.read_bytes()
+        damaged.write_bytes(whole[:-1])
+        with pytest.raises(ValueError, match=f"{damaged}: not a part of this measurement, remove it to have it measured again: "):
+            batchnorm.measure(**asked)
+        damaged.write_bytes(whole)
         record = batchnorm.measure(**asked)
         assert jobs == [0, 1, 0, 1, 1] + [0, 1] * 8
         assert record["commit"] == "another" and [part["commit"] for part in record["begun"]] != ["another"]

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from siam import files, runs
@@ -77,3 +78,18 @@ def test_two_processes_do_not_measure_one_record_nor_the_same_parts(tmp_path):
                 pytest.fail("the parts of both are in one place")
         assert (tmp_path / "part-0.npz").exists()
     assert not list(tmp_path.iterdir())
+
+
+def test_an_npz_is_read_whole_or_refused_by_name(tmp_path):
+    path = tmp_path / "x.npz"
+    np.savez(path, one=np.arange(3), two="text")
+    assert files.read_npz(path, "that").keys() == {"one", "two"}
+    whole = path.read_bytes()
+    np.save(tmp_path / "x.npy", np.arange(3))
+    for content in (b"", b"no zip", whole[:-30], whole.replace(b"\2\0\0\0", b"\3\0\0\0", 1), (tmp_path / "x.npy").read_bytes()):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=f"{path}: not that: .+") as caught:
+            files.read_npz(path, "that")
+        assert "\n" not in str(caught.value)
+    with pytest.raises(FileNotFoundError):
+        files.read_npz(tmp_path / "y.npz", "that")

@@ -183,6 +183,12 @@ def small(tmp_path_factory):
         patch.setattr(gradients, "job", cut)
         with pytest.raises(KeyboardInterrupt):
             gradients.measure(**asked)
+        damaged = next((folder / ".partial" / "gradients").glob("*.npz"))
+        whole = damaged.read_bytes()
+        damaged.write_bytes(whole[:-1])
+        with pytest.raises(ValueError, match=f"{damaged}: not a part of this measurement, remove it to have it measured again: "):
+            gradients.measure(**asked)
+        damaged.write_bytes(whole)
         record = gradients.measure(**asked)
         assert len(jobs) == 9 and jobs[3] == jobs[4] and len(set(jobs)) == 8
         assert record["commit"] == "another" and [part["commit"] for part in record["begun"]] != ["another"]

@@ -1,4 +1,4 @@
-"""Files that are whole or not there; JSON, or one line that says why it is none; and the command that measures a record."""
+"""Files that are whole or not there; JSON and npz, or one line that says why it is none; and the command that measures a record."""
 
 import argparse
 import json
@@ -7,6 +7,8 @@ import sys
 from contextlib import ExitStack, contextmanager, suppress
 from glob import escape
 from pathlib import Path
+
+import numpy as np
 
 try:
     import fcntl
@@ -79,6 +81,18 @@ def read_json(path):
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path}: not a record: not valid JSON ({error})") from None
+
+
+def read_npz(path, what):
+    """The arrays of the npz file at `path`, {name: array}. Raises ValueError, one line that names the file and `what` it should have
+    been, where it is none or a byte of it is wrong; OSError where it cannot be opened."""
+    with open(path, "rb") as file:
+        try:
+            with np.load(file) as arrays:
+                return dict(arrays)
+        except Exception as error:  # of a wrong byte zip, each of its compressions and NumPy say so in errors of many kinds
+            why = next(iter(str(error).splitlines()), type(error).__name__)
+            raise ValueError(f"{path}: not {what}: {why}") from None
 
 
 def read_other(path, kind, fields):

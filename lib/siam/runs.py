@@ -428,6 +428,9 @@ def grown(record, path, here):
     return going_on(path, found, here) if set(here) <= set(found) else here
 
 
+PART = "a part of this measurement, remove it to have it measured again"  # what such a file should be, for `siam.files.read_npz`
+
+
 @contextmanager
 def in_parts(folder, known_by, here):
     """The provenance of a measurement whose parts are kept in `folder`, as `known_by`-…, until its record is written: `here`, and where
