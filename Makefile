@@ -7,9 +7,9 @@ COVERAGE := $(RUN) -m coverage
 JUPYTER_BOOK := $(VENV)/bin/jupyter-book
 INDEX := book/_build/html/index.html
 
-# The pages: notebooks that read records and nothing else. The other two train and evaluate.
-PAGES := $(sort $(wildcard notebooks/table*.ipynb notebooks/figure*.ipynb notebooks/claims.ipynb notebooks/live.ipynb notebooks/explorer.ipynb notebooks/gradients.ipynb notebooks/learnt.ipynb notebooks/strength.ipynb notebooks/batchnorm.ipynb notebooks/speed.ipynb notebooks/svm.ipynb notebooks/bound.ipynb notebooks/boundary.ipynb notebooks/adaptive.ipynb))
+# Two notebooks train and evaluate. The others are the pages, which read records and nothing else.
 COMPUTE := notebooks/train.ipynb notebooks/evaluate.ipynb
+PAGES := $(filter-out $(COMPUTE),$(sort $(wildcard notebooks/*.ipynb)))
 # What a page is made from; the folders are there to notice a record that was taken away.
 SOURCES := $(wildcard lib/siam/*.* lib/siam/live/*.py lib/siam/claims/*.py lib/siam/pages/*.py data/paper/* data/results/* data/results/*/*.json data/results/*/*.npz)
 RENDERED := $(PAGES:notebooks/%.ipynb=$(VENV)/rendered/%)

@@ -97,6 +97,21 @@ def test_what_is_counted_is_cropped_and_half_of_it_attacked(monkeypatch):
     assert (cropped[1::2] == 0).any() and not (whole < 0.2).any() and ((cropped[::2] < 0.1) & (cropped[::2] > 0)).any()
 
 
+def test_a_job_judges_clean_images_and_attacked_ones(monkeypatch):
+    """By a network that is right about grey images until an attack makes them darker or, of the other class, lighter."""
+    monkeypatch.setattr(batchnorm, "PRECISION", "fp32")
+
+    def brightness(x):
+        lighter = 100 * (x.mean((1, 2, 3)) - 0.5)
+        return torch.stack([0 * lighter, lighter], 1)
+
+    y = torch.arange(6) % 2
+    x = torch.full((6, 3, 8, 8), 0.5) + batchnorm.EPSILON / 2 * (2.0 * y - 1).view(6, 1, 1, 1)
+    right = batchnorm.job(brightness, x, y, 0)
+    assert right["none"].all() and not right["pgd"].any() and right["pgd"].shape == (len(batchnorm.DRAWS), 6)
+    assert not batchnorm.job(brightness, x, 1 - y, 0)["none"].any()
+
+
 @pytest.mark.parametrize("variant", ["PNI-W", "CPNI-W"])
 def test_stronger_noise_is_the_same_noise(variant):
     model = models.classifier(variant)
@@ -149,6 +164,12 @@ def small(tmp_path_factory):
         patch.setattr(batchnorm, "job", cut)
         with pytest.raises(KeyboardInterrupt):
             batchnorm.measure(**asked)
+        damaged = next((folder / ".partial" / "batchnorm").glob("*.npz"))
+        whole = damaged.read_bytes()
+        damaged.write_bytes(whole[:-1])
+        with pytest.raises(ValueError, match=f"{damaged}: not a part of this measurement, remove it to have it measured again: "):
+            batchnorm.measure(**asked)
+        damaged.write_bytes(whole)
         record = batchnorm.measure(**asked)
         assert jobs == [0, 1, 0, 1, 1] + [0, 1] * 8
         assert record["commit"] == "another" and [part["commit"] for part in record["begun"]] != ["another"]

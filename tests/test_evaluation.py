@@ -103,6 +103,20 @@ def test_a_run_that_another_process_does_is_left_to_it_and_one_that_was_killed_h
     assert run_it(run, checkpoints, tmp_path)["n"] == 30 and not list(place.parent.iterdir())
 
 
+def test_a_run_that_another_process_finished_meanwhile_is_not_done_again(checkpoints, tmp_path, monkeypatch):
+    (run,) = asked(checkpoints)
+    record, alone = run_it(run, checkpoints, tmp_path / "there"), evaluation.alone
+
+    def finished_first(path):
+        runs.write(record, tmp_path)
+        return alone(path)
+
+    monkeypatch.setattr(evaluation, "alone", finished_first)
+    monkeypatch.setattr(evaluation, "evaluate_batch", lambda *_: pytest.fail("it was done again"))
+    with pytest.raises(FileExistsError, match=f"evaluation {run.id} is finished"):
+        run_it(run, checkpoints, tmp_path)
+
+
 def test_a_run_begun_with_other_code_says_so(checkpoints, tmp_path, monkeypatch):
     (run,) = asked(checkpoints)
     path, batch = tmp_path / ".partial" / f"{run.id}.json", evaluation.evaluate_batch

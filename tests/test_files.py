@@ -4,6 +4,9 @@ import json
 import subprocess
 import sys
 
+import numpy as np
+import pytest
+
 from siam import files, runs
 
 
@@ -36,3 +39,57 @@ def test_what_a_killed_writer_left_is_removed_by_the_next_who_is_alone_there(tmp
         assert not left.exists() and all(other.exists() for other in others)
         part.write_text("whole")
     assert path.read_text() == "whole"
+
+
+@pytest.mark.parametrize("next_one", [False, True])
+def test_a_lock_that_was_opened_before_its_holder_left_keeps_others_out_or_is_none(tmp_path, monkeypatch, next_one):
+    """Between opening and locking the file its holder leaves and removes it; `next_one`: and somebody else comes in."""
+    path, flock = tmp_path / "x.json", files.fcntl.flock
+    first, other = files.alone(path), files.alone(path)
+    first.__enter__()
+
+    def meanwhile(file, how):
+        monkeypatch.setattr(files.fcntl, "flock", flock)
+        first.__exit__(None, None, None)
+        if next_one:
+            other.__enter__()
+        flock(file, how)
+
+    monkeypatch.setattr(files.fcntl, "flock", meanwhile)
+    refused = pytest.raises(ValueError, match=f"{path}: another process works on it")
+    if next_one:
+        with refused, files.alone(path):
+            pass
+        other.__exit__(None, None, None)
+    else:
+        with files.alone(path), refused, files.alone(path):
+            pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_two_processes_do_not_measure_one_record_nor_the_same_parts(tmp_path):
+    path = tmp_path / "record.json"
+    with files.alone(path), pytest.raises(SystemExit, match=f"error: {path}: another process works on it"):
+        files.command("siam.studies.x", "", path, lambda path: pytest.fail("both measure"), [])
+    with runs.in_parts(tmp_path, "part", runs.provenance("cpu: 1 threads")):
+        (tmp_path / "part-0.npz").touch()
+        with pytest.raises(ValueError, match="part.json: another process works on it"):
+            with runs.in_parts(tmp_path, "part", runs.provenance("cpu: 1 threads")):
+                pytest.fail("the parts of both are in one place")
+        assert (tmp_path / "part-0.npz").exists()
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_npz_is_read_whole_or_refused_by_name(tmp_path):
+    path = tmp_path / "x.npz"
+    np.savez(path, one=np.arange(3), two="text")
+    assert files.read_npz(path, "that").keys() == {"one", "two"}
+    whole = path.read_bytes()
+    np.save(tmp_path / "x.npy", np.arange(3))
+    for content in (b"", b"no zip", whole[:-30], whole.replace(b"\2\0\0\0", b"\3\0\0\0", 1), (tmp_path / "x.npy").read_bytes()):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=f"{path}: not that: .+") as caught:
+            files.read_npz(path, "that")
+        assert "\n" not in str(caught.value)
+    with pytest.raises(FileNotFoundError):
+        files.read_npz(tmp_path / "y.npz", "that")

@@ -86,6 +86,63 @@ def test_alignment_with_known_answers(y):
     assert torch.allclose(cosine, torch.full((12,), 0.9**0.5)) and torch.allclose(others, torch.full((12,), -(90**-0.5)))
 
 
+def striped():
+    """The mean images [10, 3, 32, 32] of classes that are grey but for a stripe of 300 pixels, each class for its own."""
+    means = torch.full((10, 3072), 0.5)
+    for c, stripe in enumerate(means):
+        stripe[300 * c : 300 * (c + 1)] = 1
+    return means.view(10, 3, 32, 32)
+
+
+class Asked(Linear):
+    """Such a network that keeps what it was asked about."""
+
+    def __init__(self, means):
+        super().__init__(means)
+        self.seen = []
+
+    def forward(self, x):
+        self.seen.append(x.detach())
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("arm, radius, samples", [("plain", 6, 1), ("short", 3, 1), ("cpni-8", 6, 8)])
+@pytest.mark.parametrize("variant", gradients.VARIANTS)
+def test_an_attack_goes_where_its_variant_says_as_far_as_its_arm_may_and_is_what_judges_see(monkeypatch, y, variant, arm, radius, samples):
+    """On grey images a stripe lighter than the others is a class: a target that was reached, or all but the class that was left."""
+    monkeypatch.setattr(gradients, "PRECISION", "fp32")
+    x, target, means = torch.full((12, 3, 32, 32), 0.5), (y + 3) % 10, striped()
+    victim, judge = Asked(0.02 * means), Asked(means)
+    values, attacked = gradients.attack(arm, variant, x, y, target, means, 0, {"robust": judge}, victim)
+    moved = (attacked - x).flatten(1)[:, :3000].view(12, 10, 300).mean(2)
+    assert torch.allclose(values["length"], torch.full((12,), float(radius)), rtol=1e-3)
+    assert len(judge.seen) == gradients.VOTES and len(victim.seen) == gradients.STEPS * samples + gradients.VOTES
+    assert all(torch.equal(seen, attacked) for seen in judge.seen + victim.seen[-gradients.VOTES:])
+    if variant == "targeted":
+        assert all(torch.equal(of, target) for of in (moved.argmax(1), *(values[name] for name in ("aim", "own", "robust"))))
+        assert (values["cosine"] > 0.9).all()
+    else:
+        assert torch.equal(moved.argmin(1), y) and (moved.sign().sum(1) == 8).all()
+        assert (values["own"] != y).all() and (values["robust"] != y).all() and torch.equal(values["aim"], values["own"])
+
+
+def test_the_slope_that_is_averaged_points_at_the_target(monkeypatch, y):
+    """On passes that differ: the sum after the first draw is not yet their mean."""
+    monkeypatch.setattr(gradients, "PRECISION", "fp32")
+    x, target, means = torch.full((12, 3, 32, 32), 0.5), (y + 3) % 10, striped()
+
+    def noisy(x):
+        return Linear(0.02 * means * (1 + torch.rand(())))(x)
+
+    for arm, draws in (("plain", (1,)), ("gauss-1", gradients.DRAWS)):
+        found = gradients.slopes(arm, x, y, target, means, 0, noisy)
+        assert tuple(found) == draws
+        for values, g in found.values():
+            stripes = g.flatten(1)[:, :3000].view(12, 10, 300).mean(2)
+            assert torch.equal(stripes.argmax(1), target) and (values["cosine"] > 0.9).all() and (values["others"] < 0).all()
+            assert (stripes.amax(1) > 0.009).all() and (stripes.amax(1) < 0.018).all()
+
+
 def test_averages_and_shares():
     assert gradients.average(np.ones(200)) == {"mean": 1.0, "low": 1.0, "high": 1.0}
     shared = np.repeat(np.random.default_rng(1).normal(0.2, 1, 10), 100)  # all chance is in what a batch shares
@@ -126,6 +183,12 @@ def small(tmp_path_factory):
         patch.setattr(gradients, "job", cut)
         with pytest.raises(KeyboardInterrupt):
             gradients.measure(**asked)
+        damaged = next((folder / ".partial" / "gradients").glob("*.npz"))
+        whole = damaged.read_bytes()
+        damaged.write_bytes(whole[:-1])
+        with pytest.raises(ValueError, match=f"{damaged}: not a part of this measurement, remove it to have it measured again: "):
+            gradients.measure(**asked)
+        damaged.write_bytes(whole)
         record = gradients.measure(**asked)
         assert len(jobs) == 9 and jobs[3] == jobs[4] and len(set(jobs)) == 8
         assert record["commit"] == "another" and [part["commit"] for part in record["begun"]] != ["another"]

@@ -15,8 +15,9 @@ from siam.pages import figures, findings, tables, words_of_figures, words_of_tab
 
 BASES = ("cpni-w", "gauss", "epgd-diverged", "epgd-converged")
 FEW, GRID = (0, 0.02, 0.18, 0.19, 0.22, 0.24, 0.37), (0, 0.12, 0.24, 0.36)
-LEVEL = {"none": 0.75, "pgd": 0.42, "epgd": 0.36}
-SLOPE = {"none": -0.1, "pgd": 0.1, "epgd": 0.2}  # of input noise: under EPGD it adds more than under PGD, none of a gain is gone
+LEVEL = {"none": 0.75, "pgd": 0.42, "epgd": 0.36, "pgd-sum": 0.46, "epgd-sum": 0.42}
+# Of input noise: under EPGD it adds more than under PGD, none of a gain is gone.
+SLOPE = {"none": -0.1, "pgd": 0.1, "epgd": 0.2, "pgd-sum": 0.1, "epgd-sum": 0.2}
 
 
 def digest(name):
@@ -125,16 +126,34 @@ def passed_over(number, frame):
     return set(frame[frame["label"] == ("Gauss" if number == 3 else "CPNI-W")]["tier"])
 
 
-@pytest.mark.parametrize("grown", STAGES[1::4], indirect=True, ids=lambda stage: stage[0])
-def test_tables_and_findings_of_a_growing_campaign(grown):
+# What two stages hold too little for; at the first no rank was varied and no attack was transferred either.
+LACKING = {"contrasts 2", "contrasts 4", "strengths", "twins", "by epochs", "units in words", "rounding in words", "calibration"}
+BEFORE = {"table 4", "table 4 in words", "by rank", "ranks in words"}
+
+
+@pytest.mark.parametrize("grown, lacking", [(STAGES[1], LACKING | BEFORE), (STAGES[5], LACKING)], indirect=["grown"],
+                         ids=[STAGES[1][0], STAGES[5][0]])
+def test_tables_and_findings_of_a_growing_campaign(grown, lacking):
+    """They show records of the tier and the number of images that they name, and say so of all that is not measured yet."""
     folder, frame, _ = grown
-    for number in tables.TABLES:
-        assert tables.table(number, folder)._repr_html_() and tables.contrasts(number, folder) and words_of_tables.table(number, folder)
-    for name in ("lengths", "gains", "selection", "strengths", "twins", "units"):
-        assert getattr(findings, name)(folder)._repr_html_()
-    for name in ("training", "ranks", "selection", "units", "rounding"):
-        assert getattr(words_of_tables, name)(folder).startswith(("- ", "Not yet measured."))
-    assert findings.varied("rank", folder) and findings.varied("epochs", folder) and findings.calibration(folder)
+    numbers, varied = tables.TABLES, ("rank", "epochs")
+    drawn = {f"table {number}": tables.table(number, folder) for number in numbers}
+    drawn |= {f"contrasts {number}": tables.contrasts(number, folder) for number in numbers}
+    drawn |= {name: getattr(findings, name)(folder) for name in ("lengths", "gains", "selection", "strengths", "twins", "units")}
+    drawn |= {f"by {name}": findings.varied(name, folder) for name in varied}
+    said = {f"table {number} in words": words_of_tables.table(number, folder) for number in numbers}
+    said |= {f"{name} in words": getattr(words_of_tables, name)(folder) for name in ("training", "ranks", "selection", "units", "rounding")}
+    said |= {"calibration": findings.calibration(folder)}
+    empty, made = {name for name, text in said.items() if "ot yet measured" in text}, frame.drop_duplicates("id").set_index("id")
+    for name, table in drawn.items():
+        rows = [row for _, row in table.frame.iterrows() if len(row.get("Records", ()))]
+        for row in rows:
+            of = made.loc[list(row["Records"])]
+            assert {row["Tier"]} == set(of["tier"]) and {row["n"]} == {f"{n:,}" for n in of["n"]}, name
+        html = table._repr_html_()
+        assert all(id in html for row in rows for id in row["Records"])
+        empty |= set() if rows else {name}
+    assert empty == lacking
     for of in report.by_tier(frame):  # what the first page says, as if each were the best
         said = words_of_tables._smoothing(*report.cells_of(of))
         assert not said or not re.search("[-−]\\S+ points of the gain", said[-1])

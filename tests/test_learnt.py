@@ -75,6 +75,24 @@ def test_a_descent_ends_at_the_bottom_of_the_weighted_loss(weight, bottom, monke
     assert clean[0] == pytest.approx(log(learnt.START / 0.05) ** 2, abs=1e-4) and len(sigmas) == learnt.STEPS
 
 
+def test_a_step_takes_the_losses_of_clean_and_of_attacked_images_at_their_own_labels(monkeypatch):
+    """Image number i is all bytes i, of class i % 10; an attack adds 100 to each."""
+    x = torch.arange(40, dtype=torch.uint8).view(40, 1, 1, 1).expand(40, 3, 2, 2)
+    monkeypatch.setattr(learnt, "images", lambda split: (x, torch.arange(40) % 10))
+    monkeypatch.setattr(learnt, "error_of", lambda model, y: y)
+    asked, attacked = [], []
+    monkeypatch.setattr(learnt, "pgd", lambda y, x, **how: attacked.append((x, y, how)) or x + 100 / 255)
+    monkeypatch.setattr(learnt, "slopes", lambda model, x, y, M: asked.append((x, y)) or (len(asked), 0.0))
+    _, clean, adversarial = learnt.learn("plain-cpu-0", 4, 0.5, steps=2, batch=7)
+    assert (clean, adversarial) == ([1, 3], [2, 4])
+    for (seen, y, how), first, second in zip(attacked, asked[::2], asked[1::2], strict=True):
+        assert how == dict(epsilon=8 / 255, step_size=2 / 255, steps=7)
+        assert torch.equal((255 * seen[:, 0, 0, 0]).round() % 10, y)
+        assert torch.equal(first[0], seen) and torch.equal(second[0], seen + 100 / 255)
+        assert torch.equal(first[1], y) and torch.equal(second[1], y)
+    assert not torch.equal(attacked[0][0], attacked[1][0])
+
+
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     """A record of one network, a few steps and a few images, made twice: the second time nothing is left to do."""

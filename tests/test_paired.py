@@ -291,6 +291,12 @@ def test_the_luck_of_training_is_told_from_the_rest(tmp_path):
     assert found.half_alone == pytest.approx((high - low) / 2) and found.half_alone < found.half
 
 
+def test_where_luck_is_all_there_is_nothing_is_left_without_it():
+    luck = 0.3
+    assert np.sqrt(luck) ** 2 < luck  # by rounding
+    assert paired.Difference(1.0, np.sqrt(luck), 2.0, luck=(luck, 2.0)).half_alone == 0
+
+
 def test_a_second_digit_says_on_which_side_of_zero_an_interval_ends():
     assert str(paired.Difference(2.187, 2.165 / 1.959964, np.inf)) == "+2.19 ± 2.16"
     assert str(paired.Difference(2.187, 1.0, np.inf)) == "+2.2 ± 2.0"

@@ -17,6 +17,7 @@ from siam.seeding import seeded
 from siam.studies import adaptive, strength
 
 CELLS = (("cpni-w-cpu-0", 1, 0.0), ("cpni-w-cpu-0", 3, 0.0))
+GREY = 128
 
 
 def logits(model, x):
@@ -35,28 +36,48 @@ def test_attacks_on_the_trained_noise_and_on_none_are_not_made_on_the_stronger()
     assert torch.allclose(logits(nets[0][strength.ITSELF], x), logits(nets[0][strength.OFF], x), atol=1e-4)
 
 
+class Marks(torch.nn.Module):
+    """A network that looks at a single pixel: class 0 where that of a grey image was not made as dark as an attack makes it."""
+
+    def __init__(self, at):
+        super().__init__()
+        self.at, self.asked = at, 0
+
+    def forward(self, x):
+        self.asked += 1
+        mark = 50 * (x[:, 0, 0, self.at] - GREY / 255 + 0.74 * 8 / 255)
+        return torch.stack([mark, -mark], 1)
+
+
+def marks(*_):
+    """Each of the three networks as if it were right about another pixel."""
+    return {of: Marks(i) for i, of in enumerate((strength.ITSELF, strength.TRAINED, strength.OFF))}
+
+
 @pytest.mark.parametrize("name", strength.ATTACKERS)
 def test_every_attacker_attacks_what_it_says(name):
-    """Each of the three networks as if it were right about another pixel."""
-    class Marks(torch.nn.Module):
-        def __init__(self, at):
-            super().__init__()
-            self.at, self.asked = at, 0
-
-        def forward(self, x):
-            self.asked += 1
-            mark = 50 * x[:, 0, 0, self.at]
-            return torch.stack([mark, -mark], 1)
-
-    attacker, on = strength.ATTACKERS[name]
-    nets = {of: Marks(i) for i, of in enumerate((strength.ITSELF, strength.TRAINED, strength.OFF))}
-    x, y = torch.full((3, 3, 8, 8), 0.5), torch.zeros(3, dtype=torch.int64)
+    (attacker, on), nets = strength.ATTACKERS[name], marks()
+    x, y = torch.full((3, 3, 8, 8), GREY / 255), torch.zeros(3, dtype=torch.int64)
     moved = (attacker(nets[strength.ITSELF], nets[on], x, y) - x)[:, 0, 0, :3]
     at = nets[on].at
     gradients = {"PGD": 7, "EPGD": 7 * 8, "EPGD, 32 draws": 7 * 32, "EPGD, noise as trained": 7 * 8, "noise off": 7}
     assert {of: net.asked for of, net in nets.items() if net.asked} == {on: gradients[name]}
     others = moved[:, [i for i in range(3) if i != at]]  # they stay where they started, somewhere in the ball
     assert (moved[:, at] <= -0.74 * 8 / 255).all() and others.max() > -0.5 * 8 / 255
+
+
+def test_the_votes_are_those_of_the_stronger_noise_over_the_attacked_images(tmp_path, monkeypatch):
+    """Where the attack was made on the network itself all of its votes are lost, else its pixel stays about where the attack began."""
+    grey = torch.full((20, 3, 8, 8), GREY, dtype=torch.uint8), torch.zeros(20, dtype=torch.int64)
+    for module, name, value in ((strength, "networks", marks), (strength, "images", lambda *_: grey), (strength, "M", 2),
+                                (adaptive, "PRECISION", "fp32")):
+        monkeypatch.setattr(module, name, value)
+    path = strength.measure(tmp_path / "record.json", CELLS[:1], results=tmp_path, n=20)
+    cells = json.loads(path.read_text())["cells"]
+    assert len(cells) == 2 + len(strength.ATTACKERS)
+    for cell in cells:
+        attacked, right = cell["attacker"], bits.unpack(cell["right"], 2, 20).mean()
+        assert right == 1 if not attacked else right == 0 if strength.ATTACKERS[attacked][1] == strength.ITSELF else right > 0.6
 
 
 @pytest.fixture(scope="module")

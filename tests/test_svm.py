@@ -15,6 +15,7 @@ from siam.folding import Folded
 from siam.pages import style
 from siam.pages import svm as page
 from siam.paired import interval_of
+from siam.seeding import seeded
 from siam.studies import svm
 
 
@@ -93,6 +94,25 @@ def test_the_svm_is_the_minimum():
         assert objective(w + 0.05 * rng.normal(size=4), centred + 0.05 * rng.normal()) > best * (1 - gap)
     again = svm.fit(x, y, cost=0.1, rounds=100)
     assert (again[0] == w).all() and again[1:] == (b, gap)
+
+
+def test_monte_carlo_is_of_attacked_images_and_the_margins_are_those_of_test_images(monkeypatch):
+    """On images of twelve pixels, of which one class is lighter; a third class is in neither split that is measured."""
+    def images(split):
+        y = torch.tensor([*svm.CLASSES, 3]).repeat(dict(train=200, test=150)[split])
+        with seeded(split):
+            x = 110 + 30 * (y == svm.CLASSES[0]).int().view(-1, 1, 1, 1) + torch.randint(-40, 41, (len(y), 3, 2, 2))
+        return x.byte(), y
+
+    monkeypatch.setattr(svm, "images", images)
+    found = svm.measure_svm(draws=2000)
+    assert (found["trained"], found["n"], found["dimension"]) == (400, 300, 12) and found["right"] > 150
+    e, told = found["epsilon"] * found["l1"], 0
+    for row in found["monte_carlo"]:
+        closed, unattacked = (hinge.noisy(row["margin"], of, row["sigma"] * found["l2"]) for of in (e, 0))
+        assert row["mean"] == pytest.approx(closed, abs=5 * row["error"] + 1e-4)
+        told += closed - unattacked > 10 * row["error"]
+    assert told > len(found["monte_carlo"]) / 2
 
 
 def test_a_fraction_of_wrong_signs_costs_that_much_along_and_adds_across():

@@ -63,6 +63,19 @@ def test_a_finished_run_is_refused(done):
         training.train(tiny(), checkpoints=folder, results=folder, progress=False)
 
 
+def test_what_another_process_did_meanwhile_is_not_done_again_nor_overwritten(done, tmp_path, monkeypatch):
+    folder, record = done
+    alone = training.alone
+    monkeypatch.setattr(training, "_train", lambda *_: pytest.fail("it was trained again"))
+    monkeypatch.setattr(training, "alone", lambda path: runs.write(record, tmp_path) and alone(path))
+    with pytest.raises(FileExistsError, match=f"training {tiny().id} is finished"):
+        training.train(tiny(), checkpoints=tmp_path, results=tmp_path, progress=False)
+    name = f"{record['checkpoints'][0]['name']}.safetensors"
+    monkeypatch.setattr(training, "alone", lambda path: (tmp_path / name).write_bytes((folder / name).read_bytes()) and alone(path))
+    with pytest.raises(FileExistsError, match=f"{name} was made by another run"):
+        training.train(tiny(lr=0.2), checkpoints=tmp_path, results=tmp_path, progress=False)
+
+
 # `fatal` is the step, of three an epoch, in which the process dies: in the first epoch, before anything is chosen. Later ones
 # are those of test_killed.
 KILLED = """
@@ -396,6 +409,13 @@ def test_a_fine_tuning_is_known_by_the_record_of_its_start(tmp_path):
     folders = dict(checkpoints=tmp_path, results=tmp_path)
     asked = training.requested("CPNI-W", "gauss", "smoke", 5, "base", 0.24, [0], {}, **folders)
     training.ready(asked, **folders)
+    base = (tmp_path / "base.safetensors").read_bytes()
+    models.save(models.classifier("CPNI-W"), tmp_path / "base.safetensors", variant="CPNI-W", rank=5, sigma=0.0,
+                label="CPNI-W", tier="smoke")
+    with pytest.raises(ValueError, match=f"base.safetensors has the digest .*, the record of its training {digest}: it is damaged"):
+        training.requested("CPNI-W", "gauss", "smoke", 5, "base", 0.24, [0], {}, **folders)
+    (tmp_path / "base.safetensors").write_bytes(base)
+    assert training.requested("CPNI-W", "gauss", "smoke", 5, "base", 0.24, [0], {}, **folders) == asked
     (tmp_path / "base.safetensors").unlink()
     assert training.requested("CPNI-W", "gauss", "smoke", 5, "base", 0.24, [0], {}, **folders) == asked
     with pytest.raises(ValueError, match="start 'base' is a CPNI-W of rank 5, not CPNI-W of rank 2"):
@@ -451,6 +471,29 @@ def test_either_attacks_each_image_with_probability_w():
     assert weight == 1 and torch.equal(attacked[:, None, None, None], seen == 0.5)
     assert torch.equal(seen[~attacked], x[~attacked])
     assert abs(float(attacked.float().mean()) - 0.3) < 6 * (0.21 / 4000) ** 0.5
+
+
+def test_an_update_follows_the_weighted_gradient_of_cropped_and_of_attacked_images(monkeypatch):
+    """Eq. (6) on a linear network: what the optimiser is handed is what autograd gives, batch by batch, of either size."""
+    model, x, y = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 4)), torch.rand(7, 3, 2, 2), torch.arange(7) % 4
+    x = (256 * x).byte()
+    shifted = lambda x, y: x + 0.9 * torch.nn.functional.one_hot(y, 4).view(-1, 1, 2, 2)  # noqa: E731
+    monkeypatch.setattr(training, "Folded", lambda model: model)
+    monkeypatch.setattr(training, "attack_of", lambda plan, folded: shifted)
+    monkeypatch.setattr(training, "crop_and_flip", lambda x: x // 2)
+    handed, sums = [], torch.zeros(len(training.SUMS), dtype=torch.float64)
+    optimiser = SimpleNamespace(zero_grad=model.zero_grad, step=lambda: handed.append([p.grad.clone() for p in model.parameters()]))
+    update, wanted = training.update_of(training.Schedule(weight=0.3), model, optimiser, x, y, sums), 0
+    for indices in (torch.tensor([5, 0, 3, 2, 6]), torch.tensor([1, 4])):
+        update(indices)
+        n, labels, clean = len(indices), y[indices], (x[indices] // 2) / 255
+        said = [model(seen) for seen in (clean, shifted(clean, labels))]
+        right = [int((logits.argmax(1) == labels).sum()) for logits in said]
+        loss = sum(w * torch.nn.functional.cross_entropy(logits, labels) for w, logits in zip((0.7, 0.3), said))
+        torch.testing.assert_close(handed[-1], list(torch.autograd.grad(loss, list(model.parameters()))))
+        wanted += torch.tensor([n * float(loss.detach()), n, right[0], n, right[1], n], dtype=torch.float64)
+    torch.testing.assert_close(sums, wanted, rtol=1e-6, atol=0)
+    assert wanted[2] != wanted[4]
 
 
 def on_no_device(monkeypatch, method="adversarial", **changes):
@@ -625,7 +668,10 @@ def test_softened_noise_has_its_standard_deviation_scaled_and_no_common_shift():
         (dict(variant="CPNI"), "variant = 'CPNI'"),
         (dict(method="free"), "method = 'free'"),
         (dict(sigma=-1.0), "sigma = -1.0"),
-        (dict(start="lost"), "no checkpoint 'lost'"),
+        (dict(method="gauss", sigma=0.24, start="lost"), "no checkpoint 'lost'"),
+        (dict(start="lost"), "start = 'lost' is not allowed: methods gauss and epgd fine-tune a checkpoint, the others start afresh"),
+        (dict(variant=None, method="gauss", sigma=0.24, start="lost"), "variant = None is not allowed: give one of plain, PNI-W"),
+        (dict(variant=["a"], method="gauss", sigma=0.24, start="lost"), "variant = \\['a'\\] is not allowed"),
         (dict(method="gauss", sigma=0.24), "start = None"),
     ],
 )

@@ -15,26 +15,10 @@ from siam.data import images, pixels
 from siam.devices import autocast, available, clock, describe
 from siam.files import alone
 from siam.folding import Folded
+from siam.models import digest_of
 from siam.paths import CHECKPOINTS, RESULTS
 from siam.seeding import seeded
 from siam.smoothing import RULES, powers_of_two, tally, vote
-
-
-def digest_of(name, checkpoints=CHECKPOINTS, results=RESULTS):
-    """The digest of a checkpoint: of its file, or, where only its records are here, as its training's record has it.
-
-    Raises FileNotFoundError, naming the checkpoints there are, where there is neither; ValueError where the two differ, and for a
-    path in place of the name.
-    """
-    path = models.place(name, checkpoints)
-    recorded = [kept["digest"] for kept in runs.trained_as(name, results)]
-    if recorded and not path.exists():
-        return recorded[0]
-    digest = models.about(path, results)["digest"]
-    if recorded and digest not in recorded:
-        raise ValueError(f"{path.name} has the digest {digest}, the record of its training {' and '.join(recorded)}: it is damaged, "
-                         "or another network, which needs another name")
-    return digest
 
 
 def requested(checkpoint, attacks, sigmas, seeds, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, *,
@@ -136,8 +120,14 @@ def evaluate(run, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, progre
     available(device)
     if unlike := sorted(set(RULES) ^ set(runs.RULES)):
         raise ValueError(f"rule {unlike[0]!r} is in only one of siam.smoothing.RULES and siam.runs.RULES: it must be in both")
-    if runs.finished(run, results):
-        raise FileExistsError(f"evaluation {run.id} is finished: {runs.record_path(run, results)}")
+    partial = Path(results) / ".partial" / f"{run.id}.json"
+    with alone(partial):
+        if runs.finished(run, results):  # asked here, as another process may have finished it a moment ago
+            raise FileExistsError(f"evaluation {run.id} is finished: {runs.record_path(run, results)}")
+        return _evaluate(run, partial, device, checkpoints, results, progress)
+
+
+def _evaluate(run, partial, device, checkpoints, results, progress):
     path, provenance = models.place(run.checkpoint, checkpoints), runs.provenance(describe(device))
     said = models.about(path, results)
     if said["digest"] != run.digest:
@@ -148,21 +138,19 @@ def evaluate(run, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, progre
         source = Folded(models.load(models.find(run.source, checkpoints, results), run.source_sigma, device))
     x, y = (part.split(run.batch_size) for part in images(run.split, run.images, device))
     rows = list(product(RULES, powers_of_two(run.draws)))
-    partial = Path(results) / ".partial" / f"{run.id}.json"
-    with alone(partial):
-        found = begun(partial, len(rows), [len(part) for part in y], provenance)
-        done = found["batches"]
-        if y[0].is_cuda and len(done) < len(x):  # one pass for nothing: the time a GPU takes to start up is that of no batch
-            votes_on(model, source, pixels(x[len(done)]), y[len(done)], replace(run, draws=1, steps=1), 0)
-        title = f"{run.checkpoint} {run.attack} σ={run.sigma:g}"
-        for batch in tqdm(range(len(done), len(x)), initial=len(done), total=len(x), desc=title, mininterval=5, disable=not progress):
-            right, seconds = evaluate_batch(model, source, pixels(x[batch]), y[batch], run, batch)
-            done.append(dict(right=bits.pack(right), seconds=seconds))
-            runs.write_json(partial, found)
-        right = np.hstack([bits.unpack(batch["right"], len(rows), len(part)) for batch, part in zip(done, y)])
-        result = [runs.row(rule, M, correct, run.images) for (rule, M), correct in zip(rows, right.sum(1))]
-        seconds = {name: round(sum(batch["seconds"][name] for batch in done), 4) for name in ("attack", "smoothing")}
-        record = runs.record(run, tier=tier, n=run.images, result=result, right=bits.pack(right), seconds=seconds, **found["provenance"])
-        runs.write(record, results)
-        partial.unlink(missing_ok=True)
+    found = begun(partial, len(rows), [len(part) for part in y], provenance)
+    done = found["batches"]
+    if y[0].is_cuda and len(done) < len(x):  # one pass for nothing: the time a GPU takes to start up is that of no batch
+        votes_on(model, source, pixels(x[len(done)]), y[len(done)], replace(run, draws=1, steps=1), 0)
+    title = f"{run.checkpoint} {run.attack} σ={run.sigma:g}"
+    for batch in tqdm(range(len(done), len(x)), initial=len(done), total=len(x), desc=title, mininterval=5, disable=not progress):
+        right, seconds = evaluate_batch(model, source, pixels(x[batch]), y[batch], run, batch)
+        done.append(dict(right=bits.pack(right), seconds=seconds))
+        runs.write_json(partial, found)
+    right = np.hstack([bits.unpack(batch["right"], len(rows), len(part)) for batch, part in zip(done, y)])
+    result = [runs.row(rule, M, correct, run.images) for (rule, M), correct in zip(rows, right.sum(1))]
+    seconds = {name: round(sum(batch["seconds"][name] for batch in done), 4) for name in ("attack", "smoothing")}
+    record = runs.record(run, tier=tier, n=run.images, result=result, right=bits.pack(right), seconds=seconds, **found["provenance"])
+    runs.write(record, results)
+    partial.unlink(missing_ok=True)
     return record

@@ -1,12 +1,14 @@
-"""Files that are whole or not there; JSON, or one line that says why it is none; and the command that measures a record."""
+"""Files that are whole or not there; JSON and npz, or one line that says why it is none; and the command that measures a record."""
 
 import argparse
 import json
 import os
 import sys
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from glob import escape
 from pathlib import Path
+
+import numpy as np
 
 try:
     import fcntl
@@ -41,21 +43,36 @@ def alone(path):
     What one that was killed while `writing` there left is removed. Raises ValueError, one line that names the file, where another
     process is; one that was killed no longer is.
     """
+    if not fcntl:
+        yield
+        return
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = path.with_name(f".{path.name}.lock")
-    with open(lock, "w") as file:
+    try:
+        file = _locked(lock)
+    except BlockingIOError:
+        raise ValueError(f"{path}: another process works on it: let it end, or end it") from None
+    with file:
         try:
-            if fcntl:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f"{path}: another process works on it: let it end, or end it") from None
-        try:
-            for left in path.parent.glob(f".{escape(path.name)}.*.part") if fcntl else ():  # by one that was killed as it wrote
+            for left in path.parent.glob(f".{escape(path.name)}.*.part"):  # by one that was killed as it wrote
                 left.unlink(missing_ok=True)
             yield
         finally:
-            lock.unlink(missing_ok=True)
+            lock.unlink(missing_ok=True)  # while it is still locked: later it might be another's
+
+
+def _locked(path):
+    """The file at `path`, made where it is missing, open and locked. Raises BlockingIOError where another process has locked it."""
+    while True:
+        with ExitStack() as unless_returned:
+            file = unless_returned.enter_context(open(path, "w"))
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with suppress(FileNotFoundError):
+                # Whoever had it removed it as he left: opened before that, it is a file that nobody else finds any more.
+                if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                    unless_returned.pop_all()
+                    return file
 
 
 def read_json(path):
@@ -64,6 +81,18 @@ def read_json(path):
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path}: not a record: not valid JSON ({error})") from None
+
+
+def read_npz(path, what):
+    """The arrays of the npz file at `path`, {name: array}. Raises ValueError, one line that names the file and `what` it should have
+    been, where it is none or a byte of it is wrong; OSError where it cannot be opened."""
+    with open(path, "rb") as file:
+        try:
+            with np.load(file) as arrays:
+                return dict(arrays)
+        except Exception as error:  # of a wrong byte zip, each of its compressions and NumPy say so in errors of many kinds
+            why = next(iter(str(error).splitlines()), type(error).__name__)
+            raise ValueError(f"{path}: not {what}: {why}") from None
 
 
 def read_other(path, kind, fields):
@@ -95,13 +124,14 @@ def refuse_to_replace(path):
 
 
 def command(module, description, record, measure, arguments=None):
-    """`python -m module [--record PATH]`: `measure(path)`, and where its record is; what it refuses (OSError, ValueError) is said in
-    one line."""
+    """`python -m module [--record PATH]`: `measure(path)`, by no other process meanwhile, and where its record is; what is refused
+    (OSError, ValueError) is said in one line."""
     parser = argparse.ArgumentParser(prog=f"python -m {module}", description=description)
     parser.add_argument("--record", type=Path, default=record, help="where to write (default: where the book reads)")
     try:
         path = parser.parse_args(arguments).record
-        measure(path)
+        with alone(path):
+            measure(path)
         print(f"complete: {path}")
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")

@@ -19,8 +19,8 @@ from siam.cifar10 import CLASSES, MEAN, STD
 from siam.devices import available
 from siam.files import writing
 from siam.noise import ColouredNoise, GaussianInput, NoisyConv2d, NoisyLinear, WhiteNoise
-from siam.paths import RESULTS
-from siam.runs import NOT_HERE, TIERS, digest, missing, recorded, whole
+from siam.paths import CHECKPOINTS, RESULTS
+from siam.runs import NOT_HERE, TIERS, digest, missing, recorded, trained_as, whole
 
 
 class BasicBlock(nn.Module):
@@ -183,6 +183,26 @@ def about(path, results=RESULTS):
         except ValueError:
             raise ValueError(f"{path.name} says its {name} is {said[name]!r}, which is no number") from None
     return said | {"digest": digest(path)}
+
+
+def known(name, checkpoints=CHECKPOINTS, results=RESULTS):
+    """What a checkpoint says of itself (`about`) or, where only its records are here, what that of its training says (`trained_as`).
+
+    Raises as `place` and `about` do, and ValueError, one line, where its digest is not the one that was recorded.
+    """
+    path, on_record = place(name, checkpoints), trained_as(name, results)
+    if on_record and not path.exists():
+        return on_record[0]
+    said, digests = about(path, results), [kept["digest"] for kept in on_record]
+    if on_record and said["digest"] not in digests:
+        raise ValueError(f"{path.name} has the digest {said['digest']}, the record of its training {' and '.join(digests)}: it is damaged, "
+                         "or another network, which needs another name")
+    return said
+
+
+def digest_of(name, checkpoints=CHECKPOINTS, results=RESULTS):
+    """The digest of a checkpoint: of its file or, where only its records are here, as that of its training has it. Raises as `known`."""
+    return known(name, checkpoints, results)["digest"]
 
 
 def load(path, sigma=None, device="cpu"):

@@ -57,7 +57,8 @@ class Difference:
     def half_alone(self):
         """What `half` would be if no other training could have changed it: images and draws alone."""
         freedom = np.inf if self.each is None else len(range(0, len(self.each), self.batch)) - 1
-        return t.ppf(1 - 0.025 / self.comparisons, freedom) * np.sqrt(self.error**2 - self.luck[0])
+        alone = max(self.error**2 - self.luck[0], 0)  # where luck is all there is, rounding may leave less than nothing
+        return t.ppf(1 - 0.025 / self.comparisons, freedom) * np.sqrt(alone)
 
     def among(self, comparisons):
         """As one of so many (times those that it is one of already), of which all are to keep the 95 %."""

@@ -23,7 +23,7 @@ from pathlib import Path
 from scipy.special import betaincinv
 
 from siam import bits
-from siam.files import read_json, writing
+from siam.files import alone, read_json, writing
 from siam.paths import CHECKPOINTS, RESULTS, ROOT
 
 TIERS = ("smoke", "cpu", "long", "fast", "paper")  # worst to best
@@ -42,7 +42,8 @@ def _require(ok, name, value, allowed):
         raise ValueError(f"{name} = {value!r} is not allowed: {allowed}")
 
 
-def _one_of(name, value, allowed):
+def one_of(name, value, allowed):
+    """Raise ValueError naming `value` where it is none of the texts `allowed`."""
     _require(isinstance(value, str) and value in allowed, name, value, "give one of " + ", ".join(allowed))
 
 
@@ -91,6 +92,12 @@ def in_255ths(name, value, least, usual):
     _require(value == 0 or least <= value <= 255, name, value, f"its unit is 1/255: give {usual} for {usual}/255, at most 255")
 
 
+def refuse_start(start, method):
+    """Raise ValueError naming `start` unless it is a checkpoint for a method that fine-tunes one, and None for the others."""
+    _require((start is None) == (method not in ("gauss", "epgd")), "start", start,
+             "methods gauss and epgd fine-tune a checkpoint, the others start afresh")
+
+
 def several(name, values):
     """Raise ValueError, one line, if the parameter `name` of a notebook is not a list of one or more values."""
     shown = values if values is not None and re.fullmatch(r"[\w.+-]+", str(values)) else "…"
@@ -134,18 +141,17 @@ class TrainingRun(_Run):
     kind = "training"
 
     def __post_init__(self):
-        _one_of("variant", self.variant, VARIANTS)
-        _one_of("method", self.method, METHODS)
+        one_of("variant", self.variant, VARIANTS)
+        one_of("method", self.method, METHODS)
         coloured = self.variant.startswith("CPNI")
         ok = isinstance(self.schedule, dict)
         _require(ok, "schedule", self.schedule, "give a dict with tier and epochs")
         schedule = _plain(self.schedule)
-        _one_of("schedule tier", schedule.get("tier"), TIERS)
+        one_of("schedule tier", schedule.get("tier"), TIERS)
         whole("schedule epochs", schedule.get("epochs"), 1)
         if self.start is not None:
             _digest("start", self.start)
-        _require((self.start is None) == (self.method not in ("gauss", "epgd")), "start", self.start,
-                 "methods gauss and epgd fine-tune a checkpoint, the others start afresh")
+        refuse_start(self.start, self.method)
         sigma = real("sigma", self.sigma)
         _require(sigma > 0 or self.method != "gauss", "sigma", self.sigma, "method gauss needs sigma above 0")
         self._set(rank=whole("rank", self.rank, 0) if coloured else 0, schedule=schedule, sigma=sigma,
@@ -190,9 +196,9 @@ class EvaluationRun(_Run):
         ok = isinstance(self.checkpoint, str) and re.fullmatch("[A-Za-z0-9][A-Za-z0-9._+-]*", self.checkpoint)
         _require(ok, "checkpoint", self.checkpoint, "give its name, of letters, digits and . _ + -")
         _digest("digest", self.digest)
-        _one_of("attack", self.attack, ATTACKS)
-        _one_of("split", self.split, SPLITS)
-        _one_of("precision", self.precision, PRECISIONS)
+        one_of("attack", self.attack, ATTACKS)
+        one_of("split", self.split, SPLITS)
+        one_of("precision", self.precision, PRECISIONS)
         epsilon = real("epsilon", self.epsilon)
         step_size = real("step_size", epsilon / 4 if self.step_size is None else self.step_size)
         averages = self.attack.startswith("epgd")
@@ -411,7 +417,7 @@ def clopper_pearson(correct, n, level=0.95):
 
 def row(rule, M, correct, n):
     """One row of an evaluation's result: accuracy of `rule` over M draws, and its exact 95 % interval."""
-    _one_of("rule", rule, RULES)
+    one_of("rule", rule, RULES)
     low, high = clopper_pearson(correct, n)
     return {"rule": rule, "M": int(M), "correct": int(correct), "accuracy": round(int(correct) / n, 6),
             "low": round(low, 6), "high": round(high, 6)}
@@ -419,8 +425,8 @@ def row(rule, M, correct, n):
 
 def tier(training_tier, split, images):
     """The tier of an evaluation: with the 10,000 test images its training's, else at best cpu. The shipped sample is always smoke."""
-    _one_of("training_tier", training_tier, TIERS)
-    _one_of("split", split, SPLITS)
+    one_of("training_tier", training_tier, TIERS)
+    one_of("split", split, SPLITS)
     if split.startswith("sample"):
         return "smoke"
     best = "paper" if split == "test" and images >= 10_000 else "cpu"
@@ -453,17 +459,23 @@ def grown(record, path, here):
     return going_on(path, found, here) if set(here) <= set(found) else here
 
 
+PART = "a part of this measurement, remove it to have it measured again"  # what such a file should be, for `siam.files.read_npz`
+
+
 @contextmanager
 def in_parts(folder, known_by, here):
     """The provenance of a measurement whose parts are kept in `folder`, as `known_by`-…, until its record is written: `here`, and where
-    it was cut off and goes on, that of its earlier pieces. When the block ends the parts go; where it raises, they stay."""
-    begun = Path(folder) / f"{known_by}.json"
-    here = grown(read_json(begun) if begun.exists() else {}, begun, here)
-    write_json(begun, here)
-    yield here
-    for part in Path(folder).glob(f"{known_by}*"):
-        part.unlink()
+    it was cut off and goes on, that of its earlier pieces. When the block ends the parts go; where it raises, they stay.
 
+    Raises ValueError, one line that names a file, where another process measures the same, to whatever record.
+    """
+    begun = Path(folder) / f"{known_by}.json"
+    with alone(begun):
+        here = grown(read_json(begun) if begun.exists() else {}, begun, here)
+        write_json(begun, here)
+        yield here
+        for part in Path(folder).glob(f"{known_by}*"):
+            part.unlink()
 
 
 def _versions():

@@ -165,17 +165,18 @@ def requested(variant, method, tier, rank, start, sigma, seeds, changes, device=
     """The `runs.TrainingRun`s of a notebook's parameters, one per seed, all checked; `start` names a checkpoint, or one that
     only the record of its training is here of.
 
-    Raises ValueError or FileNotFoundError, one line, for a value that is not allowed.
+    Raises ValueError or FileNotFoundError, one line, for a value that is not allowed, and as `models.known` does for `start`.
     """
     if not isinstance(changes, dict) or not all(isinstance(name, str) for name in changes):
         raise ValueError(f"changes = {changes!r} is not allowed: give fields of the schedule, {{name: value}}")
+    runs.one_of("variant", variant, runs.VARIANTS)
+    runs.one_of("method", method, runs.METHODS)
     plan, origin = schedule(tier, method, variant, **changes), None
+    runs.refuse_start(start, method)  # as it was typed: a run knows its digest alone
     runs.several("seeds", seeds)
     available(device)
     if start is not None:
-        of, path = runs.TIERS.index, models.place(start, checkpoints)
-        recorded = [] if path.exists() else runs.trained_as(start, results)
-        said = recorded[0] if recorded else models.about(path, results)
+        of, said = runs.TIERS.index, models.known(start, checkpoints, results)
         origin = said["digest"]
         if (said["variant"], int(said["rank"])) != (variant, runs.whole("rank", rank, 0) if variant.startswith("CPNI") else 0):
             raise ValueError(f"start {start!r} is a {said['variant']} of rank {said['rank']}, not {variant} of rank {rank}")
@@ -439,11 +440,11 @@ def train(run, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, save_afte
     weight is no longer finite: then nothing is left but the last saved step before.
     """
     available(device)
-    if runs.finished(run, results):
-        raise FileExistsError(f"training {run.id} is finished: {runs.record_path(run, results)}")
-    refuse_to_overwrite(run, checkpoints, results)
     path = Path(checkpoints) / ".partial" / f"{run.id}.safetensors"
     with alone(path):
+        if runs.finished(run, results):  # asked here, as another process may have finished it a moment ago
+            raise FileExistsError(f"training {run.id} is finished: {runs.record_path(run, results)}")
+        refuse_to_overwrite(run, checkpoints, results)
         return _train(run, path, device, Path(checkpoints), results, save_after, progress)
 
 

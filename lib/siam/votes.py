@@ -1,12 +1,10 @@
 """The file of counted votes: what `siam.studies.bound` writes and `siam.pages.bound` reads. No torch."""
 
 import json
-import zlib
-from zipfile import BadZipFile
 
 import numpy as np
 
-from siam.files import writing
+from siam.files import read_npz, writing
 
 HALVES = 2  # the passes are kept in two halves: one votes, the other says how probable the true class was
 
@@ -23,13 +21,12 @@ def save(path, cells, labels, about):
 
 def load(path):
     """(counts {(checkpoint, attack, σ): uint8 [2, N, 10]}, labels [N], about). Raises ValueError, one line, for no record."""
+    arrays = read_npz(path, "a record of votes")
     try:
-        with np.load(path) as file:
-            arrays = dict(file)
         about, labels = json.loads(str(arrays.pop("about"))), arrays.pop("labels")
         cells = {tuple(said["cell"]): arrays[name_of(*said["cell"])] for said in about["cells"]}
         passes = about["draws"] // HALVES
-    except (ValueError, KeyError, TypeError, OSError, EOFError, BadZipFile, zlib.error) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: not a record of votes: {error}") from None
     for cell, votes in cells.items():
         if votes.shape != (HALVES, len(labels), 10) or (votes.sum(2, dtype=int) != passes).any():

@@ -34,9 +34,9 @@ from siam import bits, models, runs
 from siam.attacks import error_of, pgd, square, strongest
 from siam.data import images, pixels
 from siam.devices import autocast, describe
-from siam.evaluation import digest_of
 from siam.files import command, read_other, refuse_unlike
 from siam.folding import Folded, without_noise
+from siam.models import digest_of
 from siam.paths import CHECKPOINTS, RESULTS
 from siam.seeding import seeded
 from siam.smoothing import RULES, powers_of_two, tally, vote

@@ -24,7 +24,7 @@ from siam import models, runs
 from siam.attacks import error_of, pgd
 from siam.data import crop_and_flip, images, pixels
 from siam.devices import autocast, describe
-from siam.files import command, read_other, refuse_to_replace, writing
+from siam.files import command, read_npz, read_other, refuse_to_replace, writing
 from siam.noise import strengthen
 from siam.paired import interval_of
 from siam.paths import CHECKPOINTS, RESULTS
@@ -189,7 +189,7 @@ def measure(path=RECORD, n=1000, checkpoints=CHECKPOINTS, results=RESULTS, count
         for cell in CELLS:
             found = {}
             for statistics in STATISTICS:
-                parts = [np.load(file_of(cell, statistics, batch)) for batch in range(n // BATCH)]
+                parts = [read_npz(file_of(cell, statistics, batch), runs.PART) for batch in range(n // BATCH)]
                 found[statistics] = {attack: np.concatenate([part[attack] for part in parts], 1) for attack in ATTACKS}
             lines += [dict(zip(("checkpoint", "strength", "sigma"), cell)) | row for row in rows(found)]
         said = {name: models.about(Path(checkpoints) / f"{name}.safetensors") for name in NETWORKS}

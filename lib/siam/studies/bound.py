@@ -16,9 +16,10 @@ from tqdm import tqdm
 from siam import models, runs
 from siam.data import images, pixels
 from siam.devices import describe
-from siam.evaluation import digest_of, votes_on
+from siam.evaluation import votes_on
 from siam.files import command, refuse_unlike
 from siam.folding import Folded
+from siam.models import digest_of
 from siam.paths import CHECKPOINTS, RESULTS
 from siam.votes import HALVES, load, name_of, save
 

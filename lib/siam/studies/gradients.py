@@ -23,7 +23,7 @@ from siam.attacks import error_of, gradient, towards
 from siam.cifar10 import CLASSES
 from siam.data import images, pixels
 from siam.devices import autocast, describe
-from siam.files import command, read_other, refuse_to_replace, writing
+from siam.files import command, read_npz, read_other, refuse_to_replace, writing
 from siam.folding import Folded
 from siam.paired import interval_of
 from siam.paths import CHECKPOINTS, RESULTS
@@ -290,7 +290,7 @@ def measure(path=RECORD, n=1000, checkpoints=CHECKPOINTS, results=RESULTS, means
         clean = {judge: np.concatenate(classes) for judge, classes in clean.items()}
         lines, pictures, values = [], {}, {}
         for arm in ARMS:
-            parts = [dict(np.load(partial / f"{known_by}-{batch}-{arm}.npz")) for batch in range(n // BATCH)]
+            parts = [read_npz(partial / f"{known_by}-{batch}-{arm}.npz", runs.PART) for batch in range(n // BATCH)]
             if arm == "short":
                 parts = [{key: part[key] for key in part if not key.endswith("/shown")} for part in parts]
             pictures |= {f"{arm}/{key.removesuffix('/shown')}": parts[0][key] for key in parts[0] if key.endswith("/shown")}

@@ -26,9 +26,10 @@ from siam import models, runs
 from siam.attacks import error_of, pgd
 from siam.data import images, pixels
 from siam.devices import autocast, describe
-from siam.evaluation import digest_of, evaluate
+from siam.evaluation import evaluate
 from siam.files import command, read_other, refuse_unlike
 from siam.folding import Folded
+from siam.models import digest_of
 from siam.noise import GaussianInput
 from siam.paths import CHECKPOINTS, RESULTS
 from siam.seeding import seeded

@@ -16,9 +16,9 @@ from siam import bits, models, runs
 from siam.attacks import error_of
 from siam.data import images
 from siam.devices import describe
-from siam.evaluation import digest_of
 from siam.files import command, read_other, refuse_unlike
 from siam.folding import Folded, without_noise
+from siam.models import digest_of
 from siam.noise import strengthen
 from siam.paths import CHECKPOINTS, RESULTS
 from siam.smoothing import powers_of_two
