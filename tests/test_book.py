@@ -20,7 +20,7 @@ HTML = ROOT / "book" / "_build" / "html"
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
 PAGES = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in part["chapters"])]
 RUN_IT_YOURSELF = ("notebooks/train", "notebooks/evaluate")
-PHONE, DESK = {"width": 380, "height": 800}, {"width": 1280, "height": 900}
+PHONE, TABLET, DESK = {"width": 380, "height": 800}, {"width": 600, "height": 800}, {"width": 1280, "height": 900}
 
 
 @pytest.fixture(scope="session")
@@ -141,7 +141,7 @@ def test_dark_mode_has_no_light_boxes(browser, base, page):
         assert brightest < 128
 
 
-@pytest.mark.parametrize("viewport, stays", [(DESK, "first"), (PHONE, "inner")], ids=["desk", "phone"])
+@pytest.mark.parametrize("viewport, stays", [(TABLET, "first"), (PHONE, "inner")], ids=["tablet", "phone"])
 def test_the_name_of_a_row_stays_in_sight_while_its_table_scrolls(browser, base, viewport, stays):
     with visit(browser, base, "notebooks/learnt", viewport, color_scheme="dark") as tab:
         box = tab.locator(".table-scroll:visible").last
@@ -151,6 +151,21 @@ def test_the_name_of_a_row_stays_in_sight_while_its_table_scrolls(browser, base,
         assert value.bounding_box()["x"] < left + 100 and abs(name.bounding_box()["x"] - left) < 2
         assert name.evaluate("node => getComputedStyle(node).backgroundColor") == "rgb(18, 18, 18)"  # it hides what scrolls by
         assert box.locator(".names").first.is_visible() == box.locator(".outer").first.is_hidden() == (viewport == PHONE)
+
+
+@pytest.mark.parametrize("width", [1200, 1440])
+@pytest.mark.parametrize("page", ["table1", "table2", "table3"])
+def test_a_wide_table_shows_all_columns_and_the_contents_make_room(browser, base, page, width):
+    with visit(browser, base, f"notebooks/{page}", {"width": width, "height": 900}) as tab:
+        hidden = tab.locator(".table-scroll:visible").evaluate_all("all => all.map(node => node.scrollWidth - node.clientWidth)")
+        assert max(hidden) <= 0
+        assert tab.locator(".full-width figcaption").first.bounding_box()["width"] < 800  # a line that can be read
+        contents, table = tab.locator(".bd-sidebar-secondary"), tab.locator(".full-width .table-scroll").first
+        assert table.bounding_box()["x"] + table.bounding_box()["width"] > contents.bounding_box()["x"]
+        table.scroll_into_view_if_needed()
+        tab.wait_for_function("document.querySelector('.bd-sidebar-secondary').getBoundingClientRect().height < 50")
+        contents.locator("nav a").first.focus()  # by keyboard they are there
+        tab.wait_for_function("document.querySelector('.bd-sidebar-secondary').getBoundingClientRect().height > 50")
 
 
 @pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])

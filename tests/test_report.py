@@ -573,6 +573,16 @@ def test_every_table_can_be_taken_away_as_it_is(folder):
     assert frame["Records"].iloc[2] == " ".join(table.frame["Records"].iloc[2])
 
 
+def test_a_table_that_is_wider_than_the_text_says_so():
+    """Headings, names and lists of records break between words; numbers do not, nor does a record's id."""
+    def shown(**cells):
+        return style.Table(pd.DataFrame([{"Rows": "all", "Network": "plain, adversarial training"} | cells]), "A table.", 1)._repr_html_()
+
+    narrow, wide = '<figure class="numbers">', '<figure class="numbers full-width">'
+    assert narrow in shown(**{"Clean": "76.0 (75.1–76.8)", "a heading of so many words that it is long": "1", "Records": ("0" * 16,) * 4})
+    assert wide in shown(**{f"Attack {k}": "76.0 (75.1–76.8)" for k in range(6)})
+
+
 def test_the_texts_show_what_the_records_say():
     """`make render` writes the table; what a reader sees first must not go stale."""
     assert tables.summary() in (paths.ROOT / "README.md").read_text(encoding="utf-8")

@@ -34,6 +34,8 @@ DRAWS = LinearSegmentedColormap.from_list("draws", ["#7b36fc", "#7b7dd9", "#0070
 HEAT = "cividis"  # even steps for every kind of colour vision
 INCHES, ALONE = 2.5, 4  # the width of a panel, and of one that is the only one; a page shows an inch as 5 to 7 rem, so that
 # the text in all figures has about one size
+# In rem: what the text of a page of 1200 px has room for, a character of a table's, and what parts two of its columns.
+TEXT, CHARACTER, GAP = 38, 0.4, 0.6
 
 
 class Table:
@@ -56,7 +58,7 @@ class Table:
                          for part, rows in self.frame.groupby(self.frame.columns[0], sort=False))
         name = escape(self.caption.split(".")[0])
         # The caption stays outside what scrolls, readable on a narrow screen; tabindex: scrolls by keyboard.
-        return (f'<figure class="numbers"><figcaption>{escape(self.caption)}</figcaption>\n'
+        return (f'<figure class="{numbers(self._width())}"><figcaption>{escape(self.caption)}</figcaption>\n'
                 f'<div class="table-scroll" tabindex="0" role="region" aria-label="{name}">\n'
                 f"<table>\n<thead><tr>{head}</tr></thead>\n{body}\n</table></div>{self._download()}</figure>")
 
@@ -64,6 +66,14 @@ class Table:
         data = base64.b64encode(self._text().to_csv(index=False).encode()).decode()
         made = f", from the record {_link(self.record)}" if self.record else ""
         return f'<p class="aside"><a download="{self.name}.csv" href="data:text/csv;base64,{data}">These numbers as CSV</a>{made}</p>'
+
+    def _width(self):
+        """About how many rem its rows are wide. Headings, names and lists of records may break between words, numbers may not."""
+        def longest(value, breaks):
+            return max(map(len, value if isinstance(value, tuple) else value.split() if breaks else [value]), default=0)
+
+        columns = [(name, self.frame.iloc[:, 1 + j], j < self.keys) for j, name in enumerate(self.frame.columns[1:])]
+        return sum(GAP + CHARACTER * max(longest(name, True), *(longest(value, key) for value in column)) for name, column, key in columns)
 
     def _text(self):
         return self.frame.map(lambda value: " ".join(value) if isinstance(value, tuple) else value)
@@ -102,6 +112,12 @@ class Table:
             else:
                 parts.append(f"<td>{escape(value)}</td>")
         return "".join(parts)
+
+
+def numbers(width):
+    """The class of a figure of numbers so many rem wide. The theme folds the page's contents away while one is on the screen that is
+    "full-width", and paper.css lets that reach into their margin."""
+    return "numbers full-width" if width > TEXT else "numbers"
 
 
 def _name(caption):
