@@ -154,7 +154,7 @@ def test_the_name_of_a_row_stays_in_sight_while_its_table_scrolls(browser, base,
 
 
 @pytest.mark.parametrize("width", [1200, 1440])
-@pytest.mark.parametrize("page", ["table1", "table2", "table3"])
+@pytest.mark.parametrize("page", ["table1", "table2", "table3", "gradients"])
 def test_a_wide_table_shows_all_columns_and_the_contents_make_room(browser, base, page, width):
     with visit(browser, base, f"notebooks/{page}", {"width": width, "height": 900}) as tab:
         hidden = tab.locator(".table-scroll:visible").evaluate_all("all => all.map(node => node.scrollWidth - node.clientWidth)")

@@ -6,6 +6,8 @@ from html import escape
 
 from PIL import Image
 
+from siam.pages.style import numbers
+
 
 class Grid:
     """A grid of small pictures for the page (HTML) and its caption for the console.
@@ -31,7 +33,7 @@ class Grid:
                          for i, (_, text) in enumerate(self.columns))
         body = "\n".join(f"<tr>{self._row(k)}</tr>" for k in range(len(self.rows)))
         name = escape(self.caption.split(".")[0], quote=True)
-        return (f'<figure class="numbers">{caption}\n'
+        return (f'<figure class="{numbers(len(self.columns) * (self.width + BETWEEN))}">{caption}\n'
                 f'<div class="table-scroll" tabindex="0" role="region" aria-label="{name}">\n'
                 f'<table style="border-collapse:collapse;font-size:.72rem;min-width:0">\n<thead><tr>{first}</tr>'
                 f"<tr>{second}</tr></thead>\n<tbody>{body}</tbody>\n</table></div></figure>")
@@ -49,6 +51,7 @@ class Grid:
         return "".join(cells)
 
 
+BETWEEN = 0.25  # rem between two pictures
 NARROW = "max-width:4.6rem;white-space:normal;font-weight:400;line-height:1.15;overflow-wrap:normal"
 CELL = "padding:2px;border:0;vertical-align:top;text-align:left;"
 STICKY = "position:sticky;left:0;z-index:1;background:var(--pst-color-background,Canvas);padding-right:8px;"
@@ -56,7 +59,7 @@ STICKY = "position:sticky;left:0;z-index:1;background:var(--pst-color-background
 
 def _heading(name, columns, width, first):
     style = f"{CELL}{STICKY if first else ''}line-height:1.2;font-size:.68rem"
-    width = f"max-width:{columns * (width + 0.2):.3g}rem;white-space:normal;display:block"
+    width = f"max-width:{columns * (width + BETWEEN):.3g}rem;white-space:normal;display:block"
     return f'<th scope="colgroup" colspan="{columns}" style="{style}"><span style="{width}">{escape(name)}</span></th>'
 
 
