@@ -18,6 +18,7 @@ STRENGTHS = dict(label="CPNI-W", rule="prediction", M=8, attack="pgd")  # what F
 # σ, ε or sources of an attack: with fewer of them a better tier does not yet take the place of a lower one. From 4 σ on
 # `siam.claims.rules` looks for the best.
 ENOUGH = 4
+LACKING = "–"  # a cell of the numbers that was not measured: in some columns most are
 
 
 def along_sigma(frame, labels, rules=("prediction",), **chosen):
@@ -86,6 +87,8 @@ def _draw(number, title, folder, keep, panels, hue, look, x="sigma", xlabel="σ 
     if not shown:
         return Figure([], {}, f"{title} {NOT_YET.capitalize()}: no record holds any of it.", None)
     look = look(pd.concat(shown.values()).sort_values(["M", "sigma"])["curve"].unique())
+    everything = pd.concat(shown.values())
+    tiers = set(everything["tier"])
     drawn, numbers = [], []
     for name, part in shown.items():
         curves = {curve: part[part["curve"] == curve].sort_values(x) for curve in look}
@@ -94,17 +97,29 @@ def _draw(number, title, folder, keep, panels, hue, look, x="sigma", xlabel="σ 
         marks = _printed(part) if x == "sigma" else {}
         drawn.append(panel(curves, look, x, xlabel, name, f"figure{number} {name}", marks, limits,
                            INCHES if len(shown) > 1 else ALONE))
-        numbers.append(_numbers(part, look, x, xlabel).assign(Panel=name))
-    table = Table(pd.concat(numbers)[["Panel", xlabel, *look, "Records"]], "Accuracy in percent (95 % interval), tier", 1)
+        numbers.append(_numbers(part, look, x, xlabel, interval if len(tiers) == 1 else _point).assign(Panel=name))
+    numbers = pd.concat(numbers)[["Panel", xlabel, *look, "Records"]]
+    lacking = f". {LACKING}: {NOT_YET}" if (numbers == LACKING).any(axis=None) else ""
+    tier = f"tier {min(tiers)}" if len(tiers) == 1 else "tier"
+    table = Table(numbers, f"Accuracy in percent (95 % interval), {tier}{lacking}.", 1)
     ticks = " Short ticks on the axis: σ of the best cell under PGD that the paper prints." if x == "sigma" else ""
     caption = f"{title} {_about(shown, ticks)}{_left_out(each, shown, kept)}{_passed_over(recorded, kept)}"
-    return Figure(drawn, look, caption + warning(pd.concat(shown.values())["tier"]), table)
+    return Figure(drawn, _legend(look, shown, x, xlabel), caption + warning(everything["tier"]), table)
 
 
-def _numbers(part, look, x, xlabel):
-    """The numbers of a panel, a row for each x."""
-    wide = part.assign(text=part.apply(_point, axis=1)).pivot(index=x, columns="curve", values="text")
-    wide = wide.reindex(columns=list(look)).astype(object).fillna(NOT_YET).rename(index="{:g}".format)
+def _legend(look, shown, x, xlabel):
+    """The legend of curves that look so: one that no panel draws as more than a dot is a dot, and its name says where that lies."""
+    places = {curve: [set(part.loc[part["curve"] == curve, x]) for part in shown.values()] for curve in look}
+    dots = {curve: sorted(set.union(*each)) for curve, each in places.items() if max(map(len, each)) < 2}
+    symbol = xlabel.split()[0]
+    return {f"{curve} ({symbol} = {' or '.join(map('{:g}'.format, dots[curve]))} alone)" if curve in dots else curve:
+            (colour, "o" if curve in dots else dashes) for curve, (colour, dashes) in look.items()}
+
+
+def _numbers(part, look, x, xlabel, say):
+    """The numbers of a panel, a row for each x, as text by `say`."""
+    wide = part.assign(text=part.apply(say, axis=1)).pivot(index=x, columns="curve", values="text")
+    wide = wide.reindex(columns=list(look)).astype(object).fillna(LACKING).rename(index="{:g}".format)
     ids = part.groupby(x)["ids"].sum().map(lambda ids: tuple(sorted(set(ids)))).to_numpy()
     return wide.reset_index(names=xlabel).assign(Records=ids)
 

@@ -36,6 +36,7 @@ INCHES, ALONE = 2.5, 4  # the width of a panel, and of one that is the only one;
 # the text in all figures has about one size
 # In rem: what the text of a page of 1200 px has room for, a character of a table's, and what parts two of its columns.
 TEXT, CHARACTER, GAP = 38, 0.4, 0.6
+BREAK = '<span class="break"> </span>'
 
 
 class Table:
@@ -110,7 +111,8 @@ class Table:
             elif value == NOT_YET:
                 parts.append(f'<td class="missing">{value}</td>')
             else:
-                parts.append(f"<td>{escape(value)}</td>")
+                # A line may end before an interval, as of 76.0 (75.1–76.8), and nowhere else.
+                parts.append(f"<td>{re.sub(r' (?=[(][0-9.]+–)', BREAK, escape(value))}</td>")
         return "".join(parts)
 
 
