@@ -8,7 +8,7 @@ import pandas as pd
 
 from siam import runs
 from siam.pages import tables
-from siam.pages.style import ALONE, INCHES, INK, NETWORKS, Figure, Table, drawing, heatmap, of_draws, of_sigma, panel
+from siam.pages.style import ALONE, INCHES, INK, NETWORKS, Figure, Table, drawing, heatmap, limits_of, of_draws, of_sigma, panel
 from siam.paths import RESULTS
 from siam.report import (ATTACKS, BASES, NOT_YET, SIGMA_MAX, by_tier, cells, evaluations, interval, made_on, of_eight, one_tier, select,
                          trainings, warning)
@@ -93,7 +93,7 @@ def _draw(number, title, folder, keep, panels, hue, look, x="sigma", xlabel="σ 
     for name, part in shown.items():
         curves = {curve: part[part["curve"] == curve].sort_values(x) for curve in look}
         curves = {curve: points for curve, points in curves.items() if len(points)}
-        limits = _limits(of for other, of in shown.items() if panels[other]["attack"] == panels[name]["attack"])
+        limits = limits_of(of for other, of in shown.items() if panels[other]["attack"] == panels[name]["attack"])
         marks = _printed(part) if x == "sigma" else {}
         drawn.append(panel(curves, look, x, xlabel, name, f"figure{number} {name}", marks, limits,
                            INCHES if len(shown) > 1 else ALONE))
@@ -157,16 +157,6 @@ def _passed_over(recorded, shown, of="trained"):
         if tiers := [tier for tier in reversed(better) if tier in there]:
             said.append(f"{label} (tier {' and '.join(tiers)})")
     return f" Left out, as too little of this is measured at their tier yet: {', '.join(said)}." if said else ""
-
-
-def _limits(parts):
-    """The ends of an axis that has room for all points of some panels, with their bands and bars, in percent."""
-    points = pd.concat(parts)
-    bars = points["std"].fillna(0)
-    low = min(points["low"].min(), (points["accuracy"] - bars).min())
-    high = max(points["high"].max(), (points["accuracy"] + bars).max())
-    room = 0.04 * (high - low)
-    return 100 * (low - room), 100 * (high + room)
 
 
 def _printed(part):

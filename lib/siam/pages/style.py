@@ -217,6 +217,16 @@ def panel(curves, look, x, xlabel, title, salt, marks, limits, inches):
     return labelled(svg, f"{title}: accuracy against {xlabel}. {ends}{ticks}", inches)
 
 
+def limits_of(parts):
+    """The ends of an axis that has room for all points of some panels, with their bands and bars, in percent."""
+    points = pd.concat(parts)
+    bars = points["std"].fillna(0)
+    low = min(points["low"].min(), (points["accuracy"] - bars).min())
+    high = max(points["high"].max(), (points["accuracy"] + bars).max())
+    room = 0.04 * (high - low)
+    return 100 * (low - room), 100 * (high + room)
+
+
 def drawing(draw, title, xlabel, ylabel, alt, salt, inches=INCHES, height=INCHES):
     """One panel as SVG text, the same text every time; `draw` is called with its axes. alt: what it shows, in words.
 
