@@ -175,6 +175,15 @@ def test_the_heat_map_is_drawn_at_a_size_that_can_be_read(browser, base, viewpor
         assert heat.bounding_box()["height"] > 10
 
 
+@pytest.mark.parametrize("width, columns", [(1440, 3), (1200, 3), (1000, 3), (600, 1), (380, 1)])
+def test_panels_that_belong_together_stand_side_by_side_under_their_legend(browser, base, width, columns):
+    with visit(browser, base, "notebooks/figure2", {"width": width, "height": 900}) as tab:
+        figure = tab.locator("figure.panels").first
+        left = figure.locator("div > svg").evaluate_all("all => all.map(node => Math.round(node.getBoundingClientRect().x))")
+        assert len(left) == 9 and len(set(left)) == columns
+        assert figure.locator(".legend").bounding_box()["y"] < figure.locator("div > svg").first.bounding_box()["y"]
+
+
 def explorer(tab):
     """The explorer's parts: its chart as text, its readout as text, and the two sliders."""
     root = tab.get_by_test_id("siam-explorer")

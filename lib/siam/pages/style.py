@@ -159,12 +159,15 @@ class Figure:
         caption = f"<figcaption>{escape(self.caption)}</figcaption>"
         if not self.panels:
             return f'<figure class="panels missing">{caption}</figure>'
-        least, most = (15, 34) if len(self.panels) % 2 == 0 else (13, 51)  # on a wide page: two in a row, or three
-        grid = f"display:grid;grid-template-columns:repeat(auto-fit,minmax({least}rem,1fr));gap:.5rem;max-width:{most}rem"
+        # On a wide page two in a row, or three; where there is no room for all of a row, one: panels side by side belong together.
+        columns, least, most = (2, 15, 34) if len(self.panels) % 2 == 0 else (3, 12.5, 51)
+        row = columns * least + (columns - 1) / 2
+        width = f"max({least}rem,min(100%,({row:g}rem - 100%)*999))"
+        grid = f"display:grid;grid-template-columns:repeat(auto-fit,minmax({width},1fr));gap:.5rem;max-width:{most}rem"
         legend = " ".join(f'<span style="white-space:nowrap">{_key(*line)} {escape(name)}&emsp;</span>'
                           for name, line in self.legend.items())
-        return (f'<figure class="panels"><div style="{grid}">{"".join(self.panels)}</div>'
-                f'<p class="legend">{legend}</p>{caption}</figure>'
+        return (f'<figure class="panels"><p class="legend">{legend}</p>'
+                f'<div style="{grid}">{"".join(self.panels)}</div>{caption}</figure>'
                 + (f"<details><summary>The numbers</summary>{self.numbers._repr_html_()}</details>" if self.numbers else ""))
 
 
