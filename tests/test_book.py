@@ -20,7 +20,7 @@ HTML = ROOT / "book" / "_build" / "html"
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
 PAGES = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in part["chapters"])]
 RUN_IT_YOURSELF = ("notebooks/train", "notebooks/evaluate")
-PHONE, DESK = {"width": 380, "height": 800}, {"width": 1280, "height": 900}
+PHONE, TABLET, DESK = {"width": 380, "height": 800}, {"width": 600, "height": 800}, {"width": 1280, "height": 900}
 
 
 @pytest.fixture(scope="session")
@@ -141,7 +141,7 @@ def test_dark_mode_has_no_light_boxes(browser, base, page):
         assert brightest < 128
 
 
-@pytest.mark.parametrize("viewport, stays", [(DESK, "first"), (PHONE, "inner")], ids=["desk", "phone"])
+@pytest.mark.parametrize("viewport, stays", [(TABLET, "first"), (PHONE, "inner")], ids=["tablet", "phone"])
 def test_the_name_of_a_row_stays_in_sight_while_its_table_scrolls(browser, base, viewport, stays):
     with visit(browser, base, "notebooks/learnt", viewport, color_scheme="dark") as tab:
         box = tab.locator(".table-scroll:visible").last
@@ -153,11 +153,35 @@ def test_the_name_of_a_row_stays_in_sight_while_its_table_scrolls(browser, base,
         assert box.locator(".names").first.is_visible() == box.locator(".outer").first.is_hidden() == (viewport == PHONE)
 
 
+@pytest.mark.parametrize("width", [1200, 1440])
+@pytest.mark.parametrize("page", ["table1", "table2", "table3", "gradients"])
+def test_a_wide_table_shows_all_columns_and_the_contents_make_room(browser, base, page, width):
+    with visit(browser, base, f"notebooks/{page}", {"width": width, "height": 900}) as tab:
+        hidden = tab.locator(".table-scroll:visible").evaluate_all("all => all.map(node => node.scrollWidth - node.clientWidth)")
+        assert max(hidden) <= 0
+        assert tab.locator(".full-width figcaption").first.bounding_box()["width"] < 800  # a line that can be read
+        contents, table = tab.locator(".bd-sidebar-secondary"), tab.locator(".full-width .table-scroll").first
+        assert table.bounding_box()["x"] + table.bounding_box()["width"] > contents.bounding_box()["x"]
+        table.scroll_into_view_if_needed()
+        tab.wait_for_function("document.querySelector('.bd-sidebar-secondary').getBoundingClientRect().height < 50")
+        contents.locator("nav a").first.focus()  # by keyboard they are there
+        tab.wait_for_function("document.querySelector('.bd-sidebar-secondary').getBoundingClientRect().height > 50")
+
+
 @pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])
 def test_the_heat_map_is_drawn_at_a_size_that_can_be_read(browser, base, viewport):
     with visit(browser, base, "notebooks/table4", viewport) as tab:
         heat = tab.locator("figure.panels .table-scroll svg text").first
         assert heat.bounding_box()["height"] > 10
+
+
+@pytest.mark.parametrize("width, columns", [(1440, 3), (1200, 3), (1000, 3), (600, 1), (380, 1)])
+def test_panels_that_belong_together_stand_side_by_side_under_their_legend(browser, base, width, columns):
+    with visit(browser, base, "notebooks/figure2", {"width": width, "height": 900}) as tab:
+        figure = tab.locator("figure.panels").first
+        left = figure.locator("div > svg").evaluate_all("all => all.map(node => Math.round(node.getBoundingClientRect().x))")
+        assert len(left) == 9 and len(set(left)) == columns
+        assert figure.locator(".legend").bounding_box()["y"] < figure.locator("div > svg").first.bounding_box()["y"]
 
 
 def explorer(tab):

@@ -6,6 +6,7 @@ from math import nan
 import numpy as np
 import pytest
 import torch
+from matplotlib.colors import to_rgb
 from scipy.stats import binom, norm
 from conftest import PRECISION
 
@@ -206,6 +207,12 @@ def test_the_page_shows_what_was_measured(measured):
     assert [one["label"] for one in record["networks"]] == ["CPNI-W", "Gauss"] and record["networks"][0]["tier"] == "smoke"
     grid = page.maps(measured)
     assert grid.rows == ["frog", "airplane"] and [name for name, _ in grid.columns] == ["image", *page.LOOK]
+    # Under each image the colours of its maps, and no others: its own class, and then the rest.
+    for k, key in enumerate(grid.keys):
+        seen = {tuple(pixel) for (_, text), maps in list(grid.columns.items())[1:] for pixel in maps[k].reshape(-1, 3)} - {(255, 255, 255)}
+        told = {tuple((255 * np.array(to_rgb(colour))).astype(np.uint8)) for colour in key.values()}
+        assert seen <= told and next(iter(key.items())) == (grid.rows[k], page.BLUE) and len(told) == len(key)
+    assert grid._repr_html_().count(f'fill="{page.BLUE}"') == len(grid.rows)
     assert grid.columns["vote", f"M = {record['draws']['slices']}"].shape == (2, 15, 15, 3)
     lines, competing, certified = page.lines(measured), page.competing(measured), page.certified(measured)
     assert (len(lines.panels), len(competing.panels), len(certified.panels)) == (4, 2, 1)
@@ -231,7 +238,7 @@ def test_a_page_of_nothing_says_so(tmp_path):
 
 
 def test_marks_stand_on_the_image_and_on_the_attacked_one():
-    pictures = page._coloured(np.zeros((3, 33, 33), int), 0, 3.0)
+    pictures = page._coloured(np.zeros((3, 33, 33), int), {0: page.BLUE}, 3.0)
     white = (pictures[0] == 255).all(2)
     assert white[49, 49] and white[49, 49 + 16 * 3 // 3] and not white[0].any() and pictures.shape == (3, 99, 99, 3)
 

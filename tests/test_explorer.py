@@ -94,7 +94,7 @@ def test_what_was_not_measured_is_null_and_not_a_number():
 def test_measurements_that_differ_in_kind_are_kept_apart_and_named_apart(run):
     data = payload(pd.concat([rows(), rows(**run)]))
     assert len({source["name"] for source in data["sources"]}) == 2
-    assert len({(source["group"], source["family"]) for source in data["sources"]}) == (1 if "seed" in run else 2)
+    assert len({source["entry"] for source in data["sources"]}) == (1 if "seed" in run else 2)
     assert all(len(curve["x"]) == len(SIGMAS) for s in data["sources"] for curve in s["attacks"].values())
 
 
@@ -137,6 +137,19 @@ def own():
     """Evaluations with a rule and an attack that the book does not know."""
     lead = rows(attacks=("epgd",)).assign(attack="lead", id="e" * 16)
     return pd.concat([rows(), rows().assign(rule="borda").drop_duplicates(["id", "M"]), lead])
+
+
+def test_a_list_of_sources_leads_with_the_tier_the_best_first_and_says_what_differs():
+    half = dict(sigmas=(0.0, 0.1))
+    data = payload(pd.concat([rows(), rows(checkpoint="other", digest="f" * 16), rows(tier="fast", n=10_000, **half),
+                              rows(n=10_000, digest="a" * 16, **half), rows(n=10_000, digest="b" * 16, **half), rows("Gauss")]))
+    each = {source["entry"]: source["place"] for source in data["sources"] if source["model"] == "CPNI-W"}
+    assert sorted(each, key=lambda entry: (each[entry], entry)) == [
+        "fast tier, 10,000 test images",
+        "cpu tier, 10,000 test images: aaaaaaaa", "cpu tier, 10,000 test images: bbbbbbbb",
+        "cpu tier, 1,000 test images: cpni-w", "cpu tier, 1,000 test images: other"]
+    # Which is shown first is another matter: a few points show no optimum.
+    assert data["sources"][0]["entry"] == "cpu tier, 1,000 test images: cpni-w"
 
 
 def test_rules_and_attacks_of_the_readers_own_go_by_their_names():

@@ -352,13 +352,15 @@ def test_an_image_that_nobody_chose_can_be_attacked(browser, file):
         field.press("Enter")
         assert f"The true class, {cifar10.CLASSES[records.read()['images'][number]['label']]}, has " in settled(tab, f"image={number}&")
         assert not set(first) & set(drawn(tab, ".live-pictures")) and tab.locator(".live-strip input:checked").count() == 0
-        for wrong in ("100", "1.5", ""):  # the field goes back
+        allowed = tab.locator(".live-any").get_by_role("status")
+        for wrong in ("100", "1.5", ""):  # the field goes back, and says why
             field.fill(wrong)
             field.press("Enter")
             assert field.input_value() == str(number)
+            assert allowed.inner_text() == f" {wrong or 'That'} is none of them: a whole number from 0 to 99."
         tab.get_by_role("button", name="Undo").click()
         settled(tab)
-        assert drawn(tab, ".live-pictures") == first
+        assert drawn(tab, ".live-pictures") == first and allowed.inner_text() == ""
         tab.goto("about:blank")
         tab.goto(f"{file}{PAGE}.html#image={number}")  # by its link
         settled(tab, f"image={number}&")
@@ -531,6 +533,9 @@ def test_attack_100_images_counts_and_stops(browser, file):
             right, low, high = (f"{100 * share:.{digits}f}" for share in shares)
             assert f"{of['correct']:,} of {of['n']:,}, {right} % ({low}–{high} %)" in row and of["record"] in part.inner_text()
         assert "The setting here differs" not in part.inner_text()
+        scale = part.locator(".live-scale").bounding_box()  # 0 to 100 % lie where the shares are drawn
+        dot = part.get_by_role("row", name="The book").locator("b").bounding_box()
+        assert dot["x"] + 5.5 == pytest.approx(scale["x"] + scale["width"] * first["correct"] / 100, abs=1.5)
         move(tab, "M", "Home")
         settled(tab, "draws=1&")
         assert "The setting here differs" in part.inner_text()

@@ -576,6 +576,16 @@ def test_every_table_can_be_taken_away_as_it_is(folder):
     assert frame["Records"].iloc[2] == " ".join(table.frame["Records"].iloc[2])
 
 
+def test_a_table_that_is_wider_than_the_text_says_so():
+    """Headings, names and lists of records break between words; numbers do not, nor does a record's id."""
+    def shown(**cells):
+        return style.Table(pd.DataFrame([{"Rows": "all", "Network": "plain, adversarial training"} | cells]), "A table.", 1)._repr_html_()
+
+    narrow, wide = '<figure class="numbers">', '<figure class="numbers full-width">'
+    assert narrow in shown(**{"Clean": "76.0 (75.1–76.8)", "a heading of so many words that it is long": "1", "Records": ("0" * 16,) * 4})
+    assert wide in shown(**{f"Attack {k}": "76.0 (75.1–76.8)" for k in range(6)})
+
+
 def test_the_texts_show_what_the_records_say():
     """`make render` writes the table; what a reader sees first must not go stale."""
     assert tables.summary() in (paths.ROOT / "README.md").read_text(encoding="utf-8")
@@ -615,8 +625,9 @@ def test_figure1_draws_a_curve_for_each_M_and_names_what_is_missing(folder):
     assert len(figure.panels) == 2 and "Not yet measured: EPGD" in figure.caption
     for words in ("Tier cpu", "n = 1,000", "nested", "not a reproduction"):
         assert words in figure.caption
-    frame = figure.numbers.frame
-    assert frame.iloc[-1]["M = 8"].startswith("43.3 (40.2–46.4)")
+    assert figure.numbers.frame.iloc[-1]["M = 8"] == "43.3 (40.2–46.4)"  # all of one tier: the caption says which
+    assert figure.numbers.caption == "Accuracy in percent (95 % interval), tier cpu."
+    assert 'd>43.3<span class="break"> </span>(40.2–46.4)<' in figure._repr_html_()  # a line may end there
 
 
 def test_figures_are_deterministic_coloured_by_the_page_and_described(folder):
@@ -642,7 +653,7 @@ def test_a_panel_has_one_tier_and_says_whom_it_leaves_out(folder):
     figure = figures.figure2(folder)
     pgd = figure.numbers.frame[figure.numbers.frame["Panel"] == "PGD, prediction"]
     assert pgd["Gauss"].iloc[0].endswith("fast")
-    assert list(pgd["CPNI-W"]) == [style.NOT_YET]
+    assert list(pgd["CPNI-W"]) == [figures.LACKING] and "–: not yet measured" in figure.numbers.caption
     left = "Left out, as of a lower tier than the rest of the panel: CPNI-W (PGD, prediction), CPNI-W (PGD, soft)."
     assert left in figure.caption
 
@@ -651,12 +662,13 @@ def test_figure2_has_a_panel_for_each_attack_and_rule_and_a_curve_for_each_base_
     train(folder, "Gauss", method="gauss")
     evaluate(folder, "Gauss", "pgd", 410, sigma=0.24, rules=("prediction", "weighted", "second"))
     figure = figures.figure2(folder)
-    assert figure.legend == {label: (style.NETWORKS[label], "-") for label in ("CPNI-W", "Gauss")}
+    # What lies at one σ alone is drawn as a dot, and the legend says so.
+    assert figure.legend == {"CPNI-W": (style.NETWORKS["CPNI-W"], "-"), "Gauss (σ = 0.24 alone)": (style.NETWORKS["Gauss"], "o")}
     frame = figure.numbers.frame
     panels = ["Clean, prediction", "Clean, soft", "PGD, prediction", "PGD, soft", "PGD, weighted"]
     assert list(dict.fromkeys(frame["Panel"])) == panels
     at = frame[frame["σ (normalised units)"] == "0.24"].set_index("Panel")  # of M = 8: three correct more than of M = 1
-    assert at["Gauss"]["PGD, weighted"].startswith("41.3 (") and at["CPNI-W"]["PGD, weighted"] == style.NOT_YET
+    assert at["Gauss"]["PGD, weighted"].startswith("41.3 (") and at["CPNI-W"]["PGD, weighted"] == figures.LACKING
 
 
 def test_panels_under_one_attack_share_their_axis(folder):
@@ -685,7 +697,7 @@ def test_figure4_is_against_epsilon_at_the_papers_step(folder):
     evaluate(folder, "CPNI-W", "pgd", 550, epsilon=2.0, step_size=2.0)
     frame = figures.figure4(folder).numbers.frame
     better_trained(folder)
-    assert figures.figure1(folder).numbers.frame.to_string().count("long") and figures.figure4(folder).numbers.frame.equals(frame)
+    assert "tier long" in figures.figure1(folder).numbers.caption and figures.figure4(folder).numbers.frame.equals(frame)
     assert "Bars" not in figures.figure4(folder).caption
     assert list(frame["ε (1/255 of the pixel range)"]) == ["4", "8"] and list(frame.columns[2:]) == ["σ = 0", "Records"]
 

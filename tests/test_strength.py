@@ -122,7 +122,8 @@ def test_the_record_is_in_the_order_of_its_cells(small):
 
 def test_the_page_of_a_small_record(small):
     figure = page.curves(small)
-    assert len(figure.panels) == 1 and list(figure.legend) == ["no attack", "PGD", "noise off", "any of them"]
+    assert len(figure.panels) == 2 and "no attack" not in figure.panels[0] and "no attack" in figure.panels[1]  # an axis of its own
+    assert list(figure.legend) == ["no attack", "PGD", "noise off", "any of them"]
     assert len(figure.numbers.frame) == 3 * 4 and list(dict.fromkeys(figure.numbers.frame["k"])) == ["1", "2", "3"]
     assert figure._repr_html_() == page.curves(small)._repr_html_()
 

@@ -57,7 +57,7 @@ function curve(source, attack, rule, m) {
 }
 
 // Whether two sources differ in nothing but the seed.
-const akin = (one, other) => one.group === other.group && one.family === other.family;
+const akin = (one, other) => one.entry === other.entry;
 
 // The view that the traits ask for, brought to what is measured: the nearest M, the nearest σ or ε.
 function resolve(model) {
@@ -135,6 +135,10 @@ function chart(view, width) {
   const cursor = svg("g", { class: "siam-cursor" });
 
   const drawn = view.lines.filter(({ points }) => points.length);
+  const cx = x(view.x);
+  const left = cx > inner.width - 44; // no room for a value on the right
+  // Where the cursor is at the end of a line, the value stands behind its name: both have their place there.
+  const ended = (points) => !left && points.at(-1).x === view.x;
   const ends = apart(drawn.map(({ points }) => y(points.at(-1).accuracy)), inner.height);
   drawn.forEach(({ attack, points }, i) => {
     const kind = `siam-${attack.kind}`;
@@ -151,7 +155,8 @@ function chart(view, width) {
     if (inner.width / points.length > 9) points.forEach((p) => lines.append(
       svg("circle", { class: kind, cx: x(p.x), cy: y(p.accuracy), r: 2.2 })));
     const end = x(points.at(-1).x) + 9;
-    labels.append(svg("text", { class: kind, x: end, y: ends[i], dy: "0.35em" }, attack.name));
+    labels.append(svg("text", { class: kind, x: end, y: ends[i], dy: "0.35em" },
+      attack.name + (ended(points) ? ` ${shown(points.at(-1))}` : "")));
   });
 
   for (const p of view.printed) {
@@ -167,14 +172,13 @@ function chart(view, width) {
   }
 
   if (drawn.length) {
-    const cx = x(view.x);
     cursor.append(svg("line", { x1: cx, x2: cx, y1: -4, y2: inner.height }));
     const here = drawn.flatMap(({ attack, points }) =>
-      points.filter((p) => p.x === view.x).map((p) => ({ attack, ...p })));
-    const heights = apart(here.map((p) => y(p.accuracy) - 13), inner.height);
-    const left = cx > inner.width - 44;
-    here.forEach((p, i) => cursor.append(
-      svg("circle", { class: `siam-${p.attack.kind}`, cx, cy: y(p.accuracy), r: 4.5 }),
+      points.filter((p) => p.x === view.x).map((p) => ({ attack, ...p, said: !ended(points) })));
+    here.forEach((p) => cursor.append(svg("circle", { class: `siam-${p.attack.kind}`, cx, cy: y(p.accuracy), r: 4.5 })));
+    const values = here.filter(({ said }) => said);
+    const heights = apart(values.map((p) => y(p.accuracy) - 13), inner.height);
+    values.forEach((p, i) => cursor.append(
       svg("text", { class: `siam-${p.attack.kind}`, x: cx + (left ? -8 : 8), y: heights[i], dy: "0.35em",
         "text-anchor": left ? "end" : "start" }, shown(p))));
   } else {
@@ -321,11 +325,12 @@ function render({ model, el }) {
     "aria-label": "M, number of noisy passes that vote", ...SHORTCUTS,
     oninput: () => set("draws", resolve(model).draws[draws.valueAsNumber]) });
   const drawsTicks = html("div", { class: "siam-ticks", "aria-hidden": "true" });
-  const drawsValue = html("strong");
+  const [drawsValue, drawsSaid] = [html("strong"), html("span")];
 
   const plot = html("div", { class: "siam-plot" });
   const slider = html("input", { type: "range", step: axis.step, "data-testid": `siam-${data.axis}`,
     "aria-label": axis.said, ...SHORTCUTS });
+  const axisName = html("span", { "aria-hidden": "true" });
   const said = html("div", { class: "siam-readout", "data-testid": "siam-readout" });
   // What a listener is told unasked, a moment after the last change: the numbers at the place in view. The slider that goes
   // there says them itself.
@@ -396,10 +401,8 @@ function render({ model, el }) {
     base.value = view.base;
     rule.value = view.rule.key;
     const firsts = view.sources.filter((one, i) => view.sources.findIndex((other) => akin(one, other)) === i);
-    source.replaceChildren(...[...new Set(firsts.map(({ group }) => group))].map((group) => html("optgroup",
-      { label: group }, ...firsts.filter((one) => one.group === group).map(option(({ family }) =>
-        // A closed list shows no group: what is there twice says it.
-        !family ? group : firsts.filter((one) => one.family === family).length > 1 ? `${family}, ${group}` : family)))));
+    firsts.sort((a, b) => a.place - b.place);
+    source.replaceChildren(...firsts.map(option(({ entry }) => entry)));
     source.value = firsts.find((one) => akin(one, view.source))?.name ?? "";
     source.parentNode.hidden = firsts.length < 2;
     // What differs in the seed alone is one entry, with a choice of seeds beside it.
@@ -417,11 +420,13 @@ function render({ model, el }) {
     draws.value = view.m;
     draws.setAttribute("aria-valuetext", view.M ? `M = ${votes(view.M)}` : "not yet measured");
     drawsValue.textContent = view.M ? `M = ${view.M}` : "M";
+    drawsSaid.textContent = ` noisy pass${view.M === 1 ? " votes" : "es vote"}${view.draws.length === 1 ? ", one M measured" : ""}`;
     drawsTicks.replaceChildren(...view.draws.map((M, m) =>
       html("span", { class: m === view.m ? "siam-on" : null }, M)));
     plot.replaceChildren(chart(view, width));
     const [x0, x1] = domain(view).x;
     Object.assign(slider, { min: x0, max: x1, value: view.x ?? 0, disabled: view.xs.length < 2 });
+    axisName.textContent = axis.name + (view.xs.length === 1 ? `: one ${axis.symbol} measured` : "");
     const here = view.lines.flatMap(({ attack, points }) => points
       .filter((p) => p.x === view.x).map((p) => `${attack.name} ${shown(p)} %`));
     slider.setAttribute("aria-valuetext",
@@ -443,10 +448,9 @@ function render({ model, el }) {
       sources,
       html("fieldset", {}, html("legend", {}, "Attack"), html("div", {}, ...data.attacks.map(
         ({ kind, name }, i) => html("label", { class: `siam-${kind}` }, boxes[i], html("span", {}, name))))),
-      html("div", {}, html("span", {}, drawsValue, " noisy passes vote"), draws, drawsTicks)),
+      html("div", {}, html("span", {}, drawsValue, drawsSaid), draws, drawsTicks)),
     plot,
-    html("div", { class: "siam-sigma" }, slider,
-      html("span", { "aria-hidden": "true" }, axis.name)),
+    html("div", { class: "siam-sigma" }, slider, axisName),
     said, told, note, link, details));
 
   const traits = ["payload", "base_model", "rule", "attacks", "draws", "sigma", "epsilon", "source"];

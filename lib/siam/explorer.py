@@ -77,7 +77,7 @@ def payload(frame, printed=None, epsilon=8.0, axis="sigma"):
         "models": list(dict.fromkeys([*BASES, *sorted(frame.label.unique(), key=_naturally)])),
         "rules": [{"key": key, "name": RULES.get(key, key)} for key in _ordered(RULES, frame["rule"])],
         "attacks": [{key: a[key] for key in ("key", "kind", "name", "detail", "extra")} for a in attacks],
-        "sources": sorted(sources, key=_preference),
+        "sources": _listed(sorted(sources, key=_preference)),
         "printed": _printed(printed),
         "pixel_std": round(PIXEL_STD, 4),
     }
@@ -181,27 +181,47 @@ def _source(source, rows, attacks):
 
 
 def _names(source):
-    """A source in words: its name, with everything that tells it from another; and for a list, which may cut what is long, its
-    group and in that its family, which those share with it that differ in the seed alone."""
+    """A source in words: its name, with everything that tells it from another; its group; and in that its family, which those share
+    with it that differ in the seed alone, as parts of which the last, the digest, is for those that are alike in the others."""
     sigma = f"σ = {source['sigma']:g}" if "sigma" in source else ""
     tier, images = f"{source['tier']} tier", f"{source['n']:,} {SPLITS.get(source['split'], source['split'])}"
     batches = f"batches of {source['batch_size']}" if source["batch_size"] else ""
-    checkpoint, digest = source["checkpoint"], source["digest"][:8]
-    words = {
-        "name": [sigma, tier, images, checkpoint and f"checkpoint {checkpoint} ({digest})",
-                 f"seed {source['seed']}", batches, source["precision"]],
-        "group": [tier, images],
-        "family": [sigma, checkpoint, batches, source["precision"], digest],
-    }
-    return {key: ", ".join(filter(None, some)) for key, some in words.items()}
+    checkpoint, digest, precision = source["checkpoint"], source["digest"][:8], source["precision"]
+    name = [sigma, tier, images, checkpoint and f"checkpoint {checkpoint} ({digest})", f"seed {source['seed']}", batches, precision]
+    family = sigma, checkpoint, batches, precision, digest
+    return {"name": ", ".join(filter(None, name)), "group": f"{tier}, {images}", "family": family}
+
+
+def _listed(sources):
+    """The sources, each with its place in a list, best tier first, and what a list calls its family: the group, and the parts that
+    tell the family from others of the model there."""
+    families = {}
+    for source in sources:
+        families.setdefault((source["model"], source["group"]), set()).add(source["family"])
+    ranks = sorted({_rank(source) for source in sources})
+    for source in sources:
+        there = families[source["model"], source["group"]]
+        differ = [len(set(part)) > 1 for part in zip(*there)]
+        apart = len({of[:-1] for of in there}) == len(there)  # then none needs its digest
+        parts = [part for part, tells in zip(source["family"], differ[:-1] if apart else differ) if tells and part]
+        source["place"] = ranks.index(_rank(source))
+        source["entry"] = source["group"] + (f": {', '.join(parts)}" if parts else "")
+    return [{key: value for key, value in source.items() if key not in ("group", "family")} for source in sources]
+
+
+def _rank(source):
+    return -_tier(source), source["split"] != "test", -source["n"], source["group"]
+
+
+def _tier(source):
+    return TIERS.index(source["tier"]) if source["tier"] in TIERS else -1
 
 
 def _preference(source):
     """Order of a model's sources: test images, those with a curve to move along, best tier first, most points, most images."""
     curve = max((len(curve["x"]) for curve in source["attacks"].values()), default=0) > 4  # fewer show no optimum
-    tier = TIERS.index(source["tier"]) if source["tier"] in TIERS else -1
     points = sum(len(curve["x"]) for curve in source["attacks"].values())
-    return source["split"] != "test", not curve, -tier, -points, -source["n"], source["name"]
+    return source["split"] != "test", not curve, -_tier(source), -points, -source["n"], source["name"]
 
 
 def _printed(table):

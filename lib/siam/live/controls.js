@@ -74,15 +74,27 @@ function controlPanel(about, name, ask) {
     max: HUNDRED - 1,
     step: 1,
     ...KEYS,
-    onchange: () => (any.value !== "" && any.validity.valid ? change({ image: any.valueAsNumber }) : ask.move({})),
+    onchange: () => {
+      const allowed = any.value !== "" && any.validity.valid;
+      anySaid.textContent = allowed ? "" : ` ${any.value || "That"} is none of them: a whole number from 0 to ${HUNDRED - 1}.`;
+      if (allowed) change({ image: any.valueAsNumber });
+      else ask.move({}); // the field goes back
+    },
   });
+  const anySaid = html("span", { role: "status" });
   const anyImage = html(
-    "label",
+    "div",
     { class: "live-any" },
-    about.book && "These were chosen to show each kind. ",
-    `Any of ${HUNDRED} test images, the first in the split's order, can be attacked by its number: `,
-    any,
+    html(
+      "label",
+      {},
+      about.book && "These were chosen to show each kind. ",
+      `Any of ${HUNDRED} test images, the first in the split's order, can be attacked by its number, 0 to ${HUNDRED - 1}: `,
+      any,
+    ),
+    anySaid,
   );
+  let imageShown;
   const sides = [false, true].map((attacked) => radio("side", String(attacked), () => change({ attacked })));
   const weights = html("input", {
     type: "checkbox",
@@ -184,6 +196,8 @@ function controlPanel(about, name, ask) {
           input.checked = number === state.image;
         });
         any.value = state.image;
+        if (state.image !== imageShown) anySaid.textContent = "";
+        imageShown = state.image;
         undo.setAttribute("aria-disabled", !undoable); // disabled, it would lose the focus with its last press
       },
       strip: (images) => choices.forEach(({ number, picture }) => paint(picture, images.get(number).pixels)),

@@ -286,6 +286,11 @@ function shares(names) {
     { class: "live-shares" },
     html("caption", {}, "Images that the vote gets right after the attack"),
     html("tbody", {}, ...rows.map(({ node }) => node)),
+    html(
+      "tfoot",
+      { "aria-hidden": "true" },
+      html("tr", {}, html("td"), html("td", { class: "live-scale" }, ...["0", "50", "100 %"].map((at) => html("span", {}, at))), html("td")),
+    ),
   );
   return [
     node,

@@ -115,26 +115,34 @@ def maps(folder=RESULTS, label="CPNI-W"):
     with np.load(SAMPLE / "cifar10-sample.npz") as sample:
         pictures = sample["test_images"][: len(one["slices"])]
     reach = record["reach"]
-    drawn = [_coloured(np.array([list(map(int, row)) for row in rows]).reshape(3, len(rows) // 3, -1), own, reach)
-             for rows, own in zip(one["slices"], one["labels"])]
+    said = [np.array([list(map(int, row)) for row in rows]).reshape(3, len(rows) // 3, -1) for rows in one["slices"]]
+    colours = [_colours(maps, own) for maps, own in zip(said, one["labels"])]
+    drawn = [_coloured(maps, of, reach) for maps, of in zip(said, colours)]
     columns = {("image", ""): pictures} | {(name, "" if name != "vote" else f"M = {record['draws']['slices']}"): np.stack(of)
                                            for name, of in zip(LOOK, zip(*drawn))}
     caption = (f"{title}: {label}, σ = {one['sigma']:g}, the first {len(drawn)} test images, not picked. A map's centre is the image; to"
                f" the right, as far as the small cross, what PGD-7 of ε = {record['epsilon']:g}/255, made on the noisy network, adds to it,"
-               f" and up to {reach:g} times that; upwards a random direction of the same length. Blue: the image's own class; each other"
-               f" colour: another class, by how much of the row it takes. Each pass is one draw all over a map. Tier {one['tier']}.")
-    return Grid(caption, [CLASSES[label] for label in one["labels"]], columns, width=7)
+               f" and up to {reach:g} times that; upwards a random direction of the same length. Blue: the image's own class; the other"
+               f" colours stand under each image, by how much of the row they take. Each pass is one draw all over a map."
+               f" Tier {one['tier']}.")
+    keys = [{CLASSES[c]: colour for c, colour in of.items()} for of in colours]
+    return Grid(caption, [CLASSES[label] for label in one["labels"]], columns, width=7, keys=keys)
 
 
-def _coloured(said, own, reach):
+def _colours(said, own):
+    """The colours of the classes in some maps: {class: colour}, the image's own first, then by how much of the maps they take."""
+    counts = np.bincount(said.ravel(), minlength=10)
+    others = [c for c in np.argsort(-counts, kind="stable") if c != own and counts[c]]
+    return {own: BLUE} | {int(c): OTHERS[min(place, len(OTHERS) - 1)] for place, c in enumerate(others)}
+
+
+def _coloured(said, colours, reach):
     """Maps of classes [3, side, side] as pictures uint8 [3, 3 side, 3 side, 3]: the same colours in all, the image and the
     attacked image marked."""
-    others = [c for c in np.argsort(-np.bincount(said.ravel(), minlength=10), kind="stable") if c != own]
-    colours = np.zeros((10, 3))
-    colours[own] = to_rgb(BLUE)
-    for place, c in enumerate(others):
-        colours[c] = to_rgb(OTHERS[min(place, len(OTHERS) - 1)])
-    pictures = np.kron((255 * colours[said]).astype(np.uint8), np.ones((1, 3, 3, 1), np.uint8))
+    palette = np.zeros((10, 3))
+    for c, colour in colours.items():
+        palette[c] = to_rgb(colour)
+    pictures = np.kron((255 * palette[said]).astype(np.uint8), np.ones((1, 3, 3, 1), np.uint8))
     centre = pictures.shape[1] // 2
     there = centre + round(3 * (said.shape[1] - 1) / 2 / reach)
     for across, half in ((centre, 4), (there, 2)):

@@ -8,7 +8,7 @@ import pandas as pd
 
 from siam import runs
 from siam.pages import tables
-from siam.pages.style import ALONE, INCHES, INK, NETWORKS, Figure, Table, drawing, heatmap, of_draws, of_sigma, panel
+from siam.pages.style import ALONE, INCHES, INK, NETWORKS, Figure, Table, drawing, heatmap, limits_of, of_draws, of_sigma, panel
 from siam.paths import RESULTS
 from siam.report import (ATTACKS, BASES, NOT_YET, SIGMA_MAX, by_tier, cells, evaluations, interval, made_on, of_eight, one_tier, select,
                          trainings, warning)
@@ -18,6 +18,7 @@ STRENGTHS = dict(label="CPNI-W", rule="prediction", M=8, attack="pgd")  # what F
 # σ, ε or sources of an attack: with fewer of them a better tier does not yet take the place of a lower one. From 4 σ on
 # `siam.claims.rules` looks for the best.
 ENOUGH = 4
+LACKING = "–"  # a cell of the numbers that was not measured: in some columns most are
 
 
 def along_sigma(frame, labels, rules=("prediction",), **chosen):
@@ -86,25 +87,39 @@ def _draw(number, title, folder, keep, panels, hue, look, x="sigma", xlabel="σ 
     if not shown:
         return Figure([], {}, f"{title} {NOT_YET.capitalize()}: no record holds any of it.", None)
     look = look(pd.concat(shown.values()).sort_values(["M", "sigma"])["curve"].unique())
+    everything = pd.concat(shown.values())
+    tiers = set(everything["tier"])
     drawn, numbers = [], []
     for name, part in shown.items():
         curves = {curve: part[part["curve"] == curve].sort_values(x) for curve in look}
         curves = {curve: points for curve, points in curves.items() if len(points)}
-        limits = _limits(of for other, of in shown.items() if panels[other]["attack"] == panels[name]["attack"])
+        limits = limits_of(of for other, of in shown.items() if panels[other]["attack"] == panels[name]["attack"])
         marks = _printed(part) if x == "sigma" else {}
         drawn.append(panel(curves, look, x, xlabel, name, f"figure{number} {name}", marks, limits,
                            INCHES if len(shown) > 1 else ALONE))
-        numbers.append(_numbers(part, look, x, xlabel).assign(Panel=name))
-    table = Table(pd.concat(numbers)[["Panel", xlabel, *look, "Records"]], "Accuracy in percent (95 % interval), tier", 1)
+        numbers.append(_numbers(part, look, x, xlabel, interval if len(tiers) == 1 else _point).assign(Panel=name))
+    numbers = pd.concat(numbers)[["Panel", xlabel, *look, "Records"]]
+    lacking = f". {LACKING}: {NOT_YET}" if (numbers == LACKING).any(axis=None) else ""
+    tier = f"tier {min(tiers)}" if len(tiers) == 1 else "tier"
+    table = Table(numbers, f"Accuracy in percent (95 % interval), {tier}{lacking}.", 1)
     ticks = " Short ticks on the axis: σ of the best cell under PGD that the paper prints." if x == "sigma" else ""
     caption = f"{title} {_about(shown, ticks)}{_left_out(each, shown, kept)}{_passed_over(recorded, kept)}"
-    return Figure(drawn, look, caption + warning(pd.concat(shown.values())["tier"]), table)
+    return Figure(drawn, _legend(look, shown, x, xlabel), caption + warning(everything["tier"]), table)
 
 
-def _numbers(part, look, x, xlabel):
-    """The numbers of a panel, a row for each x."""
-    wide = part.assign(text=part.apply(_point, axis=1)).pivot(index=x, columns="curve", values="text")
-    wide = wide.reindex(columns=list(look)).astype(object).fillna(NOT_YET).rename(index="{:g}".format)
+def _legend(look, shown, x, xlabel):
+    """The legend of curves that look so: one that no panel draws as more than a dot is a dot, and its name says where that lies."""
+    places = {curve: [set(part.loc[part["curve"] == curve, x]) for part in shown.values()] for curve in look}
+    dots = {curve: sorted(set.union(*each)) for curve, each in places.items() if max(map(len, each)) < 2}
+    symbol = xlabel.split()[0]
+    return {f"{curve} ({symbol} = {' or '.join(map('{:g}'.format, dots[curve]))} alone)" if curve in dots else curve:
+            (colour, "o" if curve in dots else dashes) for curve, (colour, dashes) in look.items()}
+
+
+def _numbers(part, look, x, xlabel, say):
+    """The numbers of a panel, a row for each x, as text by `say`."""
+    wide = part.assign(text=part.apply(say, axis=1)).pivot(index=x, columns="curve", values="text")
+    wide = wide.reindex(columns=list(look)).astype(object).fillna(LACKING).rename(index="{:g}".format)
     ids = part.groupby(x)["ids"].sum().map(lambda ids: tuple(sorted(set(ids)))).to_numpy()
     return wide.reset_index(names=xlabel).assign(Records=ids)
 
@@ -142,16 +157,6 @@ def _passed_over(recorded, shown, of="trained"):
         if tiers := [tier for tier in reversed(better) if tier in there]:
             said.append(f"{label} (tier {' and '.join(tiers)})")
     return f" Left out, as too little of this is measured at their tier yet: {', '.join(said)}." if said else ""
-
-
-def _limits(parts):
-    """The ends of an axis that has room for all points of some panels, with their bands and bars, in percent."""
-    points = pd.concat(parts)
-    bars = points["std"].fillna(0)
-    low = min(points["low"].min(), (points["accuracy"] - bars).min())
-    high = max(points["high"].max(), (points["accuracy"] + bars).max())
-    room = 0.04 * (high - low)
-    return 100 * (low - room), 100 * (high + room)
 
 
 def _printed(part):

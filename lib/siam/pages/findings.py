@@ -40,15 +40,17 @@ def varied(name, folder=RESULTS):
         return unfilled(caption, columns)
     if name == "rank":
         caption += f" Trained for {json.loads(found['recipe'].iloc[0])['schedule']['epochs']} epochs."
-    lines = []
+    lines, under = [], {attack: text for attack, text in ATTACKS.items() if attack in set(found["attack"])}
     for value, of in found.groupby("value"):
-        shown = {text: select(of, attack=attack) for attack, text in ATTACKS.items()}
+        shown = {text: select(of, attack=attack) for attack, text in under.items()}
         shown = {text: NOT_YET if cell.empty else interval(cell.iloc[0]) for text, cell in shown.items()}
         counts = dict.fromkeys(tables.counted(cell) for _, cell in of.sort_values("runs", ascending=False).iterrows())
         lines.append({"Rows": "all else equal", NAMES[name]: f"{value:g}", **shown, "Runs": " and ".join(counts),
                       **sources(list(of.itertuples()))})
+    lacking = [text for attack, text in ATTACKS.items() if attack not in under]
+    caption += f" {NOT_YET.capitalize()}: {' and '.join(lacking)}." if lacking else ""
     caption += f" {made_on(found)}. Runs: how many (seeds of training/evaluation).{warning(found['tier'])}"
-    return Table(pd.DataFrame(lines, columns=columns), caption, 1)
+    return Table(pd.DataFrame(lines, columns=[name for name in columns if name not in lacking]), caption, 1)
 
 
 def family(name, folder=RESULTS):

@@ -6,16 +6,19 @@ from html import escape
 
 from PIL import Image
 
+from siam.pages.style import numbers
+
 
 class Grid:
     """A grid of small pictures for the page (HTML) and its caption for the console.
 
     rows: a name for each; columns: {(name, second line): pictures uint8 [len(rows), H, W, 3]}; the first column and
     the names of the rows stay in place while a narrow screen scrolls through the others. width: of a picture, in rem.
+    keys: where pictures are maps, {what a colour is: the colour} for each row, which then stands in place of its name.
     """
 
-    def __init__(self, caption, rows, columns, width=4.4):
-        self.caption, self.rows, self.columns, self.width = caption, rows, columns, width
+    def __init__(self, caption, rows, columns, width=4.4, keys=()):
+        self.caption, self.rows, self.columns, self.width, self.keys = caption, rows, columns, width, keys
 
     def __repr__(self):
         return self.caption
@@ -31,7 +34,7 @@ class Grid:
                          for i, (_, text) in enumerate(self.columns))
         body = "\n".join(f"<tr>{self._row(k)}</tr>" for k in range(len(self.rows)))
         name = escape(self.caption.split(".")[0], quote=True)
-        return (f'<figure class="numbers">{caption}\n'
+        return (f'<figure class="{numbers(len(self.columns) * (self.width + BETWEEN))}">{caption}\n'
                 f'<div class="table-scroll" tabindex="0" role="region" aria-label="{name}">\n'
                 f'<table style="border-collapse:collapse;font-size:.72rem;min-width:0">\n<thead><tr>{first}</tr>'
                 f"<tr>{second}</tr></thead>\n<tbody>{body}</tbody>\n</table></div></figure>")
@@ -43,20 +46,28 @@ class Grid:
             picture = _img(pictures[k], alt, self.width)
             if i == 0:  # a row is named under its source image, where there is room on a phone
                 cells.append(f'<th scope="row" style="{CELL}{STICKY}">{picture}'
-                             f'<span style="display:block;{NARROW}">{escape(self.rows[k])}</span></th>')
+                             f'<span style="display:block;{NARROW}max-width:{self.width + 0.2:.3g}rem">{self._name(k)}</span></th>')
             else:
                 cells.append(f'<td style="{CELL}">{picture}</td>')
         return "".join(cells)
 
+    def _name(self, k):
+        if not self.keys:
+            return escape(self.rows[k])
+        return " ".join(f'<span style="white-space:nowrap;margin-right:.4em"><svg width="9" height="9" aria-hidden="true">'
+                        f'<rect width="9" height="9" fill="{colour}"/></svg> {escape(name)}</span>'
+                        for name, colour in self.keys[k].items())
 
-NARROW = "max-width:4.6rem;white-space:normal;font-weight:400;line-height:1.15;overflow-wrap:normal"
+
+BETWEEN = 0.25  # rem between two pictures
+NARROW = "white-space:normal;font-weight:400;line-height:1.15;overflow-wrap:normal;"
 CELL = "padding:2px;border:0;vertical-align:top;text-align:left;"
 STICKY = "position:sticky;left:0;z-index:1;background:var(--pst-color-background,Canvas);padding-right:8px;"
 
 
 def _heading(name, columns, width, first):
     style = f"{CELL}{STICKY if first else ''}line-height:1.2;font-size:.68rem"
-    width = f"max-width:{columns * (width + 0.2):.3g}rem;white-space:normal;display:block"
+    width = f"max-width:{columns * (width + BETWEEN):.3g}rem;white-space:normal;display:block"
     return f'<th scope="colgroup" colspan="{columns}" style="{style}"><span style="{width}">{escape(name)}</span></th>'
 
 

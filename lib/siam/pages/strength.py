@@ -10,7 +10,7 @@ from siam import bits, runs
 from siam.files import read_other
 from siam.pages import tables
 from siam.pages.adaptive import ANY, EPGD, PGD, and_any, cell_of
-from siam.pages.style import BLUE, GREEN, GREY, INK, PINK, VERMILLION, Figure, Table, listed, panel, undrawn, unfilled
+from siam.pages.style import BLUE, GREEN, GREY, INK, PINK, VERMILLION, Figure, Table, limits_of, listed, panel, undrawn, unfilled
 from siam.paired import by_image
 from siam.paths import RESULTS
 from siam.report import interval, warning
@@ -84,31 +84,39 @@ def _about(record, of):
 
 
 def curves(folder=RESULTS):
-    """Figure: the accuracy of the vote against k, a line an attacker, a panel for each network and σ; its numbers have one pass as well."""
+    """Figure: the accuracy of the vote against k, a line an attacker, for each network and σ a panel under attack and one
+    of clean images; its numbers have one pass as well."""
     record = read(folder)
     found, title = groups(record), "The vote against the strength of the noise in the layers"
     if not found:
         return undrawn(title)
     attackers = [name for name in COLOURS if name in found[0][0].right]
-    panels, lines = [], []
+    look = {_name(attacker): COLOURS[attacker] for attacker in attackers}
+    panels, lines = {"under attack": [], "clean": []}, []
     for of in found:
         first = of[0]
         name = f"{first.label} ({first.trained}), {f'σ = {first.sigma:g}' if first.sigma else 'no input noise'}"
         frames = {_name(attacker): pd.DataFrame([dict(k=one.k, **cell_of(one.right[attacker][-1])) for one in of]).assign(std=np.nan)
                   for attacker in attackers}
-        look = {_name(attacker): COLOURS[attacker] for attacker in attackers}
         marks = {one.k: colour for one, colour in ((chosen(of), VERMILLION),) if one}
-        panels.append(panel(frames, look, "k", "k, times the trained strength", name, f"strength {name}", marks, (20, 90), 3))
+        panels["under attack"].append((name, {attacker: frame for attacker, frame in frames.items() if attacker != _name("")}, marks))
+        panels["clean"].append((f"clean: {name}", {_name(""): frames[_name("")]}, marks))
         for one in of:
             lines += [{"Rows": name, "k": f"{one.k:g}", "Attacker": _name(attacker),
                        "one pass, %": interval(cell_of(one.right[attacker][0])),
                        "the vote, %": interval(cell_of(one.right[attacker][-1]))} for attacker in attackers]
+    drawn = []
+    for each in panels.values():  # an axis of their own: clean accuracy is so much higher that on one the attackers' curves run together
+        limits = limits_of(frame for _, frames, _ in each for frame in frames.values())
+        drawn += [panel(frames, look, "k", "k, times the trained strength", name, f"strength {name}", marks, limits, 3)
+                  for name, frames, marks in each]
     epsilon, M = record["epsilon"], found[0][0].draws[-1]
     caption = (f"{title}: prediction smoothing, M = {M}, ε = {epsilon:g}/255, 7 steps. Short ticks: the k that held-out images choose"
                f" (highest accuracy of the vote under PGD). {ANY.capitalize()}: images that are right under every attacker. Bands are"
-               f" 95 % intervals over images; all points share their images. {_about(record, found)}")
+               f" 95 % intervals over images; all points share their images. Clean images have panels, and an axis, of their own."
+               f" {_about(record, found)}")
     legend = {_name(name): ("currentColor" if COLOURS[name][0] == INK else COLOURS[name][0], COLOURS[name][1]) for name in attackers}
-    return Figure(panels, legend, caption, Table(pd.DataFrame(lines), "Accuracy in percent (95 % interval)", 2, PLACE))
+    return Figure(drawn, legend, caption, Table(pd.DataFrame(lines), "Accuracy in percent (95 % interval)", 2, PLACE))
 
 
 def choice(folder=RESULTS):

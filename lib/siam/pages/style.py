@@ -34,6 +34,9 @@ DRAWS = LinearSegmentedColormap.from_list("draws", ["#7b36fc", "#7b7dd9", "#0070
 HEAT = "cividis"  # even steps for every kind of colour vision
 INCHES, ALONE = 2.5, 4  # the width of a panel, and of one that is the only one; a page shows an inch as 5 to 7 rem, so that
 # the text in all figures has about one size
+# In rem: what the text of a page of 1200 px has room for, a character of a table's, and what parts two of its columns.
+TEXT, CHARACTER, GAP = 38, 0.4, 0.6
+BREAK = '<span class="break"> </span>'
 
 
 class Table:
@@ -56,7 +59,7 @@ class Table:
                          for part, rows in self.frame.groupby(self.frame.columns[0], sort=False))
         name = escape(self.caption.split(".")[0])
         # The caption stays outside what scrolls, readable on a narrow screen; tabindex: scrolls by keyboard.
-        return (f'<figure class="numbers"><figcaption>{escape(self.caption)}</figcaption>\n'
+        return (f'<figure class="{numbers(self._width())}"><figcaption>{escape(self.caption)}</figcaption>\n'
                 f'<div class="table-scroll" tabindex="0" role="region" aria-label="{name}">\n'
                 f"<table>\n<thead><tr>{head}</tr></thead>\n{body}\n</table></div>{self._download()}</figure>")
 
@@ -64,6 +67,14 @@ class Table:
         data = base64.b64encode(self._text().to_csv(index=False).encode()).decode()
         made = f", from the record {_link(self.record)}" if self.record else ""
         return f'<p class="aside"><a download="{self.name}.csv" href="data:text/csv;base64,{data}">These numbers as CSV</a>{made}</p>'
+
+    def _width(self):
+        """About how many rem its rows are wide. Headings, names and lists of records may break between words, numbers may not."""
+        def longest(value, breaks):
+            return max(map(len, value if isinstance(value, tuple) else value.split() if breaks else [value]), default=0)
+
+        columns = [(name, self.frame.iloc[:, 1 + j], j < self.keys) for j, name in enumerate(self.frame.columns[1:])]
+        return sum(GAP + CHARACTER * max(longest(name, True), *(longest(value, key) for value in column)) for name, column, key in columns)
 
     def _text(self):
         return self.frame.map(lambda value: " ".join(value) if isinstance(value, tuple) else value)
@@ -100,8 +111,15 @@ class Table:
             elif value == NOT_YET:
                 parts.append(f'<td class="missing">{value}</td>')
             else:
-                parts.append(f"<td>{escape(value)}</td>")
+                # A line may end before an interval, as of 76.0 (75.1–76.8), and nowhere else.
+                parts.append(f"<td>{re.sub(r' (?=[(][0-9.]+–)', BREAK, escape(value))}</td>")
         return "".join(parts)
+
+
+def numbers(width):
+    """The class of a figure of numbers so many rem wide. The theme folds the page's contents away while one is on the screen that is
+    "full-width", and paper.css lets that reach into their margin."""
+    return "numbers full-width" if width > TEXT else "numbers"
 
 
 def _name(caption):
@@ -141,12 +159,15 @@ class Figure:
         caption = f"<figcaption>{escape(self.caption)}</figcaption>"
         if not self.panels:
             return f'<figure class="panels missing">{caption}</figure>'
-        least, most = (15, 34) if len(self.panels) % 2 == 0 else (13, 51)  # on a wide page: two in a row, or three
-        grid = f"display:grid;grid-template-columns:repeat(auto-fit,minmax({least}rem,1fr));gap:.5rem;max-width:{most}rem"
+        # On a wide page two in a row, or three; where there is no room for all of a row, one: panels side by side belong together.
+        columns, least, most = (2, 15, 34) if len(self.panels) % 2 == 0 else (3, 12.5, 51)
+        row = columns * least + (columns - 1) / 2
+        width = f"max({least}rem,min(100%,({row:g}rem - 100%)*999))"
+        grid = f"display:grid;grid-template-columns:repeat(auto-fit,minmax({width},1fr));gap:.5rem;max-width:{most}rem"
         legend = " ".join(f'<span style="white-space:nowrap">{_key(*line)} {escape(name)}&emsp;</span>'
                           for name, line in self.legend.items())
-        return (f'<figure class="panels"><div style="{grid}">{"".join(self.panels)}</div>'
-                f'<p class="legend">{legend}</p>{caption}</figure>'
+        return (f'<figure class="panels"><p class="legend">{legend}</p>'
+                f'<div style="{grid}">{"".join(self.panels)}</div>{caption}</figure>'
                 + (f"<details><summary>The numbers</summary>{self.numbers._repr_html_()}</details>" if self.numbers else ""))
 
 
@@ -197,6 +218,16 @@ def panel(curves, look, x, xlabel, title, salt, marks, limits, inches):
                      for name, curve in curves.items())
     ticks = f". Short ticks at {', '.join(f'{mark:g}' for mark in marks)}" if marks else ""
     return labelled(svg, f"{title}: accuracy against {xlabel}. {ends}{ticks}", inches)
+
+
+def limits_of(parts):
+    """The ends of an axis that has room for all points of some panels, with their bands and bars, in percent."""
+    points = pd.concat(parts)
+    bars = points["std"].fillna(0)
+    low = min(points["low"].min(), (points["accuracy"] - bars).min())
+    high = max(points["high"].max(), (points["accuracy"] + bars).max())
+    room = 0.04 * (high - low)
+    return 100 * (low - room), 100 * (high + room)
 
 
 def drawing(draw, title, xlabel, ylabel, alt, salt, inches=INCHES, height=INCHES):
