@@ -72,7 +72,7 @@ def test_attacks_that_sum_their_gradients_stand_beside_those_that_do_not(tmp_pat
         ("0", "1", "PGD", "−3.0"), ("0", "64", "PGD", "−3.0"), ("0.24", "1", "PGD", "−6.0"), ("0.24", "1", "EPGD", "−1.0"),
         ("0.24", "64", "PGD", "−6.0"), ("0.24", "64", "EPGD", "−1.0")]
     said = re.sub(r" ± [\d.]+", "", plain(words_of_tables.summed(tmp_path)))
-    assert "along the sum of its gradients leaves, less what it leaves along each alone: −3.0 points (CPNI-W, σ = 0, M = 1;" in said
+    assert "less what it leaves along each alone, −6.0 (CPNI-W, σ = 0.24, M = 1) to −3.0 (CPNI-W, σ = 0, M = 1) points." in said
     assert "under PGD (σ = 0.24, M = 64; tier cpu, n = 1,000): +6.6 points along each gradient alone, +3.6 along their sum" in said
     assert "What EPGD takes from that vote beyond PGD: −8.0 points along each gradient alone, −3.0 along their sum." in said
     headline = re.sub(r" ± [\d.]+", "", words_of_tables._in_sums(findings.in_sums(tmp_path)))

@@ -336,19 +336,21 @@ def summed(folder=RESULTS):
 
 
 def in_sums(folder=RESULTS):
-    """{(label, recipe, σ, M): {attack: the cells under it and under the same along the sum of its gradients}}, the best tier first: of
+    """{(network, recipe, σ, M): {attack: the cells under it and under the same along the sum of its gradients}}, the best tier first: of
     each network and σ one pass and the most votes."""
     frame = evaluations(folder)
     samples = frame["attack"].str.removesuffix("-sum").map(SAMPLES)
     frame = select(frame[frame["source"].isna() & (frame["recipe"] != "") & (frame["samples"] == samples)],
                    rule="prediction", split="test", steps=7, epsilon=8, step_size=2)
-    found, keys = {}, ["label", "recipe", "sigma", "M"]
+    found = {}
     for _, of in sorted(cells(frame).groupby(["label", "recipe", "sigma"]), key=lambda one: _place(one[1])):
         for M in sorted({1, max(select(of, attack="pgd-sum")["M"], default=1)}):
             at = {cell["attack"]: cell for _, cell in select(of, M=M).iterrows()}
             each = {attack: (at[attack], at[f"{attack}-sum"]) for attack in ("pgd", "epgd") if {attack, f"{attack}-sum"} <= set(at)}
             if each:
-                found[tuple(next(iter(each.values()))[0][key] for key in keys)] = each
+                cell = next(iter(each.values()))[0]
+                name = tables.PLAIN[cell["method"]] if cell["label"] == "plain" else cell["label"]
+                found[name, *(cell[key] for key in ("recipe", "sigma", "M"))] = each
     return found
 
 

@@ -255,8 +255,9 @@ def summed(folder=RESULTS):
     for attack in ("pgd", "epgd"):
         each = {place: less(*reversed(of[attack])) for place, of in found.items() if attack in of}
         if each:
-            said = "; ".join(f"{one} points ({label}, σ = {sigma:g}, M = {M}; {about(one)})" for (label, _, sigma, M), one in each.items())
-            lines.append(f"{ATTACKS[attack]} along the sum of its gradients leaves, less what it leaves along each alone: {said}.")
+            ends = [find_end(each, key=lambda place: each[place].points) for find_end in (min, max)]
+            said = " to ".join(f"{each[place]} ({place[0]}, σ = {place[2]:g}, M = {place[3]})" for place in dict.fromkeys(ends))
+            lines.append(f"{ATTACKS[attack]} along the sum of its gradients leaves, less what it leaves along each alone, {said} points.")
     for recipe in dict.fromkeys(recipe for label, recipe, *_ in found if label == "CPNI-W"):
         once, voted = (found.get(("CPNI-W", recipe, sigma, M), {}) for sigma, M in ((0, 1), (SIGMA, VOTES)))
         gains = {attack: [less(*pair) for pair in zip(voted[attack], once[attack])] for attack in once if attack in voted}
