@@ -27,7 +27,8 @@ from siam.paths import PAPER, RESULTS
 from siam.report import BASES, RULES
 from siam.runs import TIERS, clopper_pearson, real, whole
 
-ATTACKS = {"none": "clean", "pgd": "PGD", "epgd": "EPGD", "fgsm": "FGSM"}  # others, as rules, go by the name they have
+ATTACKS = {"none": "clean", "pgd": "PGD", "epgd": "EPGD", "fgsm": "FGSM", "pgd-sum": "PGD, summed",
+           "epgd-sum": "EPGD, summed"}  # others, as rules, go by the name they have
 SPLITS = {
     "test": "test images",
     "heldout": "held-out training images",
@@ -137,18 +138,19 @@ def _attacks(frame, budget):
     attacks = []
     for name in _ordered(ATTACKS, frame["attack"]):
         settings = [key[1:] for key in found.index if key[0] == name]
-        if not settings and name == "fgsm":
+        if not settings and name not in ("none", "pgd", "epgd"):
             continue
         for extra, (steps, step_size, samples) in enumerate(settings or [(0, 0.0, 0)]):
             known = name != "none" and steps > 0
             step = "ε/4" if (unit, step_size) == (" ε", 0.25) else f"{step_size:g}{unit}"
             attacks.append({
                 "key": name if not extra else f"{name}-{steps}-{step_size:g}-{samples}",
-                "kind": "clean" if name == "none" else name if name in ATTACKS else "other",
+                "kind": "clean" if name == "none" else name if name in COLOURS else "other",
                 "name": ATTACKS.get(name, name) + (f" {steps}×{step_size:g}, {samples}" if extra else ""),
                 "detail": f"{steps} step{'s' * (steps > 1)} of {step} within {budget}"
-                          + f", gradient over {samples} passes" * (samples > 1) if known else "",
-                "extra": extra > 0,
+                          + f", gradient over {samples} passes" * (samples > 1)
+                          + ", along the sum of all gradients so far" * name.endswith("-sum") if known else "",
+                "extra": extra > 0 or name.endswith("-sum"),  # not drawn before it is ticked
                 "setting": [name, steps, step_size, samples] if settings else None,
             })
     return attacks
