@@ -159,13 +159,20 @@ def test_a_wide_table_shows_all_columns_and_the_contents_make_room(browser, base
     with visit(browser, base, f"notebooks/{page}", {"width": width, "height": 900}) as tab:
         hidden = tab.locator(".table-scroll:visible").evaluate_all("all => all.map(node => node.scrollWidth - node.clientWidth)")
         assert max(hidden) <= 0
-        assert tab.locator(".full-width figcaption").first.bounding_box()["width"] < 800  # a line that can be read
-        contents, table = tab.locator(".bd-sidebar-secondary"), tab.locator(".full-width .table-scroll").first
+        assert tab.locator("figure.numbers figcaption").first.bounding_box()["width"] < 800  # a line that can be read
+        contents, table = tab.locator(".bd-sidebar-secondary"), tab.locator(".table-scroll:has(.full-width)").first
         assert table.bounding_box()["x"] + table.bounding_box()["width"] > contents.bounding_box()["x"]
         table.scroll_into_view_if_needed()
         tab.wait_for_function("document.querySelector('.bd-sidebar-secondary').getBoundingClientRect().height < 50")
         contents.locator("nav a").first.focus()  # by keyboard they are there
         tab.wait_for_function("document.querySelector('.bd-sidebar-secondary').getBoundingClientRect().height > 50")
+
+
+def test_the_claims_are_text_and_leave_the_margin_alone(browser, base):
+    with visit(browser, base, "notebooks/claims", PHONE) as tab:
+        claims = tab.locator("figure.claims")
+        assert claims.count() == 1 and claims.locator(".full-width").count() == 0
+        assert claims.locator("tbody td").first.evaluate("node => getComputedStyle(node).display") == "block"  # on a phone
 
 
 @pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])

@@ -581,7 +581,7 @@ def test_a_table_that_is_wider_than_the_text_says_so():
     def shown(**cells):
         return style.Table(pd.DataFrame([{"Rows": "all", "Network": "plain, adversarial training"} | cells]), "A table.", 1)._repr_html_()
 
-    narrow, wide = '<figure class="numbers">', '<figure class="numbers full-width">'
+    narrow, wide = "<tbody>", '<tbody class="full-width">'
     assert narrow in shown(**{"Clean": "76.0 (75.1–76.8)", "a heading of so many words that it is long": "1", "Records": ("0" * 16,) * 4})
     assert wide in shown(**{f"Attack {k}": "76.0 (75.1–76.8)" for k in range(6)})
 

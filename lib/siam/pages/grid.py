@@ -6,7 +6,7 @@ from html import escape
 
 from PIL import Image
 
-from siam.pages.style import numbers
+from siam.pages.style import wide
 
 
 class Grid:
@@ -33,11 +33,11 @@ class Grid:
         second = "".join(f'<th scope="col" style="{CELL}{STICKY if i == 0 else ""}">{escape(text)}</th>'
                          for i, (_, text) in enumerate(self.columns))
         body = "\n".join(f"<tr>{self._row(k)}</tr>" for k in range(len(self.rows)))
-        name = escape(self.caption.split(".")[0], quote=True)
-        return (f'<figure class="{numbers(len(self.columns) * (self.width + BETWEEN))}">{caption}\n'
+        name, kind = escape(self.caption.split(".")[0], quote=True), wide(len(self.columns) * (self.width + BETWEEN))
+        return (f'<figure class="numbers">{caption}\n'
                 f'<div class="table-scroll" tabindex="0" role="region" aria-label="{name}">\n'
                 f'<table style="border-collapse:collapse;font-size:.72rem;min-width:0">\n<thead><tr>{first}</tr>'
-                f"<tr>{second}</tr></thead>\n<tbody>{body}</tbody>\n</table></div></figure>")
+                f"<tr>{second}</tr></thead>\n<tbody{kind}>{body}</tbody>\n</table></div></figure>")
 
     def _row(self, k):
         cells = []

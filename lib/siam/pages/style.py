@@ -59,7 +59,7 @@ class Table:
                          for part, rows in self.frame.groupby(self.frame.columns[0], sort=False))
         name = escape(self.caption.split(".")[0])
         # The caption stays outside what scrolls, readable on a narrow screen; tabindex: scrolls by keyboard.
-        return (f'<figure class="{numbers(self._width())}"><figcaption>{escape(self.caption)}</figcaption>\n'
+        return (f'<figure class="numbers"><figcaption>{escape(self.caption)}</figcaption>\n'
                 f'<div class="table-scroll" tabindex="0" role="region" aria-label="{name}">\n'
                 f"<table>\n<thead><tr>{head}</tr></thead>\n{body}\n</table></div>{self._download()}</figure>")
 
@@ -69,9 +69,11 @@ class Table:
         return f'<p class="aside"><a download="{self.name}.csv" href="data:text/csv;base64,{data}">These numbers as CSV</a>{made}</p>'
 
     def _width(self):
-        """About how many rem its rows are wide. Headings, names and lists of records may break between words, numbers may not."""
+        """About how many rem its rows are wide. Headings and names may break between words, lists of records after each, and the place of
+        one between its folders; numbers may not."""
         def longest(value, breaks):
-            return max(map(len, value if isinstance(value, tuple) else value.split() if breaks else [value]), default=0)
+            parts = "/".join(value).split("/") if isinstance(value, tuple) else value.split() if breaks else [value]
+            return max(map(len, parts), default=0)
 
         columns = [(name, self.frame.iloc[:, 1 + j], j < self.keys) for j, name in enumerate(self.frame.columns[1:])]
         return sum(GAP + CHARACTER * max(longest(name, True), *(longest(value, key) for value in column)) for name, column, key in columns)
@@ -82,7 +84,7 @@ class Table:
     def _part(self, part, rows):
         title = f'<tr><th scope="rowgroup" colspan="{len(rows[0])}"><span>{escape(part)}</span></th></tr>\n'
         body = "\n".join(f"{self._names(rows, i)}<tr>{self._row(rows, i)}</tr>" for i in range(len(rows)))
-        return f"<tbody>\n{title}{body}\n</tbody>"
+        return f"<tbody{wide(self._width())}>\n{title}{body}\n</tbody>"
 
     def _stays(self, j):
         """The class of a column: what stays in sight while a table scrolls is its first, on a phone the innermost name."""
@@ -116,10 +118,10 @@ class Table:
         return "".join(parts)
 
 
-def numbers(width):
-    """The class of a figure of numbers so many rem wide. The theme folds the page's contents away while one is on the screen that is
-    "full-width", and paper.css lets that reach into their margin."""
-    return "numbers full-width" if width > TEXT else "numbers"
+def wide(width):
+    """The class of rows so many rem wide, if they are wider than the text. The theme folds the page's contents away while something is on
+    the screen that is "full-width", and paper.css lets a table of such rows reach into their margin."""
+    return ' class="full-width"' if width > TEXT else ""
 
 
 def _name(caption):
