@@ -478,7 +478,7 @@ def test_only_a_reproduction_is_held_against_the_papers_std(folder):
     table = tables.table(1, folder)
     assert line(table, Method="CPNI-W", Attack="PGD")["Difference"] == "−3.84 (−7.0 std)"
     assert line(table, Method="CPNI-W", Attack="Clean")["Difference"] == "−8.48"
-    assert "(in the paper's std at tiers fast and paper)" in table.caption and "points alone" in table.caption
+    assert "(in brackets in the paper's std, at tiers fast and paper)" in table.caption and "points alone" in table.caption
 
 
 def test_a_caption_says_on_what_batches_a_std_rests(folder):
