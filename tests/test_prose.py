@@ -27,7 +27,7 @@ READ = {
     "svm": ("svm/argument.json", "4b55cdee887f2fc1"),
     "table1": (lambda: findings.strengths().frame.to_csv() + words.ranks() + findings.lengths().frame.to_csv()
                + findings.noises().frame.to_csv(), "4636b534100ef1d6"),
-    "table3": (lambda: strength.choice().frame.to_csv(), "4dff26b3d4d8ae5a"),
+    "table3": (lambda: strength.choice().frame.to_csv() + findings.summed().frame.to_csv(), "4dff26b3d4d8ae5a"),
     "table4": (lambda: figures.transfers().numbers.frame.to_csv() + tables.table(4).frame.to_csv(), "a7c88888ee5707fb"),
 }
 

@@ -234,7 +234,7 @@ function notes(view) {
     const small = !["paper", "fast"].includes(source.tier);
     const warned = small ? ` A ${source.tier}-tier number is not a reproduction of the paper.` : "";
     lines.push(["Measured", `${source.name}.${warned}`]);
-    lines.push(["Shaded", "exact 95 % interval over the images."]);
+    lines.push(["Shaded", "exact 95 % interval over the images; where few votes are cast, the draws of the noise leave more unsure."]);
     if (draws.length > 1) lines.push(
       ["Faint", "the other M. They share their first passes, so they move together."]);
   } else lines.push(["Measured", `no record of ${base} yet.`]);

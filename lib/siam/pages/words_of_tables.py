@@ -266,8 +266,9 @@ def summed(folder=RESULTS):
                          f" {about(alone)}): {alone} points along each gradient alone, {together} along their sum.")
         if {"pgd", "epgd"} <= set(voted):
             alone, together = (less(*pair) for pair in zip(voted["epgd"], voted["pgd"]))
+            row = tables.select(tables.paper(3), label="CPNI-W", sigma=SIGMA).iloc[0]
             lines.append(f"What EPGD takes from that vote beyond PGD: {alone} points along each gradient alone, {together} along"
-                         " their sum.")
+                         f" their sum; in the paper {signed(row['epgd'] - row['pgd'], 1)} (M = {row['M']}).")
     return listed(lines)
 
 
