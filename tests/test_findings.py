@@ -74,7 +74,8 @@ def test_attacks_that_sum_their_gradients_stand_beside_those_that_do_not(tmp_pat
     said = re.sub(r" ± [\d.]+", "", plain(words_of_tables.summed(tmp_path)))
     assert "less what it leaves along each alone, −6.0 (CPNI-W, σ = 0.24, M = 1) to −3.0 (CPNI-W, σ = 0, M = 1) points." in said
     assert "under PGD (σ = 0.24, M = 64; tier cpu, n = 1,000): +6.6 points along each gradient alone, +3.6 along their sum" in said
-    assert "What EPGD takes from that vote beyond PGD: −8.0 points along each gradient alone, −3.0 along their sum; in the paper −11.5 (M = 512)." in said
+    assert ("What EPGD takes from that vote beyond PGD: −8.0 points along each gradient alone, −3.0 along their sum; in the paper −11.5"
+            " (M = 512).") in said
     headline = re.sub(r" ± [\d.]+", "", words_of_tables._in_sums(findings.in_sums(tmp_path)))
     assert "takes 6.0 points more from the vote than PGD as printed" in headline and "add is +3.6 points then" in headline
 

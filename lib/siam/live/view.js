@@ -289,7 +289,13 @@ function shares(names) {
     html(
       "tfoot",
       { "aria-hidden": "true" },
-      html("tr", {}, html("td"), html("td", { class: "live-scale" }, ...["0", "50", "100 %"].map((at) => html("span", {}, at))), html("td")),
+      html(
+        "tr",
+        {},
+        html("td"),
+        html("td", { class: "live-scale" }, ...["0", "50", "100 %"].map((at) => html("span", {}, at))),
+        html("td"),
+      ),
     ),
   );
   return [
