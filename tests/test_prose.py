@@ -16,8 +16,8 @@ from siam.paths import RESULTS, ROOT
 # Page: what its words are about, a file of records or what a page says of them, and the SHA-256, shortened, of what they were last read
 # beside.
 READ = {
-    "adaptive": ("adaptive/record.json", "c5e31a1de03baea9"),
-    "batchnorm": (lambda: (RESULTS / "batchnorm" / "record.json").read_text() + findings.lengths().frame.to_csv(), "bd880425d3f8260e"),
+    "adaptive": ("adaptive/record.json", "b4cd714e626983fe"),
+    "batchnorm": (lambda: (RESULTS / "batchnorm" / "record.json").read_text() + findings.lengths().frame.to_csv(), "8a6d57f8a84f37f9"),
     "boundary": ("boundary/record.json", "927df52829e6e369"),
     "bound": ("bound/tallies.npz", "702fec57f0cae439"),
     "gradients": ("gradients/record.json", "12e54051f77c1796"),
@@ -26,8 +26,8 @@ READ = {
     "strength": ("strength/record.json", "6c8442ce485e27c5"),
     "svm": ("svm/argument.json", "4b55cdee887f2fc1"),
     "table1": (lambda: findings.strengths().frame.to_csv() + words.ranks() + findings.lengths().frame.to_csv()
-               + findings.noises().frame.to_csv(), "4636b534100ef1d6"),
-    "table3": (lambda: strength.choice().frame.to_csv() + findings.summed().frame.to_csv(), "4dff26b3d4d8ae5a"),
+               + findings.noises().frame.to_csv(), "a109c0e9e657cbbe"),
+    "table3": (lambda: strength.choice().frame.to_csv() + findings.summed().frame.to_csv(), "ced8c66541e5cc72"),
     "table4": (lambda: figures.transfers().numbers.frame.to_csv() + tables.table(4).frame.to_csv(), "a7c88888ee5707fb"),
 }
 
