@@ -82,6 +82,16 @@ def restless(model):
     return model.eval()
 
 
+def refuses_a_damaged_part(folder, measure):
+    """A measurement that was cut off does not go on from a part in `folder` that lacks a byte; the part is whole again afterwards."""
+    part = next(folder.glob("*.npz"))
+    whole = part.read_bytes()
+    part.write_bytes(whole[:-1])
+    with pytest.raises(ValueError, match=f"{part}: not a part of this measurement, remove it to have it measured again: "):
+        measure()
+    part.write_bytes(whole)
+
+
 def say_nothing_is_measured(pages, record):
     """Whether every function of `pages` says so of a `record` that is not there, in its Table, Figure or text."""
     shown = [page(record) for page in pages]

@@ -337,10 +337,10 @@ def test_a_schedules_attack_is_the_papers(monkeypatch, method, samples):
 
 def test_a_schedule_without_clip_and_sums_is_that_of_runs_from_before_there_were_such():
     plan = training.schedule("fast", "adversarial")
-    assert not {"clip", "summed"} & set(training.asked(plan)) and training.Schedule(**training.asked(plan)) == plan
+    assert not {"clip", "summed"} & set(training.fields_of(plan)) and training.Schedule(**training.fields_of(plan)) == plan
     plan = training.schedule("paper", "adversarial")
-    assert training.asked(plan).items() >= {"clip": 0.05, "summed": True}.items()
-    assert training.Schedule(**{**training.asked(plan), "milestones": tuple(plan.milestones)}) == plan
+    assert training.fields_of(plan).items() >= {"clip": 0.05, "summed": True}.items()
+    assert training.Schedule(**{**training.fields_of(plan), "milestones": tuple(plan.milestones)}) == plan
 
 
 def test_clip_shortens_the_gradient_of_all_parameters_together():

@@ -154,7 +154,7 @@ def refuse_unknown(notebook, given):
 
 def _written(variant, method, tier, rank, start, sigma, seeds, changes, device):
     """The names of the checkpoints that a training writes: they follow even before there is a `start`."""
-    plan, start = training.asked(training.schedule(tier, method, variant, **changes)), start and "0" * 16
+    plan, start = training.fields_of(training.schedule(tier, method, variant, **changes)), start and "0" * 16
     asked = [runs.TrainingRun(variant, method, plan, rank, start, sigma, seed) for seed in seeds]
     return tuple(name for run in asked for name, _ in training.checkpoints_of(run).values())
 

@@ -101,7 +101,7 @@ class Schedule:
         runs.in_255ths("step_size", self.step_size, 0.1, 2)  # a quarter of a small ε is a step too
 
 
-def asked(plan):
+def fields_of(plan):
     """A Schedule as a run has it, a dict: without `clip` and `summed` where they change nothing, as in runs from before there were such."""
     return {name: value for name, value in asdict(plan).items() if value or name not in ("clip", "summed")}
 
@@ -182,8 +182,8 @@ def requested(variant, method, tier, rank, start, sigma, seeds, changes, device=
             raise ValueError(f"start {start!r} is a {said['variant']} of rank {said['rank']}, not {variant} of rank {rank}")
         if of(said["tier"]) < of(tier):
             raise ValueError(f"start {start!r} is of tier {said['tier']}: fine-tuned it is no network of tier {tier!r}")
-    several = [runs.TrainingRun(variant, method, asked(plan), rank, origin, sigma, seed) for seed in seeds]
-    return list({run.id: run for run in several}.values())
+    asked = [runs.TrainingRun(variant, method, fields_of(plan), rank, origin, sigma, seed) for seed in seeds]
+    return list({run.id: run for run in asked}.values())
 
 
 def ready(asked, checkpoints=CHECKPOINTS, results=RESULTS):

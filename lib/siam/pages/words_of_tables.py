@@ -9,7 +9,7 @@ from siam.pages import adaptive, findings, strength, tables
 from siam.pages.style import listed
 from siam.paired import by_image, combine, less
 from siam.paths import RESULTS
-from siam.report import ATTACKS, NOT_YET, by_tier, cells_of, chosen, evaluations, find, measured_on, signed, suites
+from siam.report import ATTACKS, NOT_YET, by_tier, cells_of, chosen, evaluations, find, measured_on, select, signed, suites
 
 VOTES, SIGMA = 64, 0.24  # what the first page tells of: M, and the paper's σ of CPNI-W
 UNDER = {"none": "clean"} | {attack: f"under {name}" for attack, name in tables.NAMES.items() if attack != "none"}
@@ -266,7 +266,7 @@ def summed(folder=RESULTS):
                          f" {about(alone)}): {alone} points along each gradient alone, {together} along their sum.")
         if {"pgd", "epgd"} <= set(voted):
             alone, together = (less(*pair) for pair in zip(voted["epgd"], voted["pgd"]))
-            row = tables.select(tables.paper(3), label="CPNI-W", sigma=SIGMA).iloc[0]
+            row = select(tables.paper(3), label="CPNI-W", sigma=SIGMA).iloc[0]
             lines.append(f"What EPGD takes from that vote beyond PGD: {alone} points along each gradient alone, {together} along"
                          f" their sum; in the paper {signed(row['epgd'] - row['pgd'], 1)} (M = {row['M']}).")
     return listed(lines)
