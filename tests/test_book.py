@@ -176,6 +176,24 @@ def test_the_claims_are_text_and_leave_the_margin_alone(browser, base):
 
 
 @pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])
+def test_claims_of_one_verdict_are_shown_alone_but_for_the_one_that_is_asked_for(browser, base, viewport):
+    with visit(browser, base, "notebooks/claims", viewport) as tab:
+        rows, choices = tab.locator("tr[data-verdict]"), tab.locator("figure.claims fieldset label")
+        kinds = rows.evaluate_all("all => all.map(row => row.dataset.verdict)")
+        for choice in choices.all():
+            choice.click()
+            kind = choice.locator("input").input_value()
+            shown = rows.evaluate_all("all => all.filter(row => row.offsetHeight).map(row => row.dataset.verdict)")
+            assert shown == [one for one in kinds if kind in ("all", one)] and shown
+            parts = tab.locator("figure.claims tbody").evaluate_all("all => all.map(part => part.offsetHeight > 0)")
+            assert parts == tab.locator("figure.claims tbody").evaluate_all(
+                "(all, kind) => all.map(part => kind == 'all' || !!part.querySelector(`[data-verdict='${kind}']`))", kind)
+        other = rows.locator(f"xpath=self::*[@data-verdict != '{kind}']").first
+        tab.evaluate("id => { location.hash = id }", other.get_attribute("id"))
+        assert other.is_visible()
+
+
+@pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])
 def test_the_heat_map_is_drawn_at_a_size_that_can_be_read(browser, base, viewport):
     with visit(browser, base, "notebooks/table4", viewport) as tab:
         heat = tab.locator("figure.panels .table-scroll svg text").first

@@ -570,12 +570,15 @@ def test_evidence_names_records_that_exist(committed):
 def test_the_page_shows_every_verdict_as_text(committed):
     table = claims.table(committed)
     html = table._repr_html_()
-    assert html.count("<tr>") == html.count("</tr>") == 1 + len(ALL) + len(claims.SECTIONS)
+    assert html.count("<tr") == html.count("</tr>") == 1 + len(ALL) + len(claims.SECTIONS)
+    assert all(html.count(f'id="claim-{id}"') == html.count(f'href="#claim-{id}"') == 1 for id in ALL["id"].str.replace(".", "-"))
     for row in committed.itertuples():
         assert row.verdict == style.NOT_YET or f", at tier {row.tier}</td>" in html
     counts = [html.count(f'data-verdict="{verdict}"') for verdict in rules.VERDICTS]
     assert sum(counts) == len(ALL)
     assert list(map(int, claims.count(committed).frame["Claims"])) == counts
+    offered = dict(re.findall(r'value="([a-z ]+)"[^>]*> \1 \((\d+)\)', html))
+    assert offered == {"all": str(len(ALL))} | {kind: str(count) for kind, count in zip(rules.VERDICTS, counts) if count}
     assert "The paper's claims" in repr(table)
     linked = set(re.findall(r'<a href="([a-z0-9]+)\.ipynb">', html))
     assert len(linked) == ALL["page"].nunique() and all((ROOT / "notebooks" / f"{page}.ipynb").is_file() for page in linked)

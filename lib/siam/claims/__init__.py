@@ -57,9 +57,9 @@ def count(rows):
 def table(rows):
     """The rows of `verdicts` with what each rests on: a Table."""
     words = [one.verdict + (f", at tier {one.tier}" if one.tier and one.verdict != NOT_YET else "") for one in rows.itertuples()]
-    frame = pd.DataFrame({"Part": rows["section"].str[0].map(SECTIONS), "The paper says": rows["claim"], "Section": rows["section"],
-                          "Verdict": words, "Compared": rows["compared"], "Found": rows["evidence"], "Page": rows["page"],
-                          "Records": rows["ids"]})
+    frame = pd.DataFrame({"Part": rows["section"].str[0].map(SECTIONS), "Claim": rows["id"], "The paper says": rows["claim"],
+                          "Section": rows["section"], "Verdict": words, "Compared": rows["compared"], "Found": rows["evidence"],
+                          "Page": rows["page"], "Records": rows["ids"]})
     caption = (f"The paper's claims, {len(rows)} of them. Differences in points of accuracy ± half their 95 % interval,"
                f" taken image by image where the records say which were right.{warning(rows['tier'])}")
     return _Claims(frame, caption, 1)
@@ -94,22 +94,37 @@ def lucks(folder=RESULTS):
 
 
 class _Claims(Table):
-    """A table of long texts: they wrap, and on a narrow page its rows become blocks."""
+    """A table of long texts: they wrap, on a narrow page its rows become blocks, and paper.css shows those of one verdict alone."""
 
     def _repr_html_(self):
         head = "".join(f'<th scope="col">{name}</th>' for name in ("The paper says", "Verdict", "What we find"))
         html = super()._repr_html_().replace('"numbers"', '"numbers claims"', 1)
+        html = html.replace("</figcaption>", f"</figcaption>{self._choice()}", 1)
         return re.sub("<thead>.*</thead>", f"<thead><tr>{head}</tr></thead>", html, count=1)
+
+    def _choice(self):
+        found = [_kind(verdict) for verdict in self.frame["Verdict"]]
+        kinds = [("all", len(found)), *((kind, found.count(kind)) for kind in VERDICTS if kind in found)]
+        each = "".join(f'<label><input type="radio" name="verdict" value="{kind}"{" checked" * (kind == "all")}> {kind} ({count})</label>'
+                       for kind, count in kinds)
+        return f"<fieldset><legend>Show the claims of one verdict</legend>{each}</fieldset>"
 
     def _part(self, part, rows):
         title = f'<tr><th scope="rowgroup" colspan="3">{escape(part)}</th></tr>\n'
-        return f"<tbody>\n{title}" + "\n".join(f"<tr>{self._line(*row)}</tr>" for row in rows) + "\n</tbody>"
+        return f"<tbody>\n{title}" + "\n".join(self._line(*row) for row in rows) + "\n</tbody>"
 
-    def _line(self, claim, section, verdict, compared, found, page, ids):
-        kind = max((word for word in VERDICTS if verdict.startswith(word)), key=len)
+    def _line(self, id, claim, section, verdict, compared, found, page, ids):
         found = re.sub(" (=|±|%) ?", lambda sign: sign[0].replace(" ", "\u00a0"), found)  # what is read in one breath stays on a line
         notebook = PAGES.get(page, page.replace(" ", ""))
         where = "abstract" if section == "abstract" else f"section {section}"
-        return (f'<th scope="row"><q>{escape(claim)}</q> <span class="aside">{where}</span></th>'
-                f'<td class="verdict" data-verdict="{kind}">{escape(verdict)}</td><td><p>{escape(found)}</p>'
-                f'<p class="aside">Compared: {escape(compared)}. Page: <a href="{notebook}.ipynb">{escape(page)}</a>.</p>{links(ids)}</td>')
+        place = f"claim-{id.replace('.', '-')}"  # the theme asks for it as a selector, where a dot would begin a class
+        return (f'<tr id="{place}" data-verdict="{_kind(verdict)}"><th scope="row"><q>{escape(claim)}</q> '
+                f'<span class="aside">{where}, <a href="#{place}">claim\u00a0{id}</a></span></th>'
+                f'<td class="verdict">{escape(verdict)}</td><td><p>{escape(found)}</p>'
+                f'<p class="aside">Compared: {escape(compared)}. Page: <a href="{notebook}.ipynb">{escape(page)}</a>.</p>{links(ids)}</td>'
+                '</tr>')
+
+
+def _kind(verdict):
+    """Which of VERDICTS a verdict and its tier, as a line of the table has them, is of."""
+    return max((kind for kind in VERDICTS if verdict.startswith(kind)), key=len)
