@@ -222,6 +222,18 @@ def test_a_lead_counts_what_another_training_would_change(folder, monkeypatch):
     assert page.headline(folder, "Gauss") is None
 
 
+def test_the_first_page_has_the_vote_and_one_pass_beside_no_noise_in_a_figure(folder, tmp_path):
+    figure = page.overview(folder)
+    rows = figure.numbers.frame.set_index("Attack")
+    assert list(rows.index) == ["no attack", "PGD", "EPGD", "best of 3 attacks"]
+    for name, attacker in zip(rows.index, ("", "PGD", "EPGD", page.ANY)):
+        ours, plain = (page.networks(page.read(folder))[label].right[attacker] for label in ("CPNI-W", page.PLAIN))
+        assert [cell.split()[0] for cell in rows.loc[name][1:]] == [f"{100 * right.mean():.1f}" for right in (plain[-1], ours[0], ours[-1])]
+    assert rows["one noisy pass of CPNI-W"].iloc[1] != rows["the vote of CPNI-W, M = 2"].iloc[1]
+    assert "each of the 3 attackers" in figure.caption
+    assert page.overview(tmp_path / "none").panels == [] and page.overview(folder, "Gauss").panels == []
+
+
 def test_where_no_network_was_trained_twice_no_lead_is_said(folder):
     train(folder, "CPNI-W")
     (folder / "evaluation").mkdir()

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
 
-from siam import claims, paired, paths, report, runs
+from siam import book, claims, paired, paths, report, runs
 from siam.claims.rules import METHODS, read
 from siam.pages import figures, findings, style, tables, ties, words_of_figures, words_of_tables
 
@@ -591,6 +591,7 @@ def test_the_texts_show_what_the_records_say():
     assert tables.summary() in (paths.ROOT / "README.md").read_text(encoding="utf-8")
     assert tables.cards() in (paths.ROOT / "data" / "checkpoints" / "README.md").read_text(encoding="utf-8")
     assert words_of_tables.headlines() in (paths.ROOT / "book" / "intro.md").read_text(encoding="utf-8")
+    assert book.overview() == book.OVERVIEW.read_text(encoding="utf-8")
     assert f"{ties.in_words()}\n{words_of_tables.two_votes()}" in (paths.ROOT / "book" / "differences.md").read_text(encoding="utf-8")
 
 

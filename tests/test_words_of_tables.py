@@ -81,9 +81,9 @@ def test_the_start_of_the_noise_is_told_apart_from_its_kind(tmp_path):
     assert findings._starting("CPNI-W", {"noise_start": 1.0}).endswith("starts at 1, all of F equal")
     assert set(said["Rows"]) == {"8 epochs"} and set(said["Clean"]) == {NOT_YET} and set(said["n"]) == {"1,000"}
     assert set(said["Tier"]) == {"cpu"} and all(len(ids) == 2 for ids in said["Records"])
-    coloured = [line for line in plain(words.headlines(tmp_path)).splitlines() if line.startswith("- Coloured noise")]
+    coloured = [line for line in plain(words.headlines(tmp_path)).splitlines() if "Coloured noise" in line]
     assert [re.sub(" ± [\\d.]+", "", line) for line in coloured] == [
-        "- Coloured noise in the layers keeps, in one pass under PGD, −2.0 points more, not told apart from zero,"
+        "- **Which noise.** Coloured noise in the layers keeps, in one pass under PGD, −2.0 points more, not told apart from zero,"
             " than white noise as strong as its authors start it"
         " and +10.0 points more than white noise at 0.3 of that strength (CPNI-W less PNI-W; tier cpu, n = 1,000)."]
     trained(tmp_path, 9, label="PNI-W", noise_start=2.0, lr=0.1)  # differs in more than that
@@ -141,11 +141,11 @@ def test_two_choices_that_are_equally_right_are_not_called_one(tmp_path):
 def test_the_first_page_counts_verdicts_and_says_how_far_they_reach():
     rows = pd.DataFrame({"verdict": ["holds", "holds in part", "holds in part", NOT_YET], "tier": ["long", "cpu", "cpu", ""]})
     (said,) = words._verdicts(rows)
-    assert said.startswith("Of 4 claims of the paper: 1 holds, 2 hold in part, 1 is not yet measured. By the tier ")
+    assert said.startswith("**Claim by claim.** Of 4 claims of the paper: 1 holds, 2 hold in part, 1 is not yet measured. By the tier ")
     assert "they rest on: 1 `long`, 2 `cpu`; none yet on `fast` or `paper`" in said
     (said,) = words._verdicts(rows.assign(tier="fast"))
     assert said.endswith("By the tier they rest on: 3 `fast`.")
-    assert words._verdicts(rows[rows["tier"] == ""]) == ["Of 1 claims of the paper: 1 is not yet measured."]
+    assert words._verdicts(rows[rows["tier"] == ""]) == ["**Claim by claim.** Of 1 claims of the paper: 1 is not yet measured."]
 
 
 @pytest.mark.parametrize(("voted", "said"), [
@@ -192,7 +192,7 @@ def test_the_first_page_says_what_epgd_takes_back(tmp_path):
     beside = plain(words.headlines(tmp_path)).splitlines()[-1]
     assert re.search("the vote is [+−]0.* on clean images, .12.0 ± .* under PGD and .0.0 ± .* under EPGD, in points", beside)
     assert beside.endswith("(CPNI-W, σ = 0.24, M = 64; tier cpu, n = 1,000); not told apart from zero: clean and under EPGD.")
-    assert words.headlines(tmp_path / "evaluation").splitlines()[1:] == [f"- What votes and noise add: {NOT_YET}."]
+    assert words.headlines(tmp_path / "evaluation").splitlines()[1:] == [f"- **What the vote adds.** {NOT_YET.capitalize()}."]
 
 
 def test_the_first_page_tells_of_the_best_tier_that_has_all_of_smoothing(tmp_path):

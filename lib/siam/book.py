@@ -21,6 +21,7 @@ from siam.paths import ROOT
 KERNEL = Config({"KernelManager": {"transport_encryption": "auto"}})
 
 WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
+OVERVIEW = ROOT / "book" / "overview.html"  # which intro.md includes
 
 
 def render(path):
@@ -71,6 +72,13 @@ def between(path, text, name="results"):
         part.write_text(f"{before}{start}\n{text}\n\n{end}{after}", encoding="utf-8")
 
 
+def overview():
+    """The figure of the first page as HTML, which that page includes: what it links to lies beside it."""
+    from siam.pages import adaptive
+
+    return adaptive.overview()._repr_html_().replace('"../data/', '"data/') + "\n"
+
+
 def write_texts():
     """Put what the records say into the READMEs, and into those of the book's pages that are no notebooks."""
     from siam.pages import tables, ties, words_of_tables
@@ -78,6 +86,8 @@ def write_texts():
     between(ROOT / "README.md", tables.summary())
     between(ROOT / "data" / "checkpoints" / "README.md", tables.cards())
     between(ROOT / "book" / "intro.md", words_of_tables.headlines())
+    with writing(OVERVIEW) as part:
+        part.write_text(overview(), encoding="utf-8")
     between(ROOT / "book" / "differences.md", f"{ties.in_words()}\n{words_of_tables.two_votes()}")
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from siam import bits, runs
 from siam.files import read_other
-from siam.pages.style import ALONE, INCHES, INK, NETWORKS, Figure, Table, drawing, listed, undrawn, unfilled
+from siam.pages.style import ALONE, GREY, INCHES, INK, NETWORKS, Figure, Table, drawing, listed, undrawn, unfilled
 from siam.paired import by_image, mean_of, sum_of
 from siam.paths import RESULTS
 from siam.report import NOT_YET, TUNED, evaluations, interval, luck, nearest_luck, warning
@@ -232,6 +232,43 @@ def _italic(names):
     return ", ".join(f"*{name}*" for name in names) or "none of them"
 
 
+def overview(folder=RESULTS, label="CPNI-W"):
+    """Figure for the first page: a network's vote and its single pass beside adversarial training without noise, under few attackers and
+    all of them together."""
+    title, record = "What noise and votes are worth, and against whom", read(folder)
+    found = networks(record) if record else {}
+    if not {label, PLAIN} <= set(found):
+        return undrawn(title)
+    of, alone, colour = found[label], found[PLAIN], NETWORKS.get(label, INK)
+    attackers = {"": "no attack"} | {name: name for name in (PGD, SUMMED[PGD], EPGD) if name in of.right}
+    attackers[ANY] = f"best of {len(single(found))} attacks"
+    series = {"adversarial training without noise": (alone, -1, GREY, "o"), f"one noisy pass of {label}": (of, 0, colour, "O"),
+              f"the vote of {label}, M = {of.M}": (of, -1, colour, "o")}
+    each = {text: [cell_of(one.right[name][row]) for name in attackers] for text, (one, row, *_) in series.items()}
+
+    def draw(axes):
+        places = np.arange(len(attackers))
+        for k, (text, (*_, shade, mark)) in enumerate(series.items()):
+            middle, low, high = (100 * np.array([cell[key] for cell in each[text]]) for key in ("accuracy", "low", "high"))
+            axes.errorbar(middle, places + 0.2 * (k - 1), xerr=(middle - low, high - middle), fmt="o", color=shade, ms=5, elinewidth=1,
+                          mfc="none" if mark == "O" else shade)
+        axes.set_yticks(places, attackers.values())
+        axes.invert_yaxis()
+        axes.grid(visible=False, axis="y")
+
+    said = "; ".join(f"{text}: " + ", ".join(f"{name} {100 * cell['accuracy']:.1f} %" for name, cell in zip(attackers.values(), of_text))
+                     for text, of_text in each.items())
+    rows = [{"Rows": "accuracy, % (95 % interval)", "Attack": name} | {text: interval(of_text[i]) for text, of_text in each.items()}
+            for i, name in enumerate(attackers.values())]
+    caption = (f"{title}: accuracy and its exact 95 % interval. {SUMMED[PGD]}: along the sum of its gradients, as in the authors' published"
+               f" code. Last line: images that are right under each of the {len(single(found))} attackers. All are of the same images, so"
+               f" differences are surer than the bars say. {label} at σ = {of.sigma:g}, prediction smoothing,"
+               f" ε = {record['epsilon']:g}/255. {_about(record, {label: of, PLAIN: alone})}")
+    legend = {text: (shade, mark) for text, (*_, shade, mark) in series.items()}
+    panel = drawing(draw, "What attacks leave", "accuracy, %", "", said, "overview", 1.1 * ALONE, 1.15 * INCHES)
+    return Figure([panel], legend, caption, Table(pd.DataFrame(rows), title, 1, PLACE))
+
+
 def headline(folder=RESULTS, label="CPNI-W"):
     """What is left of a network's lead under all attackers together, a sentence; None where that is not measured."""
     record = read(folder)
@@ -240,6 +277,6 @@ def headline(folder=RESULTS, label="CPNI-W"):
         return None
     of, sure = found[label], "" if last.low > 0 or last.high < 0 else ", which is not told apart from zero"
     left = [f"{100 * one.right[ANY][-1].mean():.1f} %" for one in (of, found[PLAIN])]
-    return (f"If [the attacker who knows the defence](notebooks/adaptive.ipynb) may take for each image the best of"
-            f" {len(single(found))} attacks, he leaves {left[0]} to the vote and {left[1]} to adversarial training without noise:"
+    return (f"**An attacker who knows.** If [the attacker who knows the defence](notebooks/adaptive.ipynb) may take for each image the best"
+            f" of {len(single(found))} attacks, he leaves {left[0]} to the vote and {left[1]} to adversarial training without noise:"
             f" {last} points{sure} ({label}, σ = {of.sigma:g}, M = {of.M}; tier {last.tier}, n = {last.n:,}).")

@@ -180,7 +180,7 @@ def headline(folder=RESULTS):
     trained = next(one for one in of if one.k == 1)
     each = {name: more(record, best, trained, name) for name in ("", PGD, EPGD, ANY)}
     sigma = f"σ = {best.sigma:g}" if best.sigma else "without input noise"
-    return (f"[Noise in the layers](notebooks/strength.ipynb) that is made {best.k:g} times as strong after training, as held-out images"
-            f" choose, adds {each[PGD]} points to the vote under PGD and {each[EPGD]} under EPGD; the share of images that survive every"
-            f" attacker tried changes by {each[ANY]}, accuracy on clean ones by {each['']} ({best.label}, {sigma}, M = {best.draws[-1]},"
-            f" trained at tier {best.trained}; tier {each[PGD].tier}, n = {record['n']:,}).")
+    return (f"**Stronger noise.** [Noise in the layers](notebooks/strength.ipynb) that is made {best.k:g} times as strong after"
+            f" training, as held-out images choose, adds {each[PGD]} points to the vote under PGD and {each[EPGD]} under EPGD; the"
+            f" share of images that survive every attacker tried changes by {each[ANY]}, accuracy on clean ones by {each['']}"
+            f" ({best.label}, {sigma}, M = {best.draws[-1]}, trained at tier {best.trained}; tier {each[PGD].tier}, n = {record['n']:,}).")

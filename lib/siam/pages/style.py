@@ -145,7 +145,7 @@ def _link(id):
 class Figure:
     """A figure for the page, and its caption and numbers for the console.
 
-    panels: SVG texts, one per panel so that they stack on a narrow screen; legend: {name: (colour, dashes, or "o" or "D")};
+    panels: SVG texts, one per panel so that they stack on a narrow screen; legend: {name: (colour, dashes, or "o", "O" (a ring) or "D")};
     numbers: the Table folded below, or None.
     """
 
@@ -184,8 +184,9 @@ def undrawn(title):
 
 
 def _key(colour, mark):
-    if mark == "o":
-        return f'<svg width="10" height="8" aria-hidden="true"><circle cx="5" cy="4" r="3.5" fill="{colour}"/></svg>'
+    if mark in "oO":
+        filled = f'fill="{colour}"' if mark == "o" else f'fill="none" stroke="{colour}" stroke-width="1.5"'
+        return f'<svg width="10" height="8" aria-hidden="true"><circle cx="5" cy="4" r="3" {filled}/></svg>'
     if mark == "D":
         return f'<svg width="12" height="12" aria-hidden="true"><path d="M6 1l5 5-5 5-5-5z" fill="none" stroke="{colour}"/></svg>'
     dash = {"-": "", "--": "6 3", ":": "1.5 2.5"}[mark]

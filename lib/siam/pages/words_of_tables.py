@@ -30,7 +30,7 @@ def headlines(folder=RESULTS):
             strength.headline(folder)]
     # What is about one network asks for no other of its tier: of the tiers that have all of it, the best.
     smoothing = max((_smoothing(*cells_of(of)) for of in by_tier(everything)), key=len)
-    smoothing = smoothing or [f"What votes and noise add: {NOT_YET}."]
+    smoothing = smoothing or [f"**What the vote adds.** {NOT_YET.capitalize()}."]
     return listed(_verdicts(claims.verdicts(folder)) + smoothing + [line for line in more if line])
 
 
@@ -43,7 +43,7 @@ def _verdicts(rows):
     if behind and not set(behind) & set(runs.REPRODUCTIONS):
         held = " or ".join(f"`{tier}`" for tier in runs.REPRODUCTIONS)
         reach += f"; none yet on {held}, whose numbers may be held against the paper's"
-    return [f"Of {len(rows)} claims of the paper: {counts}.{reach + '.' if reach else ''}"]
+    return [f"**Claim by claim.** Of {len(rows)} claims of the paper: {counts}.{reach + '.' if reach else ''}"]
 
 
 def _plural(verdict, count):
@@ -57,7 +57,7 @@ def _smoothing(ours, heldout):
     gain, once = findings.gained(ours, VOTES, SIGMA), {"label": "CPNI-W", "rule": "prediction", "M": 1, "sigma": 0}
     if gain["none"] is None or gain["pgd"] is None:
         return []
-    lines = [f"Votes and noise add {gain['none']} points of accuracy on clean images and {gain['pgd']} under PGD to"
+    lines = [f"**What the vote adds.** Votes and noise add {gain['none']} points of accuracy on clean images and {gain['pgd']} under PGD to"
              f" one noisy pass without input noise, of one network (CPNI-W, σ = {SIGMA:g}, M = {VOTES}; {about(gain['pgd'])})."
              + _as_chosen(ours, heldout)]
     row = {"label": "CPNI-W", "rule": "prediction", "M": VOTES, "sigma": SIGMA}
@@ -65,9 +65,9 @@ def _smoothing(ours, heldout):
     taken = less(epgd, pgd)
     gone = combine((1, pgd), (-1, find(ours, once, "pgd")), (-1, epgd), (1, find(ours, once, "epgd")))
     if gone is not None and taken is not None:
-        lines.append(f"An attacker who averages over the noise, EPGD, takes the vote from {100 * pgd['accuracy']:.1f} % to"
-                     f" {100 * epgd['accuracy']:.1f} % ({taken} points), and what votes and noise add is {gain['epgd']} points"
-                     f" then: {_gone(gain['pgd'], gone)}.")
+        lines.append(f"**What EPGD takes back.** An attacker who averages over the noise, EPGD, takes the vote from"
+                     f" {100 * pgd['accuracy']:.1f} % to {100 * epgd['accuracy']:.1f} % ({taken} points), and what votes and noise add"
+                     f" is {gain['epgd']} points then: {_gone(gain['pgd'], gone)}.")
     return lines
 
 
@@ -99,10 +99,10 @@ def _in_sums(found):
         once, voted = (found.get(("CPNI-W", recipe, sigma, M), {}) for sigma, M in ((0, 1), (SIGMA, VOTES)))
         if "pgd" in once and "pgd" in voted:
             more, gain = less(*voted["pgd"]), less(voted["pgd"][1], once["pgd"][1])
-            return ("The authors' published code steps along [the sum of all gradients so far](in-sums), of which the paper says"
-                    f" nothing. PGD that does so takes {str(more).removeprefix('+')} points more from the vote than PGD as printed, for"
-                    f" as many gradients, and what votes and noise add is {gain} points then (CPNI-W, σ = {SIGMA:g}, M = {VOTES};"
-                    f" {about(more)}).")
+            return ("**The authors' own PGD.** The authors' published code steps along [the sum of all gradients so far](in-sums),"
+                    f" of which the paper says nothing. PGD that does so takes {str(more).removeprefix('+')} points more from the vote"
+                    f" than PGD as printed, for as many gradients, and what votes and noise add is {gain} points then (CPNI-W,"
+                    f" σ = {SIGMA:g}, M = {VOTES}; {about(more)}).")
     return None
 
 
@@ -115,7 +115,7 @@ def _coloured(sides):
     named = {"1": "as strong as its authors start it"}
     said = [f"{one} points more{unsure[start]} than white noise {named.get(start, f'at {start} of that strength')}"
             for start, one in reversed(found.items())]
-    return (f"Coloured noise in the layers keeps, in one pass under PGD, {' and '.join(said)} (CPNI-W less PNI-W;"
+    return (f"**Which noise.** Coloured noise in the layers keeps, in one pass under PGD, {' and '.join(said)} (CPNI-W less PNI-W;"
             f" {about(next(iter(found.values())))}).") if found else None
 
 
@@ -130,8 +130,8 @@ def _without_noise(ours):
     said = [f"{one} {UNDER[attack] if attack != 'none' else 'on clean images'}" for attack, one in each.items()]
     unsure = [UNDER[attack] for attack, one in each.items() if one.low <= 0 <= one.high]
     sure = f"; not told apart from zero: {' and '.join(unsure)}" if unsure else ""
-    return (f"Beside adversarial training without any noise the vote is {', '.join(said[:-1])} and {said[-1]}, in points (CPNI-W,"
-            f" σ = {SIGMA:g}, M = {VOTES}; {about(each['pgd'])}){sure}.")
+    return (f"**Without any noise.** Beside adversarial training without any noise the vote is {', '.join(said[:-1])} and"
+            f" {said[-1]}, in points (CPNI-W, σ = {SIGMA:g}, M = {VOTES}; {about(each['pgd'])}){sure}.")
 
 
 def table(number, folder=RESULTS):
