@@ -315,7 +315,7 @@ def test_transferred_attacks_are_left_to_table_4(tmp_path):
     assert set(explore(tmp_path).shown()["id"]) == {white.id}
 
 
-def test_own_attacks_and_rules_are_shown_and_the_papers_in_its_setting_alone(tmp_path, monkeypatch):
+def test_own_attacks_rules_and_settings_are_shown_and_of_the_books_records_the_papers_setting_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "ATTACKS", (*runs.ATTACKS, "lead"))
     monkeypatch.setattr(runs, "RULES", (*runs.RULES, "borda"))
     asked = [runs.EvaluationRun("a", "0" * 16, draws=1, **fields) for fields in (
@@ -323,9 +323,16 @@ def test_own_attacks_and_rules_are_shown_and_the_papers_in_its_setting_alone(tmp
     for run in asked:
         result = [runs.row(rule, 1, 500, 1000) for rule in ("prediction", "borda")]
         runs.write(runs.record(run, tier="cpu", n=1000, result=result), tmp_path)
-    asked.pop(1)  # no attack of the paper's, nor one that it has not
+    longer, wide = asked.pop(1), runs.EvaluationRun("a", "0" * 16, sigma=0.97, draws=1)
+    runs.write(runs.record(wide, tier="cpu", n=1000, result=[runs.row("prediction", 1, 500, 1000)]), tmp_path)
     view = explore(tmp_path, rule="borda")
-    assert set(zip(view.shown()["attack"], view.shown()["id"])) == {(run.attack, run.id) for run in asked}
+    assert set(zip(view.shown()["attack"], view.shown()["id"])) == {(run.attack, run.id) for run in asked}  # what is longer is offered
+    view.attacks, view.rule = [attack["key"] for attack in view.payload["attacks"]], "prediction"
+    assert {longer.id, wide.id} < set(view.shown()["id"])
+    monkeypatch.setattr("siam.explorer.BOOK", tmp_path)
+    view = explore(tmp_path, rule="borda")
+    view.attacks, view.rule = [attack["key"] for attack in view.payload["attacks"]], "prediction"
+    assert set(view.shown()["id"]) == {run.id for run in asked}
 
 
 def budgets(sigma=0.24, epsilons=(2.0, 4.0, 8.0), **run):

@@ -264,6 +264,17 @@ def test_foreign_files_are_refused(tmp_path, text):
         page.read(tmp_path)
 
 
+def test_damaged_pictures_are_refused_by_name(small, tmp_path):
+    (tmp_path / "gradients").mkdir()
+    record = small / page.PLACE
+    (tmp_path / page.PLACE).write_bytes(record.read_bytes())
+    pictures = bytearray(record.with_suffix(".npz").read_bytes())
+    pictures[len(pictures) // 2] ^= 1
+    (tmp_path / page.PLACE).with_suffix(".npz").write_bytes(pictures)
+    with pytest.raises(ValueError, match="record.npz: not the pictures of a record: "):
+        page.read(tmp_path)
+
+
 def test_pictures_are_the_same_every_time(small):
     assert page.perturbations(folder=small)._repr_html_() == page.perturbations(folder=small)._repr_html_()
     assert json.loads((small / "gradients" / "record.json").read_text())["kind"] == "gradients"

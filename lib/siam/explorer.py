@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from siam import report
 from siam.cifar10 import PIXEL_STD
 from siam.live.record import CHECKPOINT
-from siam.paths import PAPER, RESULTS
+from siam.paths import PAPER, RESULTS, ROOT
 from siam.report import BASES, RULES
 from siam.runs import TIERS, clopper_pearson, real, whole
 
@@ -36,6 +36,7 @@ SPLITS = {
 }
 COLOURS = {"clean": "#0072B2", "pgd": "#D55E00", "epgd": "#009E73", "fgsm": "#CC79A7", "other": "#48566B"}  # Okabe and Ito, and grey
 
+BOOK = ROOT / "data" / "results"  # the records of many experiments, not all of which belong on one picture
 REQUIRED = ("label", "attack", "sigma", "rule", "M", "correct", "n")
 OPTIONAL = {  # what a frame of the reader's own may leave out
     "id": "", "tier": "unstated", "checkpoint": "", "digest": "", "split": "test", "seed": 0, "batch_size": 0,
@@ -386,13 +387,15 @@ class Explorer(anywidget.AnyWidget):
 
 
 def explore(records=RESULTS, **view):
-    """The explorer of the records of white-box attacks in a folder (data/results by default), beside the paper's Table 3: of the
-    paper's attacks those with its settings, and all of the reader's own.
+    """The explorer of the records of white-box attacks in a folder (data/results by default), beside the paper's Table 3.
 
-    view: axis (one of AXES), and the traits of `Explorer`.
+    Of the book's own records it has the paper's attacks with its settings, and σ as far as the paper's; of another folder's all. view:
+    axis (one of AXES), and the traits of `Explorer`.
     """
-    frame = report.with_own(report.evaluations(records))
-    frame = frame[frame["source"].isna() & (frame["sigma"] <= report.SIGMA_MAX)]
+    frame = report.evaluations(records)
+    if Path(records).resolve() == BOOK:
+        frame = report.with_own(frame[frame["sigma"] <= report.SIGMA_MAX])
+    frame = frame[frame["source"].isna()]
     trained = frame["method"].replace("plain", "normal")  # two networks may share a label, but not a line
     told = (frame["label"] == "plain") | (frame["method"] == "plain")
     frame = frame.assign(label=frame["label"].mask(told, frame["label"] + ", " + trained + " training"))

@@ -8,12 +8,12 @@ import pandas as pd
 from matplotlib.colors import to_rgb
 from scipy.stats import binom, norm
 
-from siam.cifar10 import CLASSES, STD
+from siam.cifar10 import CLASSES, STD, sample
 from siam.files import read_other
 from siam.pages.grid import Grid
 from siam.pages.style import ALONE, BLUE, GREEN, GREY, INK, NETWORKS, PINK, VERMILLION, Figure, Table, drawing, undrawn
 from siam.paired import over_batches
-from siam.paths import RESULTS, SAMPLE
+from siam.paths import RESULTS
 from siam.report import NOT_YET, warning
 
 FIELDS = ("networks", "places", "draws", "epsilon", "reach", "alpha")
@@ -112,8 +112,7 @@ def maps(folder=RESULTS, label="CPNI-W"):
     one = next((one for one in record["networks"] if one["label"] == label), None) if record else None
     if one is None:
         return Grid(f"{title}. {NOT_YET.capitalize()}.", [], {})
-    with np.load(SAMPLE / "cifar10-sample.npz") as sample:
-        pictures = sample["test_images"][: len(one["slices"])]
+    pictures = sample()["test_images"][: len(one["slices"])]
     reach = record["reach"]
     said = [np.array([list(map(int, row)) for row in rows]).reshape(3, len(rows) // 3, -1) for rows in one["slices"]]
     colours = [_colours(maps, own) for maps, own in zip(said, one["labels"])]

@@ -1,13 +1,11 @@
 """The page on perceptually aligned gradients: grids of pictures and tables, from what `siam.studies.gradients` wrote. No torch."""
 
-import zlib
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
 
-from siam.files import read_other
+from siam.files import read_npz, read_other
 from siam.pages.grid import Grid
 from siam.pages.style import Table, unfilled
 from siam.pages.tables import PLAIN
@@ -22,7 +20,7 @@ FIELDS = ("arms", "rows", "differences", "shown", "settings", "n", "tier", "judg
 def read(folder=RESULTS):
     """(record, {name: pictures uint8 [rows, 32, 32, 3]}) of folder/gradients; (None, {}) where nothing was measured.
 
-    Raises ValueError, one line, for a file that is no such record.
+    Raises ValueError, one line, for a file that is no such record or holds no pictures; OSError where the pictures are missing.
     """
     path = Path(folder) / PLACE
     record = read_other(path, "gradients", FIELDS)
@@ -30,11 +28,7 @@ def read(folder=RESULTS):
         return None, {}
     for arm in record["arms"]:
         arm["name"] = _named(arm["name"])
-    try:
-        with np.load(path.with_suffix(".npz")) as pictures:
-            return record, {name: pictures[name] for name in pictures.files}
-    except (OSError, ValueError, EOFError, BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path.with_suffix('.npz')}: no pictures of a record: {error}") from None
+    return record, read_npz(path.with_suffix(".npz"), "the pictures of a record")
 
 
 def _named(name):

@@ -170,17 +170,12 @@ def _against(difference, theirs):
 
 
 def training(folder=RESULTS):
-    """How accuracy grows with training, and, of trainings that differ in epochs alone, whether it has stopped to."""
-    lines, rises, alike = [], [], {}
+    """Of trainings that differ in epochs alone, what the longer of the longest two has more, and whether accuracy has stopped to grow."""
+    several, rises, alike = False, [], {}
     for label, trainings in findings.by_length(folder).items():
         for attack in findings.PRINTED:
             of = [(plan, cells[attack]) for plan, cells in trainings if attack in cells]
-            if len(of) > 1:
-                starts = {plan.get("noise_start") for plan, _ in of}
-                noise = [(f", noise from {plan.get('noise_start', 0):g}" if len(starts) > 1 else "") + _trained(plan) for plan, _ in of]
-                steps = ", ".join(f"{100 * cell['accuracy']:.1f} % after {plan['epochs']} epochs{start} (tier {cell['tier']},"
-                                  f" n = {cell['n']:,})" for (plan, cell), start in zip(of, noise))
-                lines.append(f"{label}, {UNDER[attack]}: {steps}; the paper prints {findings.printed(label)[attack]:.1f} %.")
+            several |= len(of) > 1
             pairs = [(plan, more, less(longer, shorter)) for (plan, shorter), (more, longer) in combinations(of, 2)
                      if findings.differs("epochs", plan, more)]
             pairs = [pair for pair in pairs if pair[-1] is not None]
@@ -189,20 +184,14 @@ def training(folder=RESULTS):
                 rises.append(gain.low > 0)
                 text = f"{label} after {more['epochs']} epochs less after {plan['epochs']}"
                 alike.setdefault(text, {})[attack] = gain
+    lines = [_points(text, each) for text, each in alike.items()]
     if rises:
-        lines += [_points(text, each) for text, each in alike.items()]
         lines.append("Where accuracy still rises, its level says nothing about the paper's: what can be compared is the order of rows"
                      " that were trained alike." if any(rises) else "There more epochs make no difference that shows.")
-    elif lines:
+    elif several:
         lines.append("No two of these trainings of a network differ in epochs alone and were measured alike, so what length is worth"
                      " cannot be told.")
     return listed(lines)
-
-
-def _trained(plan):
-    """What else a training's schedule has of the authors' at the lower tiers, in words."""
-    return ((" that learns as fast as the weights" if plan["tier"] != "paper" and plan.get("noise_lr") == 1 else "")
-            + (f", gradients shortened to {plan['clip']:g}" if plan.get("clip") else ""))
 
 
 def _points(text, each):
