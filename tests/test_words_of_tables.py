@@ -79,11 +79,11 @@ def test_the_start_of_the_noise_is_told_apart_from_its_kind(tmp_path):
     assert findings._starting("CPNI-W", {"noise_start": 1.0}).endswith("starts at 1, all of F equal")
     assert set(said["Rows"]) == {"8 epochs"} and set(said["Clean"]) == {NOT_YET} and set(said["n"]) == {"1,000"}
     assert set(said["Tier"]) == {"cpu"} and all(len(ids) == 2 for ids in said["Records"])
-    coloured = [line for line in plain(words.headlines(tmp_path)).splitlines() if "Coloured noise" in line]
+    coloured = [line for line in plain(words.headlines(tmp_path)).splitlines() if "Which noise" in line]
     assert [re.sub(" ± [\\d.]+", "", line) for line in coloured] == [
-        "- **Which noise.** Coloured noise in the layers keeps, in one pass under PGD, −2.0 points more, not told apart from zero,"
-            " than white noise as strong as its authors start it"
-        " and +10.0 points more than white noise at 0.3 of that strength (CPNI-W less PNI-W; tier cpu, n = 1,000)."]
+        "- **Which noise.** One pass under PGD, coloured noise in the layers less white, in points: −2.0 (not told apart from zero) where"
+        " white noise starts as its authors start it and +10.0 where white noise starts at 0.3 of that strength. The coloured noise starts"
+        " at 0.3 of its authors' strength (CPNI-W less PNI-W; tier cpu, n = 1,000)."]
     trained(tmp_path, 9, label="PNI-W", noise_start=2.0, lr=0.1)  # differs in more than that
     evaluate(tmp_path, "PNI-W", "pgd", 900, training_seed=9)
     assert findings.strengths(tmp_path).frame.equals(said)

@@ -22,7 +22,7 @@ from siam.report import (ATTACKS, BASES, NOT_YET, SIGMA_MAX, as_in_paper, by_tie
 HOLDS, PART, FAILS, OPEN = "holds", "holds in part", "does not hold", "undecided"
 VERDICTS = (HOLDS, PART, FAILS, OPEN, NOT_YET)
 LEAST, SEEDS = 1000, 3  # images; runs of a std
-SAME = 2.0  # points: two accuracies agree where their difference is surely less, the least that the paper calls a gain
+SAME = 2.0  # points: two accuracies agree where their difference is surely less; the gain of rank 5, "at least 2%", is of that size
 NARROW = 0.12  # σ: an optimum is found where the range that it lies in is no wider
 METHODS = {"Gauss": "gauss", "EPGD-converged": "epgd", "EPGD-diverged": "epgd"}  # else adversarial
 

@@ -20,8 +20,9 @@ def votes_help(measured, number):
 
 
 def soft_is_easier(measured, number):
-    each = prediction_adds(measured, (MANY,), ATTACKED, ("soft", "soft-logits"))
-    return judge(on_average(each, "the mean over base models, both attacks and both definitions"), GRID)
+    each = {rule: prediction_adds(measured, (MANY,), ATTACKED, (rule,)) for rule in ("soft", "soft-logits")}
+    means = [on_average(of, f"the mean over base models and both attacks, {rule}") for rule, of in each.items()]
+    return judge({name: one for mean in means for name, one in mean.items()}, GRID)
 
 
 def competing_classes(measured, number):

@@ -61,8 +61,8 @@ def transfer_is_weaker(measured, number):
 def no_obfuscation(measured, number):
     pair = [pick(measured, "CPNI-W", f"transferred {attack}", 8, 0.02) for attack in ("pgd", "pgd_s")]
     premise = "the premise, transferred PGD less PGD-s"
-    blind = "the inference, what PGD takes beyond a search without gradients"
-    off = "and what it takes more with the noise off"
+    blind = "for the inference, what PGD takes beyond a search without gradients"
+    off = "against it, what PGD takes more with the noise off"
     differences = {premise: less(*pair), blind: adaptive.takes(measured.folder, "CPNI-W", adaptive.PGD, adaptive.BLIND),
                    off: adaptive.takes(measured.folder, "CPNI-W", adaptive.OFF, adaptive.PGD)}
     return judge(differences, f"{TRANSFER}, and siam.studies.adaptive",
@@ -141,8 +141,8 @@ def advantage_one_std(measured, number):
 
 
 def advantage_persists(measured, number):
-    each = {rule: prediction_adds(measured, (MANY,), ATTACKS, (rule,)) for rule in ("soft", "soft-logits")}
-    means = [on_average(of, f"the mean over base models and attacks, {rule}") for rule, of in each.items()]
+    each = {rule: prediction_adds(measured, (8, MANY), ATTACKS, (rule,)) for rule in ("soft", "soft-logits")}
+    means = [on_average(of, f"the mean over base models, attacks and M, {rule}") for rule, of in each.items()]
     # What is surely below zero on the mean of all cannot be above it in each.
     below = all(any(one and rises(one) == FAILS for one in mean.values()) for mean in means)
     return judge({name: one for of in (means if below else each.values()) for name, one in of.items()}, GRID)

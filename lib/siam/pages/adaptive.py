@@ -208,8 +208,9 @@ def in_words(folder=RESULTS):
     if noisy and BLIND in single(found):
         told = [f"{taken(record, of, PGD, BLIND)} ({label})" for label, of in found.items()]
         costs = next(iter(noisy.values())).cost
-        lines.append(f"The attacker who sees no gradients takes {costs[BLIND][1]:,} passes for an image, PGD {costs[PGD][0]} gradients."
-                     f" What PGD takes beyond him is, in points, {', '.join(told)}.")
+        fewer = f" ({found[PLAIN].cost[BLIND][1]:,} without noise)" if PLAIN in found else ""
+        lines.append(f"The attacker who sees no gradients takes {costs[BLIND][1]:,} passes for an image{fewer}, PGD {costs[PGD][0]}"
+                     f" gradients. What PGD takes beyond him is, in points, {', '.join(told)}.")
     if noisy and {BORDER, MOST} <= set(single(found)):
         told = [f"{taken(record, of, MOST, BORDER)} ({label})" for label, of in noisy.items()]
         lines.append(f"Aimed at the border, 32 draws a step instead of 8 take {', '.join(told)} points more of the vote.")

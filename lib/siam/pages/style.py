@@ -185,8 +185,8 @@ def undrawn(title):
 
 def _key(colour, mark):
     if mark in "oO":
-        filled = f'fill="{colour}"' if mark == "o" else f'fill="none" stroke="{colour}" stroke-width="1.5"'
-        return f'<svg width="10" height="8" aria-hidden="true"><circle cx="5" cy="4" r="3" {filled}/></svg>'
+        look = f'r="3.5" fill="{colour}"' if mark == "o" else f'r="2.8" fill="none" stroke="{colour}" stroke-width="1.4"'
+        return f'<svg width="10" height="8" aria-hidden="true"><circle cx="5" cy="4" {look}/></svg>'
     if mark == "D":
         return f'<svg width="12" height="12" aria-hidden="true"><path d="M6 1l5 5-5 5-5-5z" fill="none" stroke="{colour}"/></svg>'
     dash = {"-": "", "--": "6 3", ":": "1.5 2.5"}[mark]

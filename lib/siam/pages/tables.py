@@ -306,9 +306,10 @@ def _explain(used):
     held = used["tier"].isin(runs.REPRODUCTIONS)
     text = f" {made_on(used)}. Difference: ours − the paper's, in points"
     text += f" (in brackets in the paper's std, at tiers {' and '.join(runs.REPRODUCTIONS)})." if held.any() else "."
-    text += " At fast, a tenth of the paper's epochs, that is a length and no test." if "fast" in set(used["tier"]) else ""
+    if "fast" in set(used["tier"]):
+        text += " At fast, a tenth of the paper's epochs, the brackets give the size of the difference and test nothing."
     if not held.all():
-        text += " A shorter training falls short by more than luck, and the paper's std is no measure of it: points alone."
+        text += " At the lower tiers, whose training falls short by more than luck: points alone."
     text += " Runs: how many (seeds of training/evaluation)."
     text += " Alike: nothing was random, so they count as one." if (used["seeds"].str.len() > used["runs"]).any() else ""
     text += " One run has no std." if used["runs"].min() == 1 else ""

@@ -1,5 +1,6 @@
 """What the tables say, in sentences: Markdown lists, all of their numbers read from the records."""
 
+import re
 from itertools import combinations
 
 from siam import bits, claims, runs
@@ -111,12 +112,15 @@ def _coloured(sides):
     pairs = [(*text.split(" less "), of["pgd"]) for text, of in sides.items() if "pgd" in of]
     pairs = [(one, other, gain) for one, other, gain in pairs if one.startswith("CPNI-W") and other.startswith("PNI-W")]
     found = {other.rpartition(" ")[2]: gain for one, other, gain in pairs if one == pairs[0][0]}
-    unsure = {start: ", not told apart from zero," if one.low <= 0 <= one.high else "" for start, one in found.items()}
-    named = {"1": "as strong as its authors start it"}
-    said = [f"{one} points more{unsure[start]} than white noise {named.get(start, f'at {start} of that strength')}"
+    unsure = {start: " (not told apart from zero)" if one.low <= 0 <= one.high else "" for start, one in found.items()}
+    named = {"1": "as its authors start it"}
+    said = [f"{one}{unsure[start]} where white noise starts {named.get(start, f'at {start} of that strength')}"
             for start, one in reversed(found.items())]
-    return (f"**Which noise.** Coloured noise in the layers keeps, in one pass under PGD, {' and '.join(said)} (CPNI-W less PNI-W;"
-            f" {about(next(iter(found.values())))}).") if found else None
+    if not found:
+        return None
+    own = re.search("starts at ([0-9.]+)", pairs[0][0])[1]
+    return (f"**Which noise.** One pass under PGD, coloured noise in the layers less white, in points: {' and '.join(said)}. The coloured"
+            f" noise starts at {own} of its authors' strength (CPNI-W less PNI-W; {about(next(iter(found.values())))}).")
 
 
 def _without_noise(ours):
