@@ -11,7 +11,7 @@ INDEX := book/_build/html/index.html
 COMPUTE := notebooks/train.ipynb notebooks/evaluate.ipynb
 PAGES := $(filter-out $(COMPUTE),$(sort $(wildcard notebooks/*.ipynb)))
 # What a page is made from; the folders are there to notice a record that was taken away.
-SOURCES := $(wildcard lib/siam/*.* lib/siam/live/*.py lib/siam/claims/*.py lib/siam/pages/*.py data/paper/* data/results/* data/results/*/*.json data/results/*/*.npz)
+SOURCES := $(wildcard lib/siam/*.* lib/siam/live/*.py lib/siam/claims/*.py lib/siam/pages/*.py data/paper/* data/results/* data/results/*/*.json data/results/*/*.npz data/checkpoints/*.safetensors data/sample/*)
 RENDERED := $(PAGES:notebooks/%.ipynb=$(VENV)/rendered/%)
 # The status of the campaign needs torch: it is rendered where there is one.
 RENDERED += $(if $(wildcard $(VENV)/dev),$(VENV)/rendered/campaign)
@@ -27,7 +27,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DELETE_ON_ERROR:
 
 help:  ## list what can be made
-	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 17
+	@awk -F ':[^#]*## ' '/^[a-z-]+:[^#]*## / {printf "%-17s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 book: render  ## install, re-render the pages from the records, build the book
 	@$(MAKE) html
@@ -106,7 +106,7 @@ $(VENV)/rendered/readme: README.md book/intro.md book/differences.md $(SOURCES) 
 	@mkdir -p $(@D)
 	@touch $@
 
-$(VENV)/rendered/campaign: workflow/README.md workflow/campaign.yaml $(COMPUTE) $(SOURCES) data/checkpoints
+$(VENV)/rendered/campaign: workflow/README.md workflow/campaign.yaml $(COMPUTE) $(SOURCES) data/checkpoints $(VENV)/dev
 	$(RUN) -m siam.campaign readme
 	@mkdir -p $(@D)
 	@touch $@

@@ -6,6 +6,7 @@ Each says in its PNG's text "records" what it shows, and a test holds that again
 import io
 import re
 import shutil
+import sys
 from pathlib import Path
 
 from conftest import CHROMIUM, FLAGS, served
@@ -28,7 +29,7 @@ def keep(name, shot, records):
 
 
 def main():
-    executable = next(filter(None, map(shutil.which, CHROMIUM)))
+    executable = next(filter(None, map(shutil.which, CHROMIUM)), None) or sys.exit(f"error: there is none of {', '.join(CHROMIUM)}")
     with sync_playwright() as driver, served(Path(ROOT, "book", "_build", "html")) as base:
         chromium = driver.chromium.launch(executable_path=executable, args=FLAGS)
         page = chromium.new_page(viewport=dict(width=1000, height=1400), device_scale_factor=1.2)
@@ -38,7 +39,8 @@ def main():
         keep("explorer.png", explorer.screenshot(), " ".join(dict.fromkeys(ids)))
         page.goto(base + "notebooks/live.html")
         page.get_by_role("radio", name="the attacked image").check()
-        page.wait_for_timeout(8000)  # attack and votes are computed in the page
+        # Attack and votes are computed in the page, and again when the noise of the weights has come.
+        page.wait_for_selector('[data-testid="siam-live"][data-settled*="attacked=1"][data-noise="here"]', timeout=300_000)
         live, rules = page.get_by_test_id("siam-live").bounding_box(), page.locator(".live-verdicts").bounding_box()
         above = live | dict(height=rules["y"] + rules["height"] + 8 - live["y"])
         verdict, stage = (page.locator(of).bounding_box() for of in (".live-verdict", ".live-stage"))

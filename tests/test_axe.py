@@ -4,7 +4,7 @@ import pytest
 from conftest import npm
 from test_book import PAGES, html  # noqa: F401  the fixture
 
-from siam.accessible import mended
+from siam.accessible import WIDGET, mended, still
 from siam.paths import ROOT
 
 FOLDER = ROOT / "tests"
@@ -40,6 +40,14 @@ def test_no_page_has_a_fault(browser, html, axe, scheme):  # noqa: F811
         faults += [(page, fault["id"], node["html"][:120]) for fault in found["violations"] for node in fault["nodes"]]
     context.close()
     assert faults == []
+
+
+def test_a_picture_that_is_there_is_not_put_there_again():
+    widget = {"text/plain": "words", "image/png": "AAAA", WIDGET: {"model_id": "a"}}
+    notebook = {"cells": [{"outputs": [{"data": widget}]}]}
+    page = f'<script type="{WIDGET}">{{"model_id": "a"}}</script><p>'
+    once = still(page, notebook)
+    assert once.count("<noscript>") == 1 and still(once, notebook) == once
 
 
 def test_mends():

@@ -256,6 +256,7 @@ def test_without_scripts_the_explorer_is_a_picture_and_its_numbers(browser, base
     assert "M explorer: CPNI-W" in picture.get_attribute("alt") and picture.bounding_box()["width"] > 250
     words = tab.locator(".cell_output noscript pre").first.inner_text()
     assert "95 % interval" in words and len(words.splitlines()) > 5
+    assert tab.locator("html").get_attribute("data-theme") == "light"  # of "auto" no style sheet has colours
     context.close()
 
 

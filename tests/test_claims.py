@@ -224,17 +224,17 @@ def test_stds_are_compared_over_the_runs_that_both_sides_have(tmp_path):
         for seed, correct in enumerate(each):
             evaluate(tmp_path, "CPNI-W", attack, correct, seed=seed, draws=1, rules=("prediction",))
     found = decide("lower_variance", tmp_path)
-    assert "40.10 ± 0.10 and 30.10 ± 0.10 (tier cpu, n = 1,000, 3 runs or more)" in found.evidence and found.verdict == rules.OPEN
+    assert "40.10 (std 0.10) and 30.10 (std 0.10) (tier cpu, n = 1,000, 3 runs or more)" in found.evidence and found.verdict == rules.OPEN
     train(tmp_path, "CPNI-W", seed=1)  # another training: its runs are like one another, and no independent sample beside the first's
     for attack, correct in (("pgd", 600), ("epgd", 500)):
         for seed in range(3):
             evaluate(tmp_path, "CPNI-W", attack, correct, seed=seed, draws=1, rules=("prediction",), training_seed=1)
-    assert "40.10 ± 0.10 and 30.10 ± 0.10 (tier cpu, n = 1,000, 3 runs or more)" in decide("lower_variance", tmp_path).evidence
+    assert "40.10 (std 0.10) and 30.10 (std 0.10) (tier cpu, n = 1,000, 3 runs or more)" in decide("lower_variance", tmp_path).evidence
     for training in (2, 3):  # and more of one run each, which are all that a mean over trainings could rest on
         train(tmp_path, "CPNI-W", seed=training)
         for attack in ("pgd", "epgd"):
             evaluate(tmp_path, "CPNI-W", attack, 400, draws=1, rules=("prediction",), training_seed=training)
-    assert "40.10 ± 0.10 and 30.10 ± 0.10 (tier cpu, n = 1,000, 3 runs or more)" in decide("lower_variance", tmp_path).evidence
+    assert "40.10 (std 0.10) and 30.10 (std 0.10) (tier cpu, n = 1,000, 3 runs or more)" in decide("lower_variance", tmp_path).evidence
 
 
 def test_runs_that_are_equal_by_chance_bound_no_std(tmp_path):
@@ -502,10 +502,11 @@ def test_the_looks_of_gradients_need_a_thousand_images(tmp_path):
                                                                   settings={}, n=n, tier="cpu", judged_right={}))
         (tmp_path / "gradients" / "record.npz").write_bytes(EMPTY)
         found = decide("targeted_aligned", tmp_path)
-        assert found.verdict == first and (n < 1000 or "on noise: +70.0" in found.evidence and "smoothed: +10.0" in found.evidence)
+        assert found.verdict == first
+        assert n < 1000 or "on noise, 8 draws: +70.0" in found.evidence and "noise in the attack: +10.0" in found.evidence
     found = decide("untargeted_not_aligned", tmp_path)  # "only" falls by one
-    assert found.verdict == rules.FAILS and "on noise: +70.0" in found.evidence and "smoothed: +10.0" in found.evidence
-    assert "on noise, one draw: +60.0" in found.evidence and "without noise: +10.0" in found.evidence
+    assert found.verdict == rules.FAILS and "on noise, 8 draws: +70.0" in found.evidence and "noise in the attack: +10.0" in found.evidence
+    assert "on noise, one draw: +60.0" in found.evidence and "without any noise: +10.0" in found.evidence
     assert found.ids == ("gradients/record.json",)
     for row in rows:
         row["robust"] = shares | dict(share=0.2)

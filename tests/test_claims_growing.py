@@ -11,7 +11,7 @@ from test_growing import digest, train
 
 N, BATCH = 1000, 100
 KEPT = dict(sigmas=(0, 0.12, 0.18, 0.24), seeds=(0, 1, 2), epsilons=(8,))  # of lists of more than three
-COUNTED = [("prediction", M) for M in (1, 8, 16, 64, 256, 512, 1024)] + [("soft", 8), ("soft", 64), ("weighted", 8)]
+COUNTED = [("prediction", M) for M in (1, 4, 8, 16, 64, 256, 512, 1024)] + [("soft", 8), ("soft", 64), ("weighted", 8)]
 STOPS = ("table3-epgd-diverged-fast", "table3-epgd-converged-paper", "m1024-epgd-diverged-paper", "grid-epgd-converged-fast")
 
 

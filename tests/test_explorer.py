@@ -294,6 +294,12 @@ def test_it_opens_at_the_largest_M_of_a_whole_curve():
     assert explorer(frame).draws == 64 and explorer().draws == 64
 
 
+def test_networks_that_differ_in_their_digest_alone_have_names_of_their_own():
+    frame = pd.concat([rows(digest=digit * 16, checkpoint="") for digit in "ab"])
+    names = [source["name"] for source in payload(frame)["sources"]]
+    assert len(set(names)) == len(names) == 2 and all("network " in name for name in names)
+
+
 def test_two_trainings_of_the_plain_network_are_two_models(tmp_path):
     for digit, method in (("0", "plain"), ("1", "adversarial")):
         training = runs.TrainingRun("plain", method, {"tier": "cpu", "epochs": 1})

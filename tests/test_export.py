@@ -1,6 +1,7 @@
 """The parts of the live page say what the checkpoint does, folded, within the rounding they promise."""
 
 import base64
+import re
 import subprocess
 import sys
 import zlib
@@ -13,14 +14,14 @@ from conftest import restless
 
 from siam import cifar10, export, models
 from siam.folding import Folded, folded_factors
-from siam.paths import CHECKPOINTS
+from siam.paths import CHECKPOINTS, ROOT
 
 SAID = dict(rank=2, sigma=0.0, label="test", tier="smoke")
 
 
-def saved(folder, variant):
+def saved(folder, variant, rank=2):
     """The path of a checkpoint of a network that has seen something, some of whose BatchNorm scales are negative."""
-    model = restless(models.classifier(variant, rank=2))
+    model = restless(models.classifier(variant, rank=rank))
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.endswith("noise.F"):
@@ -28,8 +29,15 @@ def saved(folder, variant):
             if ".norm1.weight" in name:
                 parameter *= torch.randn_like(parameter).sign()
     path = folder / f"{variant}.safetensors"
-    models.save(model, path, variant=variant, **SAID)
+    models.save(model, path, variant=variant, **SAID | dict(rank=rank))
     return path
+
+
+def test_noise_of_more_columns_than_the_engine_has_room_for_is_refused(tmp_path):
+    room = int(re.search(r"MAX_RANK = (\d+)", (ROOT / "lib" / "siam" / "live" / "engine.c").read_text())[1])
+    export.parts(saved(tmp_path, "CPNI-W", room))
+    with pytest.raises(ValueError, match=f"CPNI-W.safetensors: its noise has rank {room + 1}, and the page draws no more than {room}"):
+        export.parts(saved(tmp_path, "CPNI-W", room + 1))
 
 
 @pytest.mark.parametrize("variant", ["plain", "PNI-W", "CPNI-W"])

@@ -53,25 +53,25 @@ TOP = PRINTED.loc[PRINTED[PRINTED["label"] == "EPGD-diverged"]["pgd"].idxmax()] 
 
 # By claim: cells of which it holds where `up` is well above `down`, and what held-out images choose.
 WORLDS = {
-    "smoothing_helps": lambda up, down: (voted(CLEAN_PGD, up, down), VOTED),
+    "smoothing_helps": lambda up, down: (voted(ATTACKS, up, down), VOTED),
     "smoothing_matters": lambda up, down: (voted(["epgd"], up, down) + voted(["pgd"], 50, 50), VOTED),
     "epgd_beats_smoothed": lambda up, down: (voted(["pgd"], up, 40) + voted(["epgd"], down, 40), VOTED),
     "epgd_beats_base": lambda up, down: (
         voted(["pgd"], up, up, [*BASES, "PNI-W"]) + voted(["epgd"], down, down, [*BASES, "PNI-W"]), VOTED),
     "epgd_training_helps": lambda up, down: (
-        cells(CONVERGED + DIVERGED, ["pgd"], {(0, 1): up, (0, 64): up}) + cells(CPNI, ["pgd"], {(0, 1): down, (0, 64): down}), ()),
+        cells(CONVERGED + DIVERGED, ATTACKED, {(0, 1): up, (0.24, 64): up}) + cells(CPNI, ATTACKED, {(0, 1): down, (0.24, 64): down}), ()),
     "diverged_is_best": lambda up, down: (
         voted(ATTACKED, up, 40, DIVERGED) + voted(ATTACKED, down, 40, [label for label in BASES if label not in DIVERGED]), VOTED),
     "obfuscation": lambda up, down: (voted(["pgd"], up, 40) + voted(["epgd"], down, 40), VOTED),
     "gauss_no_better": lambda up, down: (voted(ATTACKS, up, 40, CPNI) + voted(ATTACKS, down, 40, GAUSS), VOTED),
-    "gauss_fits_smoothing": lambda up, down: (cells(GAUSS, ["none"], {(0.24, 8): up}) + cells(CPNI, ["none"], {(0.24, 8): down}), ()),
-    "gauss_fits_attack": lambda up, down: (cells(GAUSS, ATTACKED, {(0.24, 8): up}) + cells(CPNI, ATTACKED, {(0.24, 8): down}), ()),
+    "gauss_fits_smoothing": lambda up, down: (cells(GAUSS, ["none"], {(0.24, 64): up}) + cells(CPNI, ["none"], {(0.24, 64): down}), ()),
+    "gauss_fits_attack": lambda up, down: (cells(GAUSS, ATTACKED, {(0.24, 64): up}) + cells(CPNI, ATTACKED, {(0.24, 64): down}), ()),
     "gauss_resilient": lambda up, down: (
         cells(GAUSS, ["none"], {(0, 8): 60, (0.48, 8): up}) + cells(CPNI, ["none"], {(0, 8): 60, (0.48, 8): down}), ()),
     "clean_falls": lambda up, down: (cells(BASES, ["none"], {(0, 8): up, (0.48, 8): down}), ()),
-    "votes_help": lambda up, down: (cells(BASES, CLEAN_PGD, {(0, 1): down, (0, 64): up, (0.24, 1): down, (0.24, 64): up}), ()),
-    "trade_off": lambda up, down: (cells(BASES, CLEAN_PGD, {(0.24, 1): down, (0.24, 8): (up + down) / 2, (0.24, 64): up}), ()),
-    "diminishing_returns": lambda up, down: (cells(BASES, CLEAN_PGD, {(0, 1): 30, (0, 16): up - 5, (0, 64): up + down - 40}), ()),
+    "votes_help": lambda up, down: (cells(BASES, ATTACKS, {(0, 1): down, (0, 64): up, (0.24, 1): down, (0.24, 64): up}), ()),
+    "trade_off": lambda up, down: (cells(BASES, ATTACKS, {(0.24, 1): down, (0.24, 8): (up + down) / 2, (0.24, 64): up}), ()),
+    "diminishing_returns": lambda up, down: (cells(BASES, ATTACKS, {(0, 4): 30, (0, 16): up - 5, (0, 64): up + down - 40}), ()),
     "prediction_is_best": lambda up, down: (
         [one for rule in ("prediction", "soft", "soft-logits", "weighted") for one in cells(
             BASES, ATTACKS, {place: up if rule == "prediction" else down for place in product((0, 0.24), (8, 64))}, rule)], ()),

@@ -12,6 +12,8 @@ from pathlib import Path
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 MENDS = (
+    # A script sets the reader's scheme; where none runs, "auto" is one that no style sheet has colours for.
+    (r'(<html [^>]*)data-theme="auto"', r'\1data-theme="light"'),
     # Names that leave out what is written on the control itself.
     (r'(<button class="btn search-button-field[^>]*?) title="Search" aria-label="Search"', r"\1"),
     (r'(<i class="theme-switch [^>]*?) title="[^"]*"', r"\1"),
@@ -50,7 +52,7 @@ def still(html, notebook):
         return (f'{view[0]}<noscript><img src="data:image/png;base64,{picture}" alt="{escape(words.splitlines()[0], quote=True)}">'
                 f'<pre tabindex="0">{escape(words)}</pre></noscript>')
 
-    return re.sub(rf'<script type="{re.escape(WIDGET)}">(.*?)</script>', beside, html)
+    return re.sub(rf'<script type="{re.escape(WIDGET)}">(.*?)</script>(?!<noscript>)', beside, html)
 
 
 def _mend(app, error):

@@ -86,9 +86,11 @@ function domain({ data, base, source, axis }) {
   const shares = [...cells.flatMap(([, low, high]) => [low, high]), ...printed.map((p) => p.mean / 100)];
   const xs = [...Object.values(source?.attacks ?? {}).flatMap(({ x }) => x), ...printed.map((p) => p.sigma)];
   const y = shares.length ? [Math.min(...shares), Math.max(...shares)] : [0, 1];
+  const [low, high] = [Math.floor(10 * y[0]), Math.ceil(10 * y[1])];
+  const flat = low === high; // all on one line
   const right = Math.max(0, ...xs);
   return {
-    y: [Math.floor(10 * y[0]) / 10, Math.ceil(10 * y[1]) / 10],
+    y: [(flat ? Math.max(0, low - 1) : low) / 10, (flat ? Math.min(10, high + 1) : high) / 10],
     x: [0, axis.tick * (right > 0 ? Math.ceil(right / axis.tick - 1e-9) : 10)],
   };
 }
@@ -338,7 +340,7 @@ function render({ model, el }) {
   let telling;
   const note = html("div", { class: "siam-note" });
   const numbers = html("div",
-    { class: "siam-scroll", tabindex: 0, role: "region", "aria-label": "The numbers" });
+    { class: "siam-scroll", tabindex: 0, role: "region", "aria-label": "The numbers", ...SHORTCUTS });
   const linkSaid = html("span", { role: "status" });
   // The page where the network runs, at the place in view. No fragment in the link: the book's theme takes each for a heading's.
   const live = html("a", { href: "live.html", onclick: (event) => {
@@ -355,7 +357,7 @@ function render({ model, el }) {
       copied.then(() => "Copied.", () => "It is in the address bar.").then((text) => { linkSaid.textContent = text; });
     } }, "Link to this view"), linkSaid, live);
   const details = html("details", { ontoggle: () => draw() },
-    html("summary", {}, "The numbers, as a table"), numbers);
+    html("summary", { ...SHORTCUTS }, "The numbers, as a table"), numbers);
 
   // A drag goes to the nearest measured point. A key or a screen reader moves by one step of the input, which may
   // be less than the distance to the next one: then go there.

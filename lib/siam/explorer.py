@@ -190,7 +190,8 @@ def _names(source):
     tier, images = f"{source['tier']} tier", f"{source['n']:,} {SPLITS.get(source['split'], source['split'])}"
     batches = f"batches of {source['batch_size']}" if source["batch_size"] else ""
     checkpoint, digest, precision = source["checkpoint"], source["digest"][:8], source["precision"]
-    name = [sigma, tier, images, checkpoint and f"checkpoint {checkpoint} ({digest})", f"seed {source['seed']}", batches, precision]
+    network = f"checkpoint {checkpoint} ({digest})" if checkpoint else digest and f"network {digest}"
+    name = [sigma, tier, images, network, f"seed {source['seed']}", batches, precision]
     family = sigma, checkpoint, batches, precision, digest
     return {"name": ", ".join(filter(None, name)), "group": f"{tier}, {images}", "family": family}
 

@@ -38,6 +38,7 @@ ENGINE = Path(__file__).parent / "live" / "engine.wasm"
 IMAGES = 100
 HEADER = struct.Struct("<8s16s3i12x")
 COARSE, FINE = b"siamCRS1", b"siamFIN1"
+RANK_MOST = 10  # of the noise, as the engine has room for (siam/live/engine.c)
 EPS = 1e-5  # of BatchNorm, torch's default
 
 
@@ -154,6 +155,8 @@ def parts(path):
     """The two parts, as bytes, of the checkpoint at `path`; raises as `checkpoint` and `folded` do."""
     tensors, said = checkpoint(path)
     W, D, F, bias = folded(tensors)
+    if len(F[0]) > RANK_MOST:
+        raise ValueError(f"{Path(path).name}: its noise has rank {len(F[0])}, and the page draws no more than {RANK_MOST}")
     whole, scale = quantised(W, 127 * 256 + 127)
     high = (whole + 128) >> 8
     D, D_scale = quantised(D, 255)

@@ -65,8 +65,11 @@ class Difference:
         return replace(self, comparisons=self.comparisons * comparisons)
 
     def __str__(self):
-        # A second digit where one would not say on which side of zero the interval ends, or that there is one.
-        digits = 2 if f"{abs(self.points):.1f}" == f"{self.half:.1f}" != "0.0" or 0 < self.half < 0.05 else 1
+        # More digits where fewer would not say on which side of zero the interval ends, or that there is one.
+        digits = 1
+        while digits < 3 and (f"{abs(self.points):.{digits}f}" == f"{self.half:.{digits}f}" != f"{0:.{digits}f}"
+                              or 0 < self.half < 0.5 * 10**-digits):
+            digits += 1
         return f"{signed(self.points, digits)} ± {self.half:.{digits}f}"
 
 

@@ -5,6 +5,7 @@ of `siam.claims.rules`.
 """
 
 import re
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 
@@ -36,11 +37,19 @@ def listed(folder=PAPER):
 
 def verdicts(folder=RESULTS):
     """Each row of `listed` with its verdict, evidence, tier and ids: of the tier where the fewest comparisons are missing, of several
-    such the best; where nowhere any is measured, of the best that has a level to show."""
+    such the best; where nowhere any is measured, of the best that has a level to show. The evidence names tiers that say otherwise."""
     tiers, rows = read(folder), listed()
     each = [[CLAIMS[row.decided_by](measured, row.number) for measured in tiers] for row in rows.itertuples()]
-    found = [min(of, key=lambda one: (one.verdict == NOT_YET, one.missing, not one.tier)) for of in each]
+    found = [_beside(min(of, key=lambda one: (one.verdict == NOT_YET, one.missing, not one.tier)), of) for of in each]
     return rows.assign(**{name: [getattr(one, name) for one in found] for name in ("verdict", "evidence", "tier", "ids")})
+
+
+def _beside(verdict, others):
+    """A Verdict whose evidence names what `others`, of other tiers, say otherwise."""
+    unlike = {one.tier: one for one in others if one.verdict not in (NOT_YET, verdict.verdict) and one.tier != verdict.tier}
+    said = "".join(f" At tier {tier}{f', where {one.missing} comparisons are missing' if one.missing else ''}: {one.verdict}."
+                   for tier, one in unlike.items())
+    return replace(verdict, evidence=verdict.evidence + said)
 
 
 def count(rows):

@@ -312,10 +312,13 @@ def spread(pairs, decide, lacking):
     each = {name: decide(*of, comparisons=1) for name, of in enough.items()}
     if set(each.values()) != {HOLDS}:
         each = {name: decide(*of, comparisons=len(enough)) for name, of in enough.items()}
-    said = {name: f"{name}: " + " and ".join(f"{100 * cell['accuracy']:.2f} ± {100 * cell['std']:.2f}" for cell in of)
+    said = {name: f"{name}: " + " and ".join(f"{100 * cell['accuracy']:.2f} (std {100 * cell['std']:.2f})" for cell in of)
             for name, of in enough.items()}
     used, missing = [cell for of in enough.values() for cell in of], len(pairs) - len(enough)
-    return decided(together(list(each.values()), not missing), summary(said, each), used, missing)
+    text = summary(said, each)
+    if len(said) > 4:
+        text += f"; stds from {100 * min(cell['std'] for cell in used):.2f} to {100 * max(cell['std'] for cell in used):.2f} points"
+    return decided(together(list(each.values()), not missing), text, used, missing)
 
 
 def _shared(of):

@@ -28,9 +28,8 @@ def randomness_helps(measured, number):
 
 
 def smoothing_helps(measured, number):
-    pairs = product(BASES, ("none", "pgd"))
-    return judge({f"{label}, {ATTACKS[attack]}": less(pick_chosen(measured, label, attack), pick(measured, label, attack, 1, 0))
-                   for label, attack in pairs}, TABLE3)
+    return judge({f"{label}, {name}": less(pick_chosen(measured, label, attack), pick(measured, label, attack, 1, 0))
+                   for label, (attack, name) in product(BASES, ATTACKS.items())}, TABLE3)
 
 
 def smooths_boundaries(measured, number):

@@ -10,13 +10,13 @@ from siam.claims.common import ATTACKED, BOUNDARY, GRADIENTS, GRID, MANY, SIGMA,
 from siam.claims.rules import FAILS, HOLDS, Verdict, judge, lacks, on_average, pick, pick_chosen, pick_other, prediction_adds, votes_add
 from siam.pages import boundary, svm
 from siam.paired import combine, less
-from siam.report import BASES, SIGMA_MAX
+from siam.report import ATTACKS, BASES, SIGMA_MAX
 
 ALIKE = 0.01  # two expected losses are the same up to this share of them
 
 
 def votes_help(measured, number):
-    return judge(votes_add(measured, None, 1, ("none", "pgd")), TABLE3)
+    return judge(votes_add(measured, None, 1, ATTACKS), TABLE3)
 
 
 def soft_is_easier(measured, number):

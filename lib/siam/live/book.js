@@ -11,7 +11,11 @@ const siamLive = (() => {
       part.promise = new Promise((resolve, reject) => {
         part.resolve = resolve;
         const element = document.createElement("script");
-        element.onerror = () => reject(new Error(`${name}.js could not be loaded`));
+        element.onerror = () => {
+          parts.delete(name); // whoever asks again tries again
+          element.remove();
+          reject(new Error(`${name}.js could not be loaded`));
+        };
         element.src = new URL(`${name}.js`, folder);
         document.head.append(element);
       });

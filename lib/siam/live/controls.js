@@ -78,7 +78,7 @@ function controlPanel(about, name, ask) {
       const allowed = any.value !== "" && any.validity.valid;
       anySaid.textContent = allowed ? "" : ` ${any.value || "That"} is none of them: a whole number from 0 to ${HUNDRED - 1}.`;
       if (allowed) change({ image: any.valueAsNumber });
-      else ask.move({}); // the field goes back
+      else any.value = imageShown;
     },
   });
   const anySaid = html("span", { role: "status" });
@@ -195,9 +195,10 @@ function controlPanel(about, name, ask) {
         choices.forEach(({ input, number }) => {
           input.checked = number === state.image;
         });
-        any.value = state.image;
-        if (state.image !== imageShown) anySaid.textContent = "";
-        imageShown = state.image;
+        if (state.image !== imageShown) {
+          imageShown = any.value = state.image; // and not at other times: someone may be typing
+          anySaid.textContent = "";
+        }
         undo.setAttribute("aria-disabled", !undoable); // disabled, it would lose the focus with its last press
       },
       strip: (images) => choices.forEach(({ number, picture }) => paint(picture, images.get(number).pixels)),

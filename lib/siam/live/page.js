@@ -107,7 +107,7 @@ function startLive(el, { about, worker, parts, linked, instead }) {
   function show() {
     shows.state(state, { noise, undoable: history.length > 0 });
     shows.linkSaid("");
-    if (!lab) showVerdicts({ rule: state.rule });
+    showVerdicts({ rule: state.rule });
     tour.compare();
   }
 
@@ -239,7 +239,8 @@ function startLive(el, { about, worker, parts, linked, instead }) {
 
   function failed(error) {
     current.abort(); // and with it its progress bar
-    verdict.textContent = `The network could not be run here: ${error.message}`;
+    root.classList.remove("live-attacking");
+    verdict.textContent = `${lab ? "This could not be computed" : "The network could not be run here"}: ${error.message}`;
     root.dataset.settled = "";
     if (instead && !lab) el.replaceChildren(verdict, instead);
     console.error(error);
@@ -267,7 +268,7 @@ function startLive(el, { about, worker, parts, linked, instead }) {
       () => "here",
       (error) => (ended || console.error(error), "missing"),
     );
-    vote();
+    if (!ended) vote();
   }
   const follow = () => {
     if (!carries(location.hash, opening)) return; // that of a heading

@@ -233,7 +233,7 @@ function convergence() {
       const bounds = kept.map(({ M, prediction }) => [M, interval(prediction[label], M)]);
       const band = [...bounds.map(([M, [, high]]) => [M, high]), ...bounds.map(([M, [low]]) => [M, low]).reverse()];
       const ends = [y(own.at(-1)[1]), y(other.at(-1)[1])];
-      const gap = 15 - Math.abs(ends[0] - ends[1]);
+      const gap = 22 - Math.abs(ends[0] - ends[1]); // the height of a label where it is largest, on a phone
       if (gap > 0) {
         const up = ends[0] <= ends[1] ? -1 : 1;
         ends[0] += (up * gap) / 2;
@@ -252,7 +252,12 @@ function convergence() {
             class: winner(tally[rule]) === label ? "live-own live-right" : "live-own",
           }),
         ),
-        svg("text", { class: "live-own", x: end, y: ends[0], dy: "0.35em" }, `${CLASSES[label]} (true)`),
+        svg(
+          "text",
+          { class: "live-own", x: end, y: ends[0], dy: "0.35em" },
+          CLASSES[label],
+          svg("tspan", { class: "live-odd" }, " (true)"),
+        ),
         svg("text", { class: "live-rival", x: end, y: ends[1], dy: "0.35em" }, CLASSES[rival]),
       );
       chart.setAttribute(
