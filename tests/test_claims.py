@@ -616,3 +616,14 @@ def test_an_optimum_of_one_attack_alone_holds_in_part_at_most(tmp_path):
             evaluate(tmp_path, label, "pgd", 5000 if sigma == top else 3000, n=10_000, sigma=sigma, draws=8)
     found = decide("gauss_optimum", tmp_path, 1.4)
     assert (found.verdict, found.missing) == (rules.PART, 1) and "EPGD" not in found.evidence
+
+
+def test_a_line_names_the_tiers_that_say_otherwise_unless_comparisons_that_are_missing_are_all():
+    long, fast, cpu = (rules.Verdict(verdict, "Seen.", tier, ("a",), missing) for verdict, tier, missing in (
+        (rules.HOLDS, "long", 0), (rules.PART, "fast", 3), (rules.OPEN, "cpu", 1)))
+    assert claims._beside(long, [fast, long, cpu]).evidence == (
+        "Seen. At tier cpu, where 1 of the comparisons are missing: undecided.")
+    fails = replace(long, verdict=rules.FAILS)
+    assert claims._beside(fails, [fast, fails]).evidence == "Seen. At tier fast, where 3 of the comparisons are missing: holds in part."
+    assert claims._beside(long, [replace(fast, missing=0), long]).evidence == "Seen. At tier fast: holds in part."
+    assert claims._beside(long, [long, rules.Verdict(style.NOT_YET, "Lacking.")]) == long

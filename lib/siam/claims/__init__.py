@@ -14,7 +14,7 @@ from scipy.stats import chi2, t
 
 from siam import runs
 from siam.claims import section1, section3, section4, section5, section6
-from siam.claims.rules import VERDICTS, read
+from siam.claims.rules import HOLDS, PART, VERDICTS, read
 from siam.pages.style import Table, links, unfilled
 from siam.paths import PAPER, RESULTS
 from siam.report import ANY, ATTACKS, KIND, NOT_YET, by_network, evaluations, luck, most_votes, warning
@@ -45,9 +45,11 @@ def verdicts(folder=RESULTS):
 
 
 def _beside(verdict, others):
-    """A Verdict whose evidence names what `others`, of other tiers, say otherwise."""
-    unlike = {one.tier: one for one in others if one.verdict not in (NOT_YET, verdict.verdict) and one.tier != verdict.tier}
-    said = "".join(f" At tier {tier}{f', where {one.missing} comparisons are missing' if one.missing else ''}: {one.verdict}."
+    """A Verdict whose evidence names what `others`, of other tiers, say otherwise. What holds, but has comparisons missing, holds in part:
+    that alone is nothing else."""
+    unlike = {one.tier: one for one in others if one.verdict not in (NOT_YET, verdict.verdict) and one.tier != verdict.tier
+              and not (one.missing and {one.verdict, verdict.verdict} == {HOLDS, PART})}
+    said = "".join(f" At tier {tier}{f', where {one.missing} of the comparisons are missing' if one.missing else ''}: {one.verdict}."
                    for tier, one in unlike.items())
     return replace(verdict, evidence=verdict.evidence + said)
 
