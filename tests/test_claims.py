@@ -622,8 +622,8 @@ def test_a_line_names_the_tiers_that_say_otherwise_unless_comparisons_that_are_m
     long, fast, cpu = (rules.Verdict(verdict, "Seen.", tier, ("a",), missing) for verdict, tier, missing in (
         (rules.HOLDS, "long", 0), (rules.PART, "fast", 3), (rules.OPEN, "cpu", 1)))
     assert claims._beside(long, [fast, long, cpu]).evidence == (
-        "Seen. At tier cpu, where 1 of the comparisons are missing: undecided.")
+        "Seen. At tier cpu, where comparisons are missing (1): undecided.")
     fails = replace(long, verdict=rules.FAILS)
-    assert claims._beside(fails, [fast, fails]).evidence == "Seen. At tier fast, where 3 of the comparisons are missing: holds in part."
+    assert claims._beside(fails, [fast, fails]).evidence == "Seen. At tier fast, where comparisons are missing (3): holds in part."
     assert claims._beside(long, [replace(fast, missing=0), long]).evidence == "Seen. At tier fast: holds in part."
     assert claims._beside(long, [long, rules.Verdict(style.NOT_YET, "Lacking.")]) == long

@@ -49,7 +49,7 @@ def _beside(verdict, others):
     that alone is nothing else."""
     unlike = {one.tier: one for one in others if one.verdict not in (NOT_YET, verdict.verdict) and one.tier != verdict.tier
               and not (one.missing and {one.verdict, verdict.verdict} == {HOLDS, PART})}
-    said = "".join(f" At tier {tier}{f', where {one.missing} of the comparisons are missing' if one.missing else ''}: {one.verdict}."
+    said = "".join(f" At tier {tier}{f', where comparisons are missing ({one.missing})' if one.missing else ''}: {one.verdict}."
                    for tier, one in unlike.items())
     return replace(verdict, evidence=verdict.evidence + said)
 
