@@ -61,8 +61,10 @@ def pgd(objective, x, *, epsilon, step_size, steps, samples=1, random_start=True
     Starts from a uniform draw in the ball, as the authors' code does (the paper says from x: random_start=False).
     `samples` > 1 is EPGD (section 4.2): the objective's expectation is estimated anew at each step.
     summed: step along the sign of the sum of this step's gradient and all before it, as the authors' published code does, which
-    leaves the gradient of the image standing from step to step (momentum, as of Dong et al., 2018, that never fades).
-    Raises ValueError for sizes beyond the range of pixels, which 8 for 8/255 is, and for an x that is not float32 in [0, 1].
+    leaves the gradient of the image standing from step to step (as the momentum of Dong et al., 2018, which never fades here and
+    normalises no gradient).
+    Raises ValueError for sizes beyond the range of pixels, which 8 for 8/255 is, for steps below 0 and samples below 1, and for an x
+    that is not float32 in [0, 1]; its values are not looked at on the device meta, nor while a graph is captured.
     """
     _in_pixels(x, epsilon=epsilon, step_size=step_size)
     if steps < 0 or samples < 1:

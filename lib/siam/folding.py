@@ -44,7 +44,7 @@ def rectified(x, weight, bias, stride, padding, added=None):
 
 
 def folded_factors(layer, norm):
-    """W [n], D [n], F [rank, n] and bias [outputs] of a layer followed by BatchNorm `norm` (or None); W channels last.
+    """W [n], D [n], F [rank, n] and bias [outputs] of a layer followed by BatchNorm `norm` (or None); channels last.
 
     BatchNorm in evaluation mode multiplies output o by s_o = γ_o / sqrt(var_o + eps) and shifts it. A Gaussian stays
     one under scaling, so W, D and F are multiplied by s beforehand. D and F are None where there is no noise.
@@ -67,7 +67,7 @@ def folded_factors(layer, norm):
 
 
 def without_noise(model):
-    """`Folded(model)` with all noise of its layers off, as it is now: `refresh` would switch it on again."""
+    """`Folded(model)` with all noise of its layers off, as it is now: `refresh` would switch that of the weights on again."""
     folded = Folded(model)
     folded.D = folded.F = None
     folded.still = True
@@ -77,8 +77,8 @@ def without_noise(model):
 class Folded(nn.Module):
     """Pixels [N, 3, 32, 32] -> logits [N, 10], what `model.eval()` computes, with W + D ⊙ z₁ + F z₂ drawn in each call.
 
-    As in `siam.noise.sample`, each layer has a z₂ [rank] of its own. Gradients reach x and no weight. Input and
-    activation noise are the model's own; `refresh` takes over its weights after they have changed.
+    As in `siam.noise.sample`, each layer has a z₂ [rank] of its own. Input and activation noise are the model's own. Gradients reach x
+    and the parameters of these two, and no weight; `refresh` takes over its weights after they have changed.
     """
 
     def __init__(self, model):

@@ -1,7 +1,7 @@
 """Noise that keeps the network random: PNI (He et al., 2019), its coloured form CPNI (section 4.4), input noise.
 
 A noise module adds one Gaussian draw to a tensor t. It is described by the factors (D, F) of its covariance
-diag(D²) + F Fᵀ, so that every kind of noise is sampled, tested and folded by the same few lines. All draws come
+diag(D²) + F Fᵀ, so that every noise of the layers is tested and folded by the same few lines. All draws come
 from torch's global generator (see `siam.seeding`).
 """
 
@@ -18,7 +18,8 @@ GRANULARITIES = ("layer", "channel", "element")
 def sample(t, D, F=None):
     """t + D ⊙ z₁ + F z₂ with standard normal z₁ (shaped like D) and z₂ [rank]; D [*shape], F [*shape, rank].
 
-    t is shaped [*shape] or [N, *shape]; in the second case all N share the draw. The result has the type of t.
+    t is shaped [*shape] or [N, *shape]; in the second case all N share the draw. Activations (t of four dimensions, D of three) keep
+    their type.
     """
     noise = D * torch.randn_like(D)
     if F is not None:
@@ -92,7 +93,7 @@ def soften(model, factor):
     """`strengthen` a fresh model by `factor` and give F random signs.
 
     As the authors start F, all its entries are equal: its columns are one, and a draw shifts all weights of a layer
-    together. BatchNorm takes that shift out again in training, with the batch's statistics, but not in evaluation.
+    together. BatchNorm takes most of that out again in training, its mean over the batch, but not in evaluation.
     """
     strengthen(model, factor)
     for module in model.modules():

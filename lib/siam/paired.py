@@ -1,7 +1,7 @@
 """Differences between cells (`siam.report.cells`), and how sure they are.
 
-All networks are tested on the same images, and cells of one σ and M share their random numbers, so most of what makes one
-accuracy unsure makes the other one so as well. Where the records say which images were right, a difference is taken image by
+All networks are tested on the same images, and votes of one evaluation seed and batch size share their random numbers, so most of
+what makes one accuracy unsure makes the other one so as well. Where the records say which images were right, a difference is taken image by
 image, and its standard error has two parts:
 
 - images and draws of the noise: the batches are the sample, as those of one batch share their draws. A cell counts with all its seeds,
@@ -104,8 +104,8 @@ def less(one, other):
 def mean_of(differences):
     """The mean of Differences, of those of the best tier and its number of images; None without any.
 
-    Those that were taken image by image are averaged so, and the others left out. Where there are only others, the mean's ± is
-    the mean of theirs, no narrower.
+    Those that were taken image by image are averaged so, and the others left out. Where there are only others, the mean's
+    standard error is the mean of theirs, with the fewest degrees of freedom, and no part of it counts as luck.
     """
     found = [one for one in differences if one is not None]
     if not found:

@@ -64,8 +64,9 @@ def tally(model, x, M, seed, start=None):
     """The tally of M passes of `model` over pixels x [N, 3, H, W], kept at 1, 2, 4, … M. seed: a tuple of integers and words.
 
     Pass i draws its noise from (*seed, i) alone, so `start`, the tally of the first passes with the same seed,
-    is continued to exactly what M passes in one go give. Raises ValueError, one line, for another seed, for M that is no whole number
-    or adds no pass, and for logits that are not finite, which every rule would turn into some class.
+    is continued to exactly what M passes in one go give. Raises ValueError, one line, for a seed that is no tuple (that `start` has the
+    same is not checked), for M that is no whole number or adds no pass, and for logits that are not finite, which every rule would turn
+    into some class.
     """
     if not isinstance(seed, tuple):
         raise ValueError(f"seed = {seed!r} is not allowed: give a tuple of integers and words, as (0,)")
