@@ -174,7 +174,7 @@ def test_the_first_page_says_what_epgd_takes_back(tmp_path):
         evaluate(tmp_path, "CPNI-W", attack, once, draws=1)
         evaluate(tmp_path, "CPNI-W", attack, voted - 6, sigma=0.24, draws=64)
     adds, taken = plain(words.headlines(tmp_path)).splitlines()[1:]
-    assert "add +4.00 ±" in adds and "+8.0 ±" in adds and "tier cpu, n = 1,000" in adds
+    assert "add +4.000 ±" in adds and "+8.0 ±" in adds and "tier cpu, n = 1,000" in adds
     assert "from 48.0 % to 36.0 %" in taken and taken.endswith("7.0 ± 6.1 points of the gain under PGD are gone.")
     for sigma, held in ((0.24, 300), (0.36, 320)):
         evaluate(tmp_path, "CPNI-W", "pgd", held, sigma=sigma, draws=64, split="heldout")
