@@ -28,7 +28,8 @@ READ = {
     "svm": ("svm/argument.json", "4b55cdee887f2fc1"),
     "table1": (lambda: findings.strengths().frame.to_csv() + words.ranks() + findings.lengths().frame.to_csv()
                + findings.noises().frame.to_csv(), "a109c0e9e657cbbe"),
-    "table3": (lambda: strength.choice().frame.to_csv() + findings.summed().frame.to_csv(), "ced8c66541e5cc72"),
+    "table3": (lambda: strength.choice().frame.to_csv() + findings.summed().frame.to_csv() + findings.gains().frame.to_csv(),
+               "5b18f1d4e29b0a5b"),
     "table4": (lambda: figures.transfers().numbers.frame.to_csv() + tables.table(4).frame.to_csv(), "a7c88888ee5707fb"),
 }
 

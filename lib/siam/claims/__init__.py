@@ -45,8 +45,8 @@ def verdicts(folder=RESULTS):
 
 
 def _beside(verdict, others):
-    """A Verdict whose evidence names what `others`, of other tiers, say otherwise. What holds, but has comparisons missing, holds in part:
-    that alone is nothing else."""
+    """A Verdict whose evidence names what `others`, of other tiers, say otherwise. Where comparisons are missing, what holds in the rest is
+    said to hold in part: that is nothing else than that it holds."""
     unlike = {one.tier: one for one in others if one.verdict not in (NOT_YET, verdict.verdict) and one.tier != verdict.tier
               and not (one.missing and {one.verdict, verdict.verdict} == {HOLDS, PART})}
     said = "".join(f" At tier {tier}{f', where comparisons are missing ({one.missing})' if one.missing else ''}: {one.verdict}."

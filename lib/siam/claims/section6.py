@@ -12,7 +12,7 @@ def various_sources(measured, number):
     at, bases = measured.transfers, set(known[known["label"].isin(BASES)]["digest"])
     names = figures.network_names(known, {digest for pair in at for digest in pair})
     root = dict(zip(known["digest"], known["start"].fillna(known["digest"])))
-    # Of one root are a network and what was fine-tuned from it: a thief of the network itself, nearly.
+    # Who has what was fine-tuned from a network, or what it was fine-tuned from, all but has the network itself.
     found = {f"{names[source]} to {names[shown]}": less(cell, at[shown, shown])
              for (source, shown), cell in at.items()
              if source in names and shown in bases and root[source] != root[shown] and (shown, shown) in at}
