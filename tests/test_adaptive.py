@@ -60,6 +60,8 @@ def test_an_attacker_with_the_noise_off_sees_none_and_the_others_do(monkeypatch)
         network.register_forward_hook(lambda *_, name=name: calls.update({name: calls[name] + 1}))
     monkeypatch.setattr(adaptive, "pgd", lambda of, x, **sizes: seen.append(sizes) or attacks.pgd(of, x, **sizes))
     for name, attacker in adaptive.ATTACKERS.items():
+        if isinstance(attacker, adaptive.AutoAttack):
+            continue  # below: what it does with an image depends on the image
         calls.update(model=0, still=0)
         if name == "no gradients":
             small, passes = attacker._replace(queries=2), 2 * 2 * attacker.samples
@@ -90,6 +92,33 @@ def test_each_of_the_nearest_classes_has_its_turn_and_the_best_is_kept(monkeypat
     assert model(found).argmax(1).tolist() == [1, 3]
     only = adaptive.EachClass(1, 20, 1, 8, judged=1)(model, None, x, y)
     assert adaptive.lead_of(model, y)(only)[1] < adaptive.lead_of(model, y)(found)[1]
+
+
+def test_the_ratio_is_the_lead_in_a_measure_of_the_logits_own():
+    logits, y = torch.tensor([[1.0, 3.0, 2.0, 0.0], [5.0, 1.0, 2.0, 0.0]]), torch.tensor([1, 2])
+    for scale in (1, 100):
+        assert adaptive.dlr_of(lambda x: scale * x, y)(logits).tolist() == pytest.approx([-1 / 2, 3 / 4])
+
+
+def test_autoattack_tries_the_second_objective_on_what_the_first_leaves(monkeypatch):
+    """One image is wrong as it is, one falls to the first objective, and one to neither, of which the larger lead is kept."""
+    def model(x):
+        return x[:, 0, 0, :4]
+
+    x, y, asked = torch.full((3, 3, 4, 4), 0.5), torch.tensor([0, 0, 0]), []
+    x[:, 0, 0, 1:4] = torch.tensor([[0.52, 0.4, 0.1], [0.48, 0.2, 0.1], [0.1, 0.2, 0.1]])
+    apgd = adaptive.apgd
+    monkeypatch.setattr(adaptive, "apgd", lambda of, x, **sizes: asked.append((of(x), x, sizes)) or apgd(of, x, **sizes))
+    attacker = adaptive.AutoAttack((adaptive.lead_of, adaptive.dlr_of), 10, 2, judged=3)
+    found = attacker(model, None, x, y)
+    (first, seen, sizes), (second, left, _) = asked
+    assert torch.equal(seen, x[1:]) and torch.equal(left, x[2:]) and sizes == dict(epsilon=adaptive.EPSILON, steps=10, samples=2)
+    assert first.tolist() == pytest.approx([-0.02, -0.3]) and second.tolist() == pytest.approx([-0.3 / 0.4])
+    assert torch.equal(found[0], x[0]) and model(found).argmax(1).tolist() == [1, 1, 0]
+    assert 0 < (found - x).abs().max() <= adaptive.EPSILON + 1e-6
+    lead = adaptive.lead_of(model, y)(found)[2]
+    assert lead == pytest.approx(-0.3 + 2 * adaptive.EPSILON, abs=1e-5)  # the best that the ball allows
+    assert attacker.without_noise() == attacker._replace(samples=1, judged=1)
 
 
 def test_the_papers_attackers_are_those_of_the_evaluations(tmp_path, monkeypatch):

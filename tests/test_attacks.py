@@ -168,6 +168,67 @@ def test_sizes_that_are_not_in_pixels_are_refused(sizes, message):
         attacks.pgd(lambda x: x.sum((1, 2, 3)), torch.zeros(1, 3, 2, 2), **sizes)
 
 
+def auto_pgd_of_one(objective, x, start, steps, looks):
+    """Algorithm 1 of Croce and Hein (2020) for one image [1, 3, H, W], from lists of all that was: (best point, where it was halved)."""
+    def project(z):
+        return z.clamp(x - EPS, x + EPS).clamp(0, 1)
+
+    points, values, eta = [start], [float(objective(start))], [2 * EPS]
+    rose, seen, best_at_look, halved_at, window = [], [(values[0], start)], [values[0]], [], 0
+    for k in range(1, steps + 1):
+        here = points[-1]
+        z = project(here + eta[-1] * attacks.gradient(objective, here).sign())
+        new = z if k == 1 else project(here + 0.75 * (z - here) + 0.25 * (here - points[-2]))
+        rose.append(float(objective(new)) > values[-1])
+        points.append(new)
+        values.append(float(objective(new)))
+        seen.append((values[-1], new))
+        if k in looks:
+            best = max(seen, key=lambda each: each[0])
+            if sum(rose[window:]) < 0.75 * (k - window) or (window not in halved_at and best[0] == best_at_look[-1]):
+                halved_at.append(k)
+                eta.append(eta[-1] / 2)
+                values[-1], points[-1:] = best[0], [best[1]]
+            best_at_look.append(best[0])
+            window = k
+    return max(seen, key=lambda each: each[0])[1], halved_at
+
+
+def test_auto_pgd_is_algorithm_1_image_by_image():
+    """On an objective of many hills, where steps have to shrink, at other places for each image."""
+    x, w = setting(5, n=6)
+
+    def objective(x):
+        return torch.sin(60 * x * w).flatten(1).mean(1) + torch.sin(40 * x[:, :, 1:] * x[:, :, :-1]).flatten(1).mean(1)
+
+    with seeded("auto"):
+        found = attacks.apgd(objective, x, epsilon=EPS, steps=60)
+    with seeded("auto"):
+        starts = (x + EPS * (2 * torch.rand_like(x) - 1)).clamp(0, 1)
+    looks, halved = [14, 25, 35, 42, 48, 53, 56, 60], set()
+    assert attacks.apgd_checkpoints(60) == set(looks)
+    for image, start, ours in zip(x.split(1), starts.split(1), found.split(1)):
+        theirs, at = auto_pgd_of_one(objective, image, start, 60, looks)
+        torch.testing.assert_close(ours, theirs)
+        halved.add(tuple(at))
+    assert len(halved) > 1 and all(halved)
+
+
+def test_auto_pgd_reaches_known_optima_and_averages_its_draws():
+    """At a corner of the ball, and well inside it, where steps of a fixed length go to and fro."""
+    x, w = setting(6)
+    inside = 0.4 + 0.2 * x + EPS * (x.roll(1) - 0.5)
+    bowl = lambda z: -((z - inside) ** 2).flatten(1).sum(1)  # noqa: E731
+    short, fixed = (attack(bowl, 0.4 + 0.2 * x, epsilon=EPS, steps=40, **size)
+                    for attack, size in ((attacks.apgd, {}), (attacks.pgd, dict(step_size=EPS / 4))))
+    assert (short - inside).abs().mean() < 0.1 * (fixed - inside).abs().mean()
+    torch.testing.assert_close(attacks.apgd(linear(w), x, epsilon=EPS, steps=20), (x + EPS * w.sign()).clamp(0, 1))
+    calls = []
+    attacks.apgd(lambda x: calls.append(1) or linear(w)(x) * torch.rand(()), x, epsilon=EPS, steps=5, samples=3)
+    assert len(calls) == (5 + 1) * 3
+    assert attacks.apgd_checkpoints(100) == {22, 41, 57, 70, 80, 87, 93, 99}  # as AutoAttack's own code has them
+
+
 def test_of_several_images_the_strongest_is_kept_one_by_one():
     candidates = [torch.tensor(values).view(3, 1, 1, 1).expand(3, 3, 2, 2) for values in ([0.1, 0.9, 0.5], [0.3, 0.2, 0.5])]
     found = attacks.strongest(lambda x: x.sum((1, 2, 3)), candidates)

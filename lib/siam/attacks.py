@@ -4,6 +4,8 @@ An objective maps images x [N, 3, H, W] in [0, 1] to a loss per image [N]; it ma
 pixel units: ε = 8/255 is 8 grey levels whatever the network's normalisation does.
 """
 
+import math
+
 import torch
 from torch.nn.functional import cross_entropy
 
@@ -22,17 +24,23 @@ def towards(model, target):
     return lambda x: -cross_entropy(model(x).float(), target, reduction="none")
 
 
-def gradient(objective, x, samples=1):
-    """∇ₓ of the objective's mean over `samples` draws of its noise, [N, 3, H, W].
+def ascent(objective, x, samples=1):
+    """The objective's mean over `samples` draws of its noise, [N], and its ∇ₓ, [N, 3, H, W].
 
     One draw after the other: the mean's gradient is the gradients' mean, in the memory of a single draw.
     """
-    total = 0
+    value, total = 0, 0
     with torch.enable_grad():  # also where the caller keeps no gradients
         for _ in range(samples):
             leaf = x.detach().requires_grad_()
-            total = total + torch.autograd.grad(objective(leaf).sum(), leaf)[0]
-    return total / samples
+            each = objective(leaf)
+            value, total = value + each.detach(), total + torch.autograd.grad(each.sum(), leaf)[0]
+    return value / samples, total / samples
+
+
+def gradient(objective, x, samples=1):
+    """∇ₓ of the objective's mean over `samples` draws of its noise, [N, 3, H, W]."""
+    return ascent(objective, x, samples)[1]
 
 
 def _in_pixels(x, **sizes):
@@ -81,6 +89,58 @@ def pgd(objective, x, *, epsilon, step_size, steps, samples=1, random_start=True
 def epgd(objective, x, *, epsilon, step_size, steps, samples=8):
     """PGD on the objective's mean over `samples` noise draws: steps × samples gradients (section 4.2)."""
     return pgd(objective, x, epsilon=epsilon, step_size=step_size, steps=steps, samples=samples)
+
+
+def apgd(objective, x, *, epsilon, steps, samples=1):
+    """Auto-PGD in L∞ (Croce and Hein, 2020, algorithm 1): PGD with momentum, whose step of each image starts at 2ε and is halved where
+    it brings nothing. Of all points of an image the one of the largest objective is returned.
+
+    At checkpoints ever closer to each other an image's step is halved, and it goes on from its best point, where fewer than 3 in 4
+    steps since the last one went up, or where the last one halved nothing and the best has not changed since.
+    An objective's value and gradient are means over the same `samples` draws, new ones at each of the steps + 1 points, so that
+    "up" and "best" of a noisy objective are estimates. (AutoAttack's code has the value of the last draw.) Starts from a uniform draw
+    in the ball. Raises ValueError as `pgd` does.
+    """
+    _in_pixels(x, epsilon=epsilon)
+    if steps < 0 or samples < 1:
+        raise ValueError(f"steps = {steps}, samples = {samples} is not allowed: give steps of 0 or more, samples of 1 or more")
+    low, high = (x - epsilon).clamp_min(0), (x + epsilon).clamp_max(1)
+
+    def of_each(image):
+        """What there is of each image [N], as a factor of its pixels."""
+        return image[:, None, None, None]
+
+    point = (x + epsilon * (2 * torch.rand_like(x) - 1)).clamp(low, high)
+    value, slope = ascent(objective, point, samples)
+    previous, best, best_value, best_slope = point, point, value, slope
+    step_size, ups, halved, best_before = torch.full_like(value, 2 * epsilon), torch.zeros_like(value), torch.zeros_like(value) > 0, value
+    checkpoint, checkpoints = 0, apgd_checkpoints(steps)
+    for step in range(1, steps + 1):
+        ahead = (point + of_each(step_size) * slope.sign()).clamp(low, high)
+        if step > 1:
+            ahead = (point + 0.75 * (ahead - point) + 0.25 * (point - previous)).clamp(low, high)
+        previous, point, before = point, ahead, value
+        value, slope = ascent(objective, point, samples)
+        ups = ups + (value > before)
+        better = value > best_value
+        best_value = torch.where(better, value, best_value)
+        best, best_slope = (torch.where(of_each(better), new, old) for new, old in ((point, best), (slope, best_slope)))
+        if step in checkpoints:
+            halved = (ups < 0.75 * (step - checkpoint)) | (~halved & (best_value == best_before))
+            step_size, value = torch.where(halved, step_size / 2, step_size), torch.where(halved, best_value, value)
+            point, slope = (torch.where(of_each(halved), new, old) for new, old in ((best, point), (best_slope, slope)))
+            checkpoint, ups, best_before = step, torch.zeros_like(ups), best_value
+    return best
+
+
+def apgd_checkpoints(steps):
+    """After which steps Auto-PGD looks back, a set: ⌈p·steps⌉ of p = 0.22, 0.41, 0.57, … up to 1, each gap 0.03 less than the one before
+    it, and 0.06 at least."""
+    at, gap, found = 0.0, 0.22, set()
+    while at + gap <= 1:
+        at, gap = at + gap, max(gap - 0.03, 0.06)
+        found.add(math.ceil(round(at * steps, 6)))  # 0.41 × 100 is 41
+    return found
 
 
 @torch.no_grad()

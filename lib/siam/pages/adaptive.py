@@ -56,9 +56,10 @@ def networks(record):
 
 def _cost(cell):
     """(gradients, other passes) of an image, by the attacker's settings: the passes compare images of its search, or find near classes."""
-    samples, classes = cell.get("samples", 0), cell.get("classes")
-    judging = samples + classes * cell["judged"] if classes else 2 * cell.get("queries", 0) * samples
-    return (classes or 1) * cell.get("steps", 0) * samples, judging
+    samples, steps, judged, classes = (cell.get(key, 0) for key in ("samples", "steps", "judged", "classes"))
+    if objectives := len(cell.get("objectives", ())):  # each sees all images, at most: its votes, and both images of a comparison
+        return objectives * (steps + 1) * samples, 3 * objectives * judged
+    return (classes or 1) * steps * samples, samples + classes * judged if classes else 2 * cell.get("queries", 0) * samples
 
 
 def and_any(right):

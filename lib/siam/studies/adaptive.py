@@ -13,8 +13,9 @@ what it maximises, the mean over its draws of
 - the lead of the best wrong class's logit over the right one's;
 - the lead of one wrong class, for each of several in turn, of which the best image is kept (Gowal et al., 2019).
 
-One attacker is blind: it sees no gradient, only what the passes say, and searches at random (`siam.attacks.square`). Where such a one
-takes more than those that follow gradients, the gradients are of no use (Athalye et al., 2018).
+One attacker adapts its steps: AutoAttack as it is for random networks (Croce and Hein, 2020). One is blind: it sees no gradient, only
+what the passes say, and searches at random (`siam.attacks.square`). Where such a one takes more than those that follow gradients, the
+gradients are of no use (Athalye et al., 2018).
 
 Attacks on a network start from the same random places, and its votes, prediction smoothing, draw the same noise, so that two attackers are
 compared image by image. A network without any noise cannot tell some attackers from others: those start from other places, so
@@ -31,7 +32,7 @@ import torch
 from tqdm import tqdm
 
 from siam import bits, models, runs
-from siam.attacks import error_of, pgd, square, strongest
+from siam.attacks import apgd, error_of, pgd, square, strongest
 from siam.data import images, pixels
 from siam.devices import autocast, describe
 from siam.files import command, read_other, refuse_unlike
@@ -64,6 +65,19 @@ def ahead_of(model, y, target):
         return (logits.gather(1, target[:, None]) - logits.gather(1, y[:, None]))[:, 0]
 
     return ahead
+
+
+def dlr_of(model, y):
+    """The objective of the difference of logits ratio (Croce and Hein, 2020), [N]: the lead of the best wrong class over the lead of the
+    first class over the third, which no scale of the logits changes."""
+
+    def ratio(x):
+        logits = model(x).float()
+        own = logits.gather(1, y[:, None])[:, 0]
+        first, second, third = logits.topk(3).values.T
+        return (torch.where(own == first, second, first) - own) / (first - third + 1e-12)
+
+    return ratio
 
 
 class Attacker(NamedTuple):
@@ -121,6 +135,31 @@ class EachClass(NamedTuple):
         return self._replace(samples=1, judged=1)
 
 
+class AutoAttack(NamedTuple):
+    """AutoAttack as it is for random networks: Auto-PGD on the mean of `samples` draws of the first of `objectives`, then on the next for
+    the images that are still right by the votes of `judged` passes; kept is the image of the largest lead, the mean of as many draws."""
+
+    objectives: tuple
+    steps: int
+    samples: int
+    judged: int
+
+    def __call__(self, model, still, x, y):
+        found = x
+        for objective in self.objectives:
+            draws = int(torch.randint(2**62, ()))
+            right = vote(RULES["prediction"](tally(model, found, self.judged, ("judged", draws)).at(self.judged)))[0] == y
+            if right.any():
+                of = y[right]
+                attacked = apgd(objective(model, of), x[right], epsilon=EPSILON, steps=self.steps, samples=self.samples)
+                found = found.clone()
+                found[right] = strongest(lead_of(model, of), [found[right], attacked], self.judged)
+        return found
+
+    def without_noise(self):
+        return self._replace(samples=1, judged=1)
+
+
 class Blind(NamedTuple):
     """The Square Attack on the lead of the best wrong class, each of `queries` trials judged by `samples` draws."""
 
@@ -148,6 +187,7 @@ ATTACKERS = {  # in the order of the page
     "aimed at the border": Attacker(lead_of, 20, 8, 8),
     "aimed at the border, 32 draws": Attacker(lead_of, 20, 32, 8),
     "aimed at three classes in turn": EachClass(3, 20, 8, 8, judged=32),
+    "AutoAttack": AutoAttack((error_of, dlr_of), 100, 20, judged=32),
 }
 RECORD = RESULTS / "adaptive" / "record.json"
 # checkpoint: σ, the paper's for this network, and the largest M
@@ -186,6 +226,11 @@ def met(attackers, noisy):
     return found
 
 
+def _named(value):
+    """A setting as a record has it: of functions their names."""
+    return [_named(each) for each in value] if isinstance(value, tuple) else getattr(value, "__name__", value)
+
+
 def measure(path=RECORD, networks=NETWORKS, attackers=ATTACKERS, checkpoints=CHECKPOINTS, results=RESULTS, split="test", n=1000):
     """Measure every network, clean and under every attacker, and write the record after each; what is there of this very network
     and attacker is kept, what there is of other attackers dropped. Returns its path.
@@ -206,7 +251,7 @@ def measure(path=RECORD, networks=NETWORKS, attackers=ATTACKERS, checkpoints=CHE
         noisy = sigma > 0 or about["variant"] != "plain"
         of_network = dict(checkpoint=checkpoint, digest=digest, sigma=sigma, noisy=noisy, draws=list(powers_of_two(M)))
         for name, (attacker, again) in ({"": (None, ())} | met(attackers, noisy)).items():
-            said = {key: getattr(value, "__name__", value) for key, value in attacker._asdict().items()} if attacker else {}
+            said = {key: _named(value) for key, value in attacker._asdict().items()} if attacker else {}
             identity = of_network | dict(attacker=name, again=list(again)) | said
             if identity.items() <= cells.get((checkpoint, name), {}).items():
                 continue
