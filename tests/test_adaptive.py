@@ -139,7 +139,8 @@ def measured(tmp_path_factory):
     """A network with noise and one without, under some attackers, in two goes: the second measures what is new."""
     folder = tmp_path_factory.mktemp("results")
     attackers = {name: adaptive.ATTACKERS[name]._replace(steps=1) for name in ("PGD", "EPGD", "noise off", "aimed at the soft vote")}
-    attackers |= {"no gradients": adaptive.Blind(1, 2), "in turn": adaptive.EachClass(2, 1, 2, 8, judged=2)}
+    attackers |= {"no gradients": adaptive.Blind(1, 2), "in turn": adaptive.EachClass(2, 1, 2, 8, judged=2),
+                  "AutoAttack": adaptive.ATTACKERS["AutoAttack"]._replace(steps=1, samples=2, judged=4)}
     asked = dict(split="sample-test", n=20)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(adaptive, "PRECISION", PRECISION)
@@ -150,14 +151,15 @@ def measured(tmp_path_factory):
         first, calls, measure_one = json.loads(path.read_text())["cells"], [], adaptive.measure_one
         patch.setattr(adaptive, "measure_one", lambda *given: calls.append(given[0]) or measure_one(*given))
         adaptive.measure(path, plain | {NETWORK: (0.24, 4)}, attackers, **asked)
-        assert len(calls) == 7 and json.loads(path.read_text())["cells"][:7] == first
+        assert len(calls) == 8 and json.loads(path.read_text())["cells"][:8] == first
         calls.clear()
         attackers["noise off"] = attackers["noise off"]._replace(objective=adaptive.lead_of)
         attackers.pop("aimed at the soft vote")
         adaptive.measure(path, plain | {NETWORK: (0.24, 4)}, attackers, **asked)
         cells = json.loads(path.read_text())["cells"]
         assert [attacker.objective for attacker in calls] == [adaptive.lead_of] * 2  # in the place of the old ones
-        assert [cell["attacker"] for cell in cells] == ["", "PGD", "EPGD", "noise off", "no gradients", "in turn"] * 2
+        assert [cell["attacker"] for cell in cells] == ["", "PGD", "EPGD", "noise off", "no gradients", "in turn", "AutoAttack"] * 2
+        assert cells[-1]["objectives"] == ["error_of", "dlr_of"]
         assert [cell["objective"] for cell in cells if cell["attacker"] == "noise off"] == ["lead_of"] * 2
         before = path.read_bytes()
         with pytest.raises(ValueError, match="record.json: measured with another n: move it away"):
@@ -187,10 +189,10 @@ def test_the_page_shows_what_was_measured(measured):
     found = page.networks(page.read(measured))
     assert list(found) == ["plain, adversarial training", "CPNI-W"] and found["CPNI-W"].M == 4
     shown = page.accuracies(measured)
-    assert "Networks of the tier cpu on 20 test images, which counts as tier smoke." in shown.caption and len(shown.numbers.frame) == 14
+    assert "Networks of the tier cpu on 20 test images, which counts as tier smoke." in shown.caption and len(shown.numbers.frame) == 16
     assert list(shown.numbers.frame["Gradients an image"]) == [
-        "0", "1", "1", "1", "0", "2", "", "0", "1", "8", "1", "0", "4", ""]
-    assert list(shown.numbers.frame["Other passes"]) == ["", "", "", "", "2", "3", "", "", "", "", "", "4", "6", ""]
+        "0", "1", "1", "1", "0", "2", "≤ 4", "", "0", "1", "8", "1", "0", "4", "≤ 8", ""]
+    assert list(shown.numbers.frame["Other passes"]) == ["", "", "", "", "2", "3", "6", "", "", "", "", "", "4", "6", "24", ""]
 
 
 def record(folder, right):

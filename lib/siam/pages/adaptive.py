@@ -18,7 +18,7 @@ FIELDS = ("cells", "epsilon", "batch", "n", "split")
 NAMES = {"plain": "plain, adversarial training"}  # no noise: what the others are held against
 PLAIN, ANY = NAMES["plain"], "any of them"  # an image counts as right only if it is so under every attacker
 # Attackers that sentences and differences are about
-BLIND = "no gradients"
+BLIND, AUTO = "no gradients", "AutoAttack"
 SUMMED = {"PGD": "PGD, summed", "EPGD": "EPGD, summed"}
 PGD, EPGD, LONG, OFF, BORDER, MOST = "PGD", "EPGD", "EPGD, 20 steps", "noise off", "aimed at the border", "aimed at the border, 32 draws"
 
@@ -152,7 +152,7 @@ def accuracies(folder=RESULTS):
             beyond = taken(record, of, name) if name not in ("", EPGD) else ""
             longer = taken(record, of, name, LONG) if LONG in of.right and name not in ("", BLIND, PGD, EPGD, OFF, LONG, ANY) else ""
             rows.append({"Rows": name_of, "Attacker": name or "no attack",
-                         "Gradients an image": f"{of.cost[name][0]}" if name in of.cost else "",
+                         "Gradients an image": f"{'≤ ' * (name == AUTO)}{of.cost[name][0]:,}" if name in of.cost else "",
                          "Other passes": f"{of.cost[name][1]:,}" if name in of.cost and of.cost[name][1] else "",
                          "one pass, %": interval(cell_of(right[0])) if of.noisy else "", "the vote, %": interval(cell_of(right[-1])),
                          "vote less one pass": f"{gain}", "takes beyond EPGD": f"{beyond}", f"beyond {LONG}": f"{longer}"})
@@ -215,6 +215,11 @@ def in_words(folder=RESULTS):
     if noisy and {BORDER, MOST} <= set(single(found)):
         told = [f"{taken(record, of, MOST, BORDER)} ({label})" for label, of in noisy.items()]
         lines.append(f"Aimed at the border, 32 draws a step instead of 8 take {', '.join(told)} points more of the vote.")
+    if noisy and {AUTO, MOST} <= set(single(found)):
+        costs = next(iter(noisy.values())).cost
+        told = "; ".join(f"{taken(record, of, AUTO)} and {taken(record, of, AUTO, MOST)} ({label})" for label, of in noisy.items())
+        lines.append(f"{AUTO}, of up to {costs[AUTO][0]:,} gradients for an image, takes of the vote, in points beyond EPGD and beyond"
+                     f" *{MOST}* ({costs[MOST][0]} gradients): {told}.")
     if noisy:
         of_all = {name: mean_of(votes_add(record, of, name) for of in noisy.values()) for name in ("", *single(found), ANY)}
         told = "; ".join(f"{one} ({_italic([name or 'no attack'])})" for name, one in of_all.items())
