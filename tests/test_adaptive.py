@@ -280,6 +280,8 @@ def test_while_it_is_measured_only_what_all_networks_have_is_shown(folder):
         path.write_text(json.dumps(about | dict(cells=cells[:-gone])))
         found = page.networks(page.read(folder))
         assert list(found) == labels and page.single(found) == attackers
+        for of in found.values():  # what one of them alone faces takes no part in what any takes of both
+            assert np.array_equal(of.right[page.ANY], np.logical_and.reduce([of.right[name] for name in attackers]))
     assert page.in_words(folder) == f"{style.NOT_YET.capitalize()}."
 
 

@@ -41,7 +41,7 @@ def read(folder=RESULTS):
 
 
 def networks(record):
-    """{label: Network} of those under the paper's two attackers at least, and of the attackers those that all of them face."""
+    """{label: Network} of those under the paper's two attackers at least; in ANY are the attackers that all of them face."""
     found = {}
     for cell in record["cells"]:
         label = NAMES.get(cell["label"], cell["label"])
@@ -50,7 +50,7 @@ def networks(record):
         of.cost[cell["attacker"]] = _cost(cell)
     found = {label: of for label, of in found.items() if {"", PGD, EPGD} <= set(of.right)}
     common = set.intersection(*(set(of.right) for of in found.values())) if found else set()
-    return {label: of._replace(right=and_any({name: right for name, right in of.right.items() if name in common}))
+    return {label: of._replace(right=of.right | {ANY: and_any({name: of.right[name] for name in common})[ANY]})
             for label, of in found.items()}
 
 
@@ -68,8 +68,9 @@ def and_any(right):
 
 
 def single(found):
-    """The attackers that the networks `found` face, one by one."""
-    return [name for name in next(iter(found.values())).right if name not in ("", ANY)]
+    """The attackers that all of the networks `found` face, one by one."""
+    first, *others = (of.right for of in found.values())
+    return [name for name in first if name not in ("", ANY) and all(name in right for right in others)]
 
 
 def _about(record, found):
@@ -171,7 +172,7 @@ def leads(folder=RESULTS):
     record = read(folder)
     found, caption = networks(record) if record else {}, "The vote less adversarial training without noise"
     rows, known = [], luck(evaluations(folder))
-    for name in next(iter(found.values())).right if PLAIN in found else ():
+    for name in ("", *single(found), ANY) if PLAIN in found else ():
         told = {f"{label}, σ = {of.sigma:g}": lead(record, found, label, name, known) for label, of in found.items() if of.noisy}
         rows.append({"Rows": "both under the same attacker", "Attacker": name or "no attack",
                      **{label: NOT_YET if one is None else str(one) for label, one in told.items()}})
@@ -215,11 +216,12 @@ def in_words(folder=RESULTS):
     if noisy and {BORDER, MOST} <= set(single(found)):
         told = [f"{taken(record, of, MOST, BORDER)} ({label})" for label, of in noisy.items()]
         lines.append(f"Aimed at the border, 32 draws a step instead of 8 take {', '.join(told)} points more of the vote.")
-    if noisy and {AUTO, MOST} <= set(single(found)):
-        costs = next(iter(noisy.values())).cost
-        told = "; ".join(f"{taken(record, of, AUTO)} and {taken(record, of, AUTO, MOST)} ({label})" for label, of in noisy.items())
-        lines.append(f"{AUTO}, of up to {costs[AUTO][0]:,} gradients for an image, takes of the vote, in points beyond EPGD and beyond"
-                     f" *{MOST}* ({costs[MOST][0]} gradients): {told}.")
+    if faced := {label: of for label, of in noisy.items() if {AUTO, MOST} <= set(of.right)}:
+        costs = next(iter(faced.values())).cost
+        told = "; ".join(f"{100 * of.right[AUTO][-1].mean():.1f} %, {taken(record, of, AUTO)} and {taken(record, of, AUTO, MOST)} ({label})"
+                         for label, of in faced.items())
+        lines.append(f"{AUTO}, with up to {costs[AUTO][0]:,} gradients for an image, leaves the vote, and takes beyond EPGD and beyond"
+                     f" *{MOST}* ({costs[MOST][0]} gradients), in points: {told}.")
     if noisy:
         of_all = {name: mean_of(votes_add(record, of, name) for of in noisy.values()) for name in ("", *single(found), ANY)}
         told = "; ".join(f"{one} ({_italic([name or 'no attack'])})" for name, one in of_all.items())
