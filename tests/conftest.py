@@ -87,7 +87,7 @@ def refuses_a_damaged_part(folder, measure):
     part = next(folder.glob("*.npz"))
     whole = part.read_bytes()
     part.write_bytes(whole[:-1])
-    with pytest.raises(ValueError, match=f"{part}: not a part of this measurement, remove it to have it measured again: "):
+    with pytest.raises(ValueError, match=rf"{part}: not a part of this measurement \(remove it to have it measured again\): "):
         measure()
     part.write_bytes(whole)
 

@@ -162,7 +162,7 @@ def measured(tmp_path_factory):
         assert cells[-1]["objectives"] == ["error_of", "dlr_of"]
         assert [cell["objective"] for cell in cells if cell["attacker"] == "noise off"] == ["lead_of"] * 2
         before = path.read_bytes()
-        with pytest.raises(ValueError, match="record.json: measured with another n: move it away"):
+        with pytest.raises(ValueError, match="record.json: measured with different n: move it away"):
             adaptive.measure(path, plain, attackers, split="sample-test", n=30)
         assert path.read_bytes() == before
     return folder

@@ -144,13 +144,13 @@ def test_measuring_goes_on_where_it_was(tmp_path, monkeypatch):
     assert about["cells"][0]["tier"] == "smoke"
     monkeypatch.setattr(bound, "count", lambda *_: pytest.fail("it was done"))
     bound.measure(path, cells)
-    with pytest.raises(ValueError, match="tallies.npz: measured with another epsilon, steps, step_size: move it away"):
+    with pytest.raises(ValueError, match="tallies.npz: measured with different epsilon, steps, step_size: move it away"):
         monkeypatch.setattr(bound, "asked", lambda *cell, **fields: runs.EvaluationRun(
             *cell[:2], attack="pgd", sigma=cell[3], epsilon=4, split="sample-test", images=10, draws=4))
         bound.measure(path, cells)
     monkeypatch.setattr(bound, "asked", lambda *cell, **fields: runs.EvaluationRun(
         *cell[:2], attack=cell[2], sigma=cell[3], split="sample-test", images=10, draws=8))
-    with pytest.raises(ValueError, match="tallies.npz: measured with another draws: move it away"):
+    with pytest.raises(ValueError, match="tallies.npz: measured with different draws: move it away"):
         bound.measure(path, [("cpni-w-cpu-0", "none", 0.48)], draws=8)
 
 

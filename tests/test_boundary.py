@@ -194,7 +194,7 @@ def measured(tmp_path_factory):
         boundary.measure(path, {"cpni-w-cpu-0": 0.24, "gauss-long-0": 0.37}, **asked)
         before = path.read_bytes()
         patch.setitem(boundary.SETTINGS, "side", 7)
-        with pytest.raises(ValueError, match="record.json: measured with another side: move it away"):
+        with pytest.raises(ValueError, match="record.json: measured with different side: move it away"):
             boundary.measure(path, {"plain-cpu-0": 0.24}, **asked)
         assert path.read_bytes() == before
         patch.undo()

@@ -45,7 +45,7 @@ def written(tmp_path):
 @pytest.mark.parametrize("text", ["", "- a", "steps: []", "tiers: {}\nsteps: {}"])
 def test_a_file_that_is_no_campaign_is_refused_by_name(tmp_path, text):
     (tmp_path / "mine.yaml").write_text(text)
-    with pytest.raises(ValueError, match="^mine.yaml: no campaign: it has no mapping of tiers and list of steps$"):
+    with pytest.raises(ValueError, match="^mine.yaml: not a campaign: it needs a mapping of tiers and a list of steps$"):
         campaign.read(tmp_path / "mine.yaml", tmp_path)
 
 
@@ -72,7 +72,7 @@ def test_needs_and_values_follow_from_what_a_step_uses(written):
     ("epochs: 1", "epoch: 1", "step train-it: schedule field 'epoch' is not one of .*epochs"),
     ("variant: plain", "variant: PNI", "step train-it: variant = 'PNI' is not allowed: give one of plain, PNI-W"),
     ("estimated: 2", "estimated: soon", "step train-it: estimated 'soon' is not a number of minutes"),
-    ("estimated: 2", "estimated: 2, measured: 2", "give one of measured, estimated, not measured and estimated"),
+    ("estimated: 2", "estimated: 2, measured: 2", "give exactly one of measured, estimated; given: measured and estimated"),
     ("look-{sigma}", "look", "step look: another step has the name 'look' already"),
     ("look-{sigma}", "look-{sigmas}", "step look-{sigmas}: 'sigmas' is not given"),
     ("group: a, ", "", "step train-it: 'group' is not given"),
@@ -92,7 +92,7 @@ def test_a_wrong_value_is_named_in_one_line(written, old, new, said):
 def test_of_many_allowed_values_the_nearest_are_named(tmp_path):
     file = tmp_path / "campaign.yaml"
     file.write_text(campaign.CAMPAIGN.read_text(encoding="utf-8").replace("checkpoint: cpni-w-long-0,", "checkpoint: cpni-w-lang-0,", 1))
-    with pytest.raises(ValueError, match=r"'cpni-w-lang-0' is not one of \d+, the nearest being cpni-w-long-0, \S+, \S+, \S+, \S+$"):
+    with pytest.raises(ValueError, match=r"'cpni-w-lang-0' is not one of the \d+ known; the nearest are cpni-w-long-0, (\S+, ){3}\S+$"):
         campaign.read(file)
 
 
@@ -242,7 +242,7 @@ def test_a_script_says_what_it_does_not_hold(written, tmp_path):
         return campaign.remark(campaign.following(able, done, minutes), able, unable, minutes)
 
     assert said(set(), 2) == said(set(), 60) == ""
-    assert said(set(), 0.5) == "nothing that is left fits into 0.5 minutes: train-it takes ~2, and goes on if it is killed"
+    assert said(set(), 0.5) == "no step left fits into 0.5 minutes: train-it takes ~2; if killed, it resumes where it was"
     assert said({step.name for step in steps}, 5) == "nothing is left"
     assert said({"train-it"}, 5) == "nothing is left that can be done here"  # its network is gone
 
@@ -253,7 +253,7 @@ def test_the_command_says_beside_the_script_what_it_does_not_hold(written, monke
     monkeypatch.setattr(campaign, "finished", lambda step: False)
     campaign.main(["script", "--tier", "smoke", "--minutes", "0.5"])
     said = capsys.readouterr()
-    assert said.err == "nothing that is left fits into 0.5 minutes: train-it takes ~2, and goes on if it is killed\n"
+    assert said.err == "no step left fits into 0.5 minutes: train-it takes ~2; if killed, it resumes where it was\n"
     assert "train-it" in said.out and "look" not in said.out and "nothing" not in said.out
     monkeypatch.setattr(campaign, "finished", lambda step: True)
     campaign.main(["script", "--tier", "smoke"])
@@ -316,7 +316,7 @@ def test_snakemake_plans_the_campaign_and_keeps_gpu_tiers_off_a_cpu(snakemake, m
     assert planned.returncode == 0 and "rule train-CPNI-W-cpu-0" in planned.stdout, planned.stdout
     if not campaign.torch.cuda.is_available():
         refused = snakemake("-n", "--config", "tiers=fast,paper")
-        assert refused.returncode == 1 and "device 'cuda' is not to be had here; there is: cpu" in refused.stdout
+        assert refused.returncode == 1 and "device 'cuda' is not available here; there is: cpu" in refused.stdout
 
 
 @pytest.mark.parametrize("minutes", ["0", "-5", "nan", "inf"])

@@ -575,8 +575,8 @@ def test_what_goes_wrong_is_said(tab):
     assert found.pop("after").startswith("Error: a worker of the live page died: ")
     assert found == {
         "image": "RangeError: an image has 3072 numbers, not 3071",
-        "sigma": "RangeError: σ = NaN is not allowed: 0 or more is",
-        "draws": "RangeError: M = 0 is not allowed: 1 or more is",
+        "sigma": "RangeError: σ = NaN is not allowed: give 0 or more",
+        "draws": "RangeError: M = 0 is not allowed: give 1 or more",
         "label": "RangeError: label 10 is not 0 to 9",
         "closed": "Error: the engine is closed",
         "coarse": "Error: the coarse part is refused: it is no such part of a ResNet-20",

@@ -97,7 +97,7 @@ def test_a_run_that_another_process_does_is_left_to_it_and_one_that_was_killed_h
     program = f"import sys, time; from siam.files import alone\nwith alone({str(place)!r}): print('here', flush=True); time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout.readline() == "here\n"
-        with pytest.raises(ValueError, match=f"{place}: another process works on it"):
+        with pytest.raises(ValueError, match=f"{place}: another process is working on it"):
             run_it(run, checkpoints, tmp_path)
         other.kill()
     assert run_it(run, checkpoints, tmp_path)["n"] == 30 and not list(place.parent.iterdir())
@@ -260,7 +260,7 @@ def test_a_network_that_is_on_record_alone_is_said_to_be(checkpoints, tmp_path):
     digest, trained = "0123456789abcdef", runs.TrainingRun("plain", "plain", dict(tier="cpu", epochs=1))
     runs.write(runs.record(trained, tier="cpu", checkpoints=[dict(name="left", digest=digest)], history=[]), tmp_path)
     (run,) = asked(checkpoints)
-    said = "recorded, but not here, as not all ship: train it again with notebooks/train.ipynb, SIAM_DATA naming another folder$"
+    said = "recorded, but not here, as not every network ships: train it again with notebooks/train.ipynb and another folder in SIAM_DATA$"
     for other, what in ((replace(run, checkpoint="left"), f"no checkpoint 'left' in the folder {checkpoints}: it is "),
                         (replace(run, source=digest, source_sigma=0.0), f"no checkpoint with digest {digest} in the folder .*: left is ")):
         with pytest.raises(FileNotFoundError, match=f"^{what}{said}"):
@@ -295,7 +295,7 @@ def test_requested_makes_the_grid(checkpoints):
         (dict(attacks="pgd"), r"attacks = 'pgd' is not allowed: give a list .* as -y 'attacks: \[pgd\]'$"),
         (dict(epsilons="[4, 8]"), r"epsilons = '\[4, 8\]' is not allowed: give a list .* as -y 'epsilons: \[…\]'$"),
         (dict(seeds=[]), r"seeds = \[\] is not allowed: give a list .* as -y 'seeds: \[…\]'$"),
-        (dict(device="abacus"), "device 'abacus' is not to be had here"),
+        (dict(device="abacus"), "device 'abacus' is not available here"),
     ],
 )
 def test_a_bad_parameter_of_the_notebook_is_named_in_one_line(checkpoints, change, message):
@@ -343,7 +343,7 @@ def test_committed_records_reproduce(record, tmp_path):
 def test_a_checkpoint_that_is_not_the_recorded_one_is_refused_by_name(checkpoints, tmp_path):
     trained = runs.TrainingRun("plain", "plain", dict(tier="cpu", epochs=1))
     runs.write(runs.record(trained, tier="cpu", checkpoints=[dict(name="a", digest="0" * 16)], history=[]), tmp_path)
-    with pytest.raises(ValueError, match="a.safetensors has the digest .*, the record of its training 0000000000000000: it is damaged"):
+    with pytest.raises(ValueError, match="a.safetensors has the digest .*, but .* training has 0000000000000000: it is damaged"):
         evaluation.requested("a", ["none"], [0], [0], checkpoints=checkpoints, results=tmp_path)
 
 
@@ -359,14 +359,14 @@ def test_what_an_unfinished_run_lacks_is_said_before_the_first(checkpoints, tmp_
 def test_an_attack_that_nobody_wrote_is_not_made_as_another(checkpoints, monkeypatch):
     monkeypatch.setattr(runs, "ATTACKS", (*runs.ATTACKS, "cw"))
     (run,) = asked(checkpoints, attacks=["cw"])
-    with pytest.raises(ValueError, match="attack 'cw' is not made here"):
+    with pytest.raises(ValueError, match="attack 'cw' is not implemented"):
         evaluation.attacked(run, None, torch.zeros(1, 3, 2, 2), torch.zeros(1))
 
 
 def test_a_beginning_with_more_batches_than_the_run_is_refused(tmp_path):
     path, provenance = tmp_path / "x.json", {"device": "cpu: 1 threads"}
     runs.write_json(path, dict(provenance=provenance, batches=[{}, {}]))
-    with pytest.raises(ValueError, match="x.json: not the beginning of this evaluation .it has 2 batches of 1"):
+    with pytest.raises(ValueError, match="x.json: not the beginning of this evaluation .it has 2 batches, more than the evaluation's 1"):
         evaluation.begun(path, 1, [10], provenance)
     runs.write_json(path, dict(provenance={"device": None}, batches=[]))
     with pytest.raises(ValueError, match="x.json: not the beginning of this evaluation"):

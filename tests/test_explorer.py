@@ -188,9 +188,9 @@ def test_a_mistyped_name_of_ones_own_is_refused_with_what_there_is(view, message
     ({"M": 0}, "M = 0 is not allowed: give a whole number, 1 or more"), ({"n": "many"}, "n = 'many' is not allowed: give a whole number"),
     ({"steps": "7"}, "steps = '7'"), ({"epsilon": "8/255"}, "epsilon = '8/255'"), ({"seed": None}, "seed = None"),
     ({"n": 10}, r"correct = \d+ is not allowed: give no more than n"), ({"low": "x"}, "low = 'x'"),
-    ({"low": 0.99}, "low = 0.99 is not allowed: give a fraction of 1 that is no more than correct / n"),
-    ({"high": 0.01}, "high = 0.01 is not allowed: give a fraction of 1 that is no less than correct / n"),
-    ({"low": 0.01, "high": 84.2}, "high = 84.2 is not allowed: give a fraction of 1")])
+    ({"low": 0.99}, "low = 0.99 is not allowed: give a fraction from 0 to 1, no more than correct / n"),
+    ({"high": 0.01}, "high = 0.01 is not allowed: give a fraction from 0 to 1, no less than correct / n"),
+    ({"low": 0.01, "high": 84.2}, "high = 84.2 is not allowed: give a fraction from 0 to 1")])
 def test_a_bad_value_in_a_frame_is_named(change, said):
     with pytest.raises(ValueError, match=said) as error:
         payload(rows(sigmas=(0.1,)).assign(**change))
@@ -368,8 +368,8 @@ def test_an_axis_that_is_none_is_refused():
 
 
 @pytest.mark.parametrize("view, message", [
-    (dict(base="CPNI-W"), "'base' is no part of the view, which has axis, base_model, rule"),
-    (dict(source="nonsense"), "source = 'nonsense' is not allowed: give one of "),
+    (dict(base="CPNI-W"), "'base' is not part of the view, which has axis, base_model, rule"),
+    (dict(source="nonsense"), "source = 'nonsense' is not allowed; there are: "),
 ])
 def test_a_mistyped_view_is_refused_in_one_line(view, message):
     with pytest.raises(ValueError, match=message) as caught:

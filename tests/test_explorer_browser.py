@@ -307,7 +307,7 @@ def test_a_slider_of_one_value_says_so_and_a_value_alone_stands_beside_its_name(
     assert "measured" not in page.locator(".siam-sigma").inner_text()
     page.get_by_label("Seed").select_option(label="10")
     assert "one σ measured" in page.locator(".siam-sigma").inner_text()
-    assert page.get_by_text("M = 1 noisy pass votes, one M measured").is_visible()
+    assert page.get_by_text("M = 1 noisy pass votes, the only M measured").is_visible()
     boxes = page.locator(".siam-labels text, .siam-cursor text").evaluate_all(
         "all => all.map(node => [node.textContent, node.getBoundingClientRect().top, node.getBoundingClientRect().bottom])")
     assert [text.split()[0] for text, *_ in boxes] == ["clean", "PGD", "EPGD"] and all(len(text.split()) == 2 for text, *_ in boxes)

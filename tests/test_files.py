@@ -56,7 +56,7 @@ def test_a_lock_that_was_opened_before_its_holder_left_keeps_others_out_or_is_no
         flock(file, how)
 
     monkeypatch.setattr(files.fcntl, "flock", meanwhile)
-    refused = pytest.raises(ValueError, match=f"{path}: another process works on it")
+    refused = pytest.raises(ValueError, match=f"{path}: another process is working on it")
     if next_one:
         with refused, files.alone(path):
             pass
@@ -69,11 +69,11 @@ def test_a_lock_that_was_opened_before_its_holder_left_keeps_others_out_or_is_no
 
 def test_two_processes_do_not_measure_one_record_nor_the_same_parts(tmp_path):
     path = tmp_path / "record.json"
-    with files.alone(path), pytest.raises(SystemExit, match=f"error: {path}: another process works on it"):
+    with files.alone(path), pytest.raises(SystemExit, match=f"error: {path}: another process is working on it"):
         files.command("siam.studies.x", "", path, lambda path: pytest.fail("both measure"), [])
     with runs.in_parts(tmp_path, "part", runs.provenance("cpu: 1 threads")):
         (tmp_path / "part-0.npz").touch()
-        with pytest.raises(ValueError, match="part.json: another process works on it"):
+        with pytest.raises(ValueError, match="part.json: another process is working on it"):
             with runs.in_parts(tmp_path, "part", runs.provenance("cpu: 1 threads")):
                 pytest.fail("the parts of both are in one place")
         assert (tmp_path / "part-0.npz").exists()

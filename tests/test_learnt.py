@@ -113,7 +113,7 @@ def small(tmp_path_factory):
 
 def test_a_record_of_other_settings_is_refused_and_kept(small):
     before = small.read_bytes()
-    with pytest.raises(ValueError, match="record.json: measured with another steps: move it away"):
+    with pytest.raises(ValueError, match="record.json: measured with different steps: move it away"):
         learnt.measure(small, [("cpni-w-cpu-0", 2, 0.5)], results=small.parents[1], images=10, steps=4, batch=20)
     assert small.read_bytes() == before and json.loads(before)["steps"] == 3
 

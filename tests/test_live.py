@@ -87,7 +87,7 @@ def test_what_is_said_of_all_images_is_counted():
     said = records.accuracy(record)
     assert f"60.0 % ({low}–{high}) once PGD" in said and "attacked itself, 100.0 %" in said
     assert "make up 4 of the 10 images. Of the other 6, 5 are wrong" in records.others(record)
-    assert "for 1 the kind hangs" in records.others(record)
+    assert "for 1 the kind depends" in records.others(record)
 
 
 def test_only_an_equal_evaluation_of_more_images_stands_beside_the_record(tmp_path):
@@ -263,7 +263,7 @@ def test_the_page_opens_with_a_result(browser, base):  # noqa: F811
     with visit(browser, base, PAGE) as tab:
         said = settled(tab)
         assert "64 noisy passes and prediction smoothing say" in said and "on the attacked image" in said
-        assert "under an attack made for it, the network says" in said
+        assert "under an attack made against it, says" in said
         image, added, seen = drawn(tab, ".live-pictures")
         assert image != seen, "the page is called Attack it yourself"
         assert sum(counts(tab)) == 64
@@ -357,7 +357,7 @@ def test_an_image_that_nobody_chose_can_be_attacked(browser, file):
             field.fill(wrong)
             field.press("Enter")
             assert field.input_value() == str(number)
-            assert allowed.inner_text() == f" {wrong or 'That'} is none of them: a whole number from 0 to 99."
+            assert allowed.inner_text() == f" {wrong or 'That'} is not allowed: give a whole number from 0 to 99."
         tab.get_by_role("button", name="Undo").click()
         settled(tab)
         assert drawn(tab, ".live-pictures") == first and allowed.inner_text() == ""
@@ -414,7 +414,7 @@ def test_an_attack_flips_a_label_and_a_vote_restores_it(browser, file):
         assert "1 pass and prediction smoothing say truck: right. All noise is off: every pass is the same." in said
         move(tab, "M", "End")
         assert "512 passes and prediction" in settled(tab, "draws=512&", "sigma=0&", "weightNoise=0", "attacked=0")
-        assert "truck: 512 of 512, 100.0 %, all one pass, without noise" in tab.locator(".live-share").first.text_content()
+        assert "truck: 512 of 512, 100.0 %, every pass the same, without noise" in tab.locator(".live-share").first.text_content()
         assert not tab.locator(".live-band").count()
         move(tab, "M", "Home")
         vote_on(tab, "the attacked image")
@@ -426,7 +426,7 @@ def test_an_attack_flips_a_label_and_a_vote_restores_it(browser, file):
         restored = settled(tab, "draws=64&", "weightNoise=1", "attacked=1")
         assert "64 noisy passes and prediction smoothing say truck: right" in restored and "noise is off" not in restored
         assert tab.locator(".live-band").count() == 1
-        assert "under an attack made for it, the network says" in restored and restored.endswith("wrong.")
+        assert "under an attack made against it, says" in restored and restored.endswith("wrong.")
 
 
 def test_the_link_restores_the_exact_state(browser, base):  # noqa: F811
@@ -468,7 +468,7 @@ def test_the_explorer_and_this_page_lead_to_each_other(browser, file):
         sigma, M = re.fullmatch(r"Try σ = ([\d.]+), M = (\d+) on an image", link.inner_text()).groups()
         link.click()
         assert f"{M} noisy passes" in settled(tab, f"draws={M}&", f"sigma={float(sigma):g}&")
-        tab.get_by_role("link", name="These σ and M on all test images").click()
+        tab.get_by_role("link", name="This σ and M on all test images").click()
         tab.get_by_test_id("siam-readout").get_by_text(f"σ = {sigma}, M = {M}").wait_for()
         tab.get_by_label("Base model").select_option("Gauss")
         assert link.count() == 0 or link.is_hidden(), "that network does not run here"
@@ -588,7 +588,7 @@ def test_the_page_says_that_the_noise_cannot_be_had(browser, html):  # noqa: F81
         tab.goto(f"{address}{PAGE}.html")
         tab.wait_for_selector("[data-noise=missing][data-settled]")
         said = tab.get_by_test_id("live-verdict").inner_text()
-        assert "64 noisy passes" in said and "could not be loaded, and the vote is without it" in said
+        assert "64 noisy passes" in said and "could not be loaded, so the vote is without it" in said
         assert "(could not be loaded)" in tab.locator(".live-check").first.inner_text() and "still loading" not in tab.inner_text("body")
         context.close()
 

@@ -111,7 +111,7 @@ def test_a_bad_number_of_passes_is_named():
         with pytest.raises(ValueError, match=f"^M = {M!r} is not allowed: give a whole number, 1 or more$"):
             tally(Noisy(), torch.zeros(1, 2), M, (0,))
     assert tally(Noisy(), torch.zeros(1, 2), 8.0, (0,)).draws == (1, 2, 4, 8)
-    with pytest.raises(ValueError, match="M = 4 .* allowed is > 4"):
+    with pytest.raises(ValueError, match="M = 4 .* give more than 4"):
         tally(Noisy(), torch.zeros(1, 2), 4, (0,), start=done)
     with pytest.raises(ValueError, match="M = 3 was not kept; there are 1, 2, 4"):
         done.at(3)
@@ -125,7 +125,7 @@ def test_logits_that_are_not_finite_are_no_votes(bad):
 
 @pytest.mark.parametrize("seed", [0, "words", [0], None])
 def test_a_seed_that_is_no_tuple_is_refused(seed):
-    with pytest.raises(ValueError, match="^seed = .* is not allowed: give a tuple of integers and words, as .0,.$"):
+    with pytest.raises(ValueError, match="^seed = .* is not allowed: give a tuple of integers and words, such as .0,.$"):
         tally(Noisy(), torch.zeros(1, 2), 4, seed)
 
 

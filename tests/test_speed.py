@@ -69,8 +69,8 @@ def test_a_record_is_overwritten_only_when_asked(measured, capsys, monkeypatch):
 @pytest.mark.parametrize(("arguments", "said"), [
     (["--rounds", "0"], "rounds = 0 is not allowed"),
     (["--quick"], "give --results another folder"),
-    (["--device", "abacus"], "device 'abacus' is not to be had here"),
-    (["--device", "meta"], "device 'meta' is not to be had here"),
+    (["--device", "abacus"], "device 'abacus' is not available here"),
+    (["--device", "meta"], "device 'meta' is not available here"),
 ])
 def test_it_refuses_in_one_line(arguments, said):
     before = sorted((RESULTS / "throughput").glob("*"))

@@ -108,7 +108,7 @@ def small(tmp_path_factory):
         assert len(calls) == 9
         strength.measure(cells=[*CELLS[:1], ("cpni-w-cpu-0", 2, 0.0), *CELLS[1:]], **asked)
         assert len(calls) == 13
-        with pytest.raises(ValueError, match="record.json: measured with another n: move it away to measure again"):
+        with pytest.raises(ValueError, match="record.json: measured with different n: move it away to measure again"):
             strength.measure(path, cells=CELLS, results=folder, n=10)
     return folder
 

@@ -198,7 +198,7 @@ def test_a_foreign_state_is_refused_by_name_and_kept(tmp_path):
     state = tmp_path / ".partial" / f"{tiny().id}.safetensors"
     state.parent.mkdir()
     state.write_bytes(b"somebody else's")
-    with pytest.raises(ValueError, match=rf"{state}: no training state, or one of an older version \(.+\): remove it to begin again"):
+    with pytest.raises(ValueError, match=rf"{state}: not a training state, or one of an older version \(.+\): remove it to begin again"):
         training.train(tiny(), checkpoints=tmp_path, results=tmp_path, progress=False)
     assert state.read_bytes() == b"somebody else's"
 
@@ -215,7 +215,7 @@ def test_a_state_whose_epoch_does_not_fit_its_history_is_refused(tmp_path):
     state.restore()
     state.position |= dict(epoch=1)
     state.save()
-    with pytest.raises(ValueError, match="x.safetensors: no training state"):
+    with pytest.raises(ValueError, match="x.safetensors: not a training state"):
         state.restore()
 
 
@@ -226,7 +226,7 @@ def test_a_state_that_does_not_say_where_it_was_begun_is_refused(tmp_path):
         said = file.metadata()
     assert said.pop("provenance")
     save_file(load_file(state.path), state.path, said)
-    with pytest.raises(ValueError, match="x.safetensors: no training state, or one of an older version"):
+    with pytest.raises(ValueError, match="x.safetensors: not a training state, or one of an older version"):
         state.restore()
 
 
@@ -412,7 +412,7 @@ def test_a_fine_tuning_is_known_by_the_record_of_its_start(tmp_path):
     base = (tmp_path / "base.safetensors").read_bytes()
     models.save(models.classifier("CPNI-W"), tmp_path / "base.safetensors", variant="CPNI-W", rank=5, sigma=0.0,
                 label="CPNI-W", tier="smoke")
-    with pytest.raises(ValueError, match=f"base.safetensors has the digest .*, the record of its training {digest}: it is damaged"):
+    with pytest.raises(ValueError, match=f"base.safetensors has the digest .*, but the record of its training has {digest}: it is damaged"):
         training.requested("CPNI-W", "gauss", "smoke", 5, "base", 0.24, [0], {}, **folders)
     (tmp_path / "base.safetensors").write_bytes(base)
     assert training.requested("CPNI-W", "gauss", "smoke", 5, "base", 0.24, [0], {}, **folders) == asked
@@ -625,16 +625,16 @@ def test_softened_noise_has_its_standard_deviation_scaled_and_no_common_shift():
         (dict(tier="huge"), "tier 'huge' has no schedule; there are paper, fast, long, cpu, smoke"),
         (dict(tier=["cpu"]), "tier \\['cpu'\\] has no schedule"),
         (dict(changes={2: 2}), "changes = {2: 2} is not allowed: give fields of the schedule"),
-        (dict(device=0), "device 0 is not to be had here; there is: cpu"),
-        (dict(tier="paper", changes={"epochs": 3}), "takes no change, not epochs"),
-        (dict(tier="fast", changes={"weight": 0.0}), "takes no change, not weight"),
+        (dict(device=0), "device 0 is not available here; there is: cpu"),
+        (dict(tier="paper", changes={"epochs": 3}), "takes no changes; given: epochs"),
+        (dict(tier="fast", changes={"weight": 0.0}), "takes no changes; given: weight"),
         (dict(tier="cpu", changes={"split": "sample-train"}),
          "split = 'sample-train' is not allowed at tier 'cpu': to train on the shipped sample give tier smoke"),
         (dict(tier="long", changes={"images": 128, "epochs": 1}), "images = 128 is not allowed at tier 'long', .*: give tier smoke"),
         (dict(tier="cpu", changes={"images": 48_999}), "images = 48999 is not allowed at tier 'cpu', .*: give tier smoke"),
         (dict(tier="long", changes={"epochs": 39}), "epochs = 39 is not allowed at tier 'long': give 40 or more, or tier cpu or smoke"),
         (dict(tier="long", method="gauss", changes={"epochs": 4}), "epochs = 4 is not allowed at tier 'long': give 5 or more"),
-        (dict(changes={"images": 300}), "images = 300 is not allowed: of the split sample-train give at most 250"),
+        (dict(changes={"images": 300}), "images = 300 is not allowed: give at most 250 of the split sample-train"),
         (dict(changes={"images": None}), "images = None is not allowed"),
         (dict(changes={"images": "all"}), "images = 'all' is not allowed: give a whole number"),
         (dict(changes={"lr": "1e-1"}), "lr = '1e-1' is not allowed: give a finite number, 0 or more"),
@@ -643,7 +643,7 @@ def test_softened_noise_has_its_standard_deviation_scaled_and_no_common_shift():
         (dict(changes={"milestones": 5}), "milestones = 5 is not allowed: give a list of epochs"),
         (dict(changes={"epsilon": 300}), "epsilon = 300 is not allowed: its unit is 1/255: give 8 for 8/255, at most 255"),
         (dict(changes="epochs=3"), "changes = 'epochs=3' is not allowed: give fields of the schedule"),
-        (dict(device="meta"), "device 'meta' is not to be had here"),
+        (dict(device="meta"), "device 'meta' is not available here"),
         (dict(changes={"epoch": 3}), "schedule field 'epoch' is not one of epochs"),
         (dict(changes={"shape": "cosine"}), "shape 'cosine' is not one of steps, triangle"),
         (dict(changes={"mix": "some"}), "mix 'some' is not one of both, either"),
@@ -663,7 +663,7 @@ def test_softened_noise_has_its_standard_deviation_scaled_and_no_common_shift():
         (dict(changes={"step_size": 2 / 255}), "step_size = 0.0078.* is not allowed: its unit is 1/255: give 2 for 2/255, at most 255"),
         (dict(seeds=0), "seeds = 0 is not allowed: give a list"),
         (dict(seeds=[]), "seeds = \\[\\] is not allowed"),
-        (dict(device="abacus"), "device 'abacus' is not to be had here; there is: cpu"),
+        (dict(device="abacus"), "device 'abacus' is not available here; there is: cpu"),
         (dict(method="epgd"), "start = None is not allowed: methods gauss and epgd fine-tune a checkpoint"),
         (dict(variant="CPNI"), "variant = 'CPNI'"),
         (dict(method="free"), "method = 'free'"),
@@ -696,7 +696,7 @@ def test_a_network_is_no_better_than_what_it_started_from(tmp_path):
     models.save(models.classifier("CPNI-W"), tmp_path / "a.safetensors", variant="CPNI-W", rank=5, sigma=0.0, label="CPNI-W", tier="smoke")
     fine = dict(variant="CPNI-W", method="gauss", rank=5, start="a", sigma=0.24, seeds=[0], changes={}, checkpoints=tmp_path)
     assert training.requested(tier="smoke", **fine)
-    with pytest.raises(ValueError, match="start 'a' is of tier smoke: fine-tuned it is no network of tier 'cpu'"):
+    with pytest.raises(ValueError, match="start 'a' is of tier smoke: fine-tuned, it is not a network of tier 'cpu'"):
         training.requested(tier="cpu", **fine)
 
 

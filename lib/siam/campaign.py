@@ -55,7 +55,7 @@ class Step:
 def _one_of(name, value, allowed):
     if value not in allowed:
         near = get_close_matches(str(value), allowed, 5, 0) if len(allowed) > 40 else ()  # a longer list nobody reads
-        many = f"{len(allowed)}, the nearest being " if near else ""
+        many = f"the {len(allowed)} known; the nearest are " if near else ""
         raise ValueError(f"{name} {value!r} is not one of {many}{', '.join(near or allowed)}")
 
 
@@ -72,7 +72,7 @@ def read(path=CAMPAIGN, checkpoints=CHECKPOINTS):
     except (yaml.YAMLError, UnicodeDecodeError) as error:  # of a character that YAML does not allow
         raise ValueError(f"{Path(path).name}: {str(error).splitlines()[0]}") from None
     if not isinstance(said, dict) or not isinstance(said.get("tiers"), dict) or not isinstance(said.get("steps"), list):
-        raise ValueError(f"{Path(path).name}: no campaign: it has no mapping of tiers and list of steps")
+        raise ValueError(f"{Path(path).name}: not a campaign: it needs a mapping of tiers and a list of steps")
     there = {file.stem: None for file in Path(checkpoints).glob("*.safetensors")}
     steps, writers = {}, {}
     for entry in said["steps"]:
@@ -132,7 +132,7 @@ def _step(said, entry, tiers, writers):
 
 def _only(said, keys):
     if len(found := [key for key in keys if key in said]) != 1:
-        raise ValueError(f"give one of {', '.join(keys)}, not {' and '.join(found) or 'none'}")
+        raise ValueError(f"give exactly one of {', '.join(keys)}; given: {' and '.join(found) or 'none'}")
     return found
 
 
@@ -204,7 +204,7 @@ def possible(steps, done, checkpoints=CHECKPOINTS):
 def in_words(unable):
     """What is said of steps that are left out, one line, or "" without any."""
     lacking = "; ".join(f"{step.name} needs {' and '.join(step.uses)}" for step in unable)
-    return f"left out, as not all the networks are in data/checkpoints: {lacking}" if unable else ""
+    return f"left out, for lack of networks in data/checkpoints: {lacking}" if unable else ""
 
 
 def following(steps, done, minutes):
@@ -228,7 +228,7 @@ def remark(chosen, able, unable, minutes):
         return "nothing is left" + " that can be done here" * bool(able or unable)
     if chosen[0].minutes > minutes:
         (step,) = chosen
-        return f"nothing that is left fits into {minutes:g} minutes: {step.name} takes ~{step.minutes:g}, and goes on if it is killed"
+        return f"no step left fits into {minutes:g} minutes: {step.name} takes ~{step.minutes:g}; if killed, it resumes where it was"
     return ""
 
 
@@ -248,8 +248,9 @@ def script(steps, minutes):
     """A bash script that carries out `steps` and says what it was made for. One that fails does not stop the rest."""
     lines = [
         "#!/usr/bin/env bash",
-        f"# {len(steps)} steps, {sum(step.minutes for step in steps):g} of {minutes:g} minutes. Run it in the repository's root.",
-        "# A step that is cut off goes on the next time, from data/checkpoints/.partial or data/results/.partial.",
+        f"# {len(steps)} step{'s' * (len(steps) != 1)}, {sum(step.minutes for step in steps):g} of {minutes:g} minutes."
+        " Run it in the repository's root.",
+        "# A step that is cut off resumes the next time, from data/checkpoints/.partial or data/results/.partial.",
         'export PATH="$PWD/.venv/bin:$PATH" OMP_NUM_THREADS=1',
         "mkdir -p workflow/executed workflow/logs",
         "failed=0",
@@ -308,16 +309,16 @@ def main(arguments=None):
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("status", help="print the table of what is done, what is left, and what it costs")
     commands.add_parser("readme", help="write that table into workflow/README.md")
-    about = "print a bash script of the next unfinished steps that fit into the minutes, most valuable first; of the next where none does"
-    making = commands.add_parser("script", help=about, description=f"{about.capitalize()}. Each has the networks that it needs, or "
-                                 "comes after their training. Without --tier and --device: the tiers of this machine's best device.")
-    making.add_argument("--minutes", type=float, default=25, help="GPU-minutes, or those of one CPU thread (default: %(default)g)")
+    about = "print a bash script of the next unfinished steps that fit into the minutes, most valuable first, or of the next if none fits"
+    making = commands.add_parser("script", help=about, description=f"{about.capitalize()}. Each step has the networks it needs, or "
+                                 "comes after their training. Without --tier or --device: the tiers of this machine's best device.")
+    making.add_argument("--minutes", type=float, default=25, help="GPU-minutes, or minutes of one CPU thread (default: %(default)g)")
     making.add_argument("--tier", action="append", default=[], help="only this tier, or these: fast,paper; may be repeated")
     making.add_argument("--device", choices=("cpu", "cuda"), help="only the tiers of this device")
-    about = ("carry out steps in this process, without papermill, for a machine that has torch and no Jupyter;"
-             " one that fails stops no other")
+    about = ("carry out steps in this process, without papermill, for a machine that has torch but no Jupyter;"
+             " a failing step stops no other")
     carrying = commands.add_parser("run", help=about, description=f"{about[0].upper()}{about[1:]}.")
-    carrying.add_argument("names", nargs="+", metavar="STEP", help="its name, as `script` prints it")
+    carrying.add_argument("names", nargs="+", metavar="STEP", help="a step's name, as `script` prints it")
     chosen = parser.parse_args(arguments)
     try:
         steps = read()

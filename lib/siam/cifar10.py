@@ -299,7 +299,7 @@ def make_sample(folder=CACHE, path=SAMPLE / "cifar10-sample.npz"):
 def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m siam.cifar10", description="Fetch and verify CIFAR-10.")
     parser.add_argument("--folder", type=Path, default=CACHE, help="where the arrays go (%(default)s)")
-    parser.add_argument("--source", choices=SOURCES, default="auto", help="who gives them (%(default)s)")
+    parser.add_argument("--source", choices=SOURCES, default="auto", help="where to get them (%(default)s)")
     parser.add_argument("--make-sample", action="store_true", help="then write the sample that ships")
     chosen = parser.parse_args(arguments)
     try:
@@ -309,7 +309,7 @@ def main(arguments=None):
     except (OSError, ValueError, HTTPException) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
-        sys.exit("interrupted: the same command resumes")
+        sys.exit("interrupted: run the same command again to resume")
     print(f"CIFAR-10 is in {chosen.folder}, verified")
 
 

@@ -36,7 +36,7 @@ def available(device):
     except (RuntimeError, AssertionError, TypeError) as error:
         cards = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
         there = ", ".join(["cpu", *(["cuda", *cards] if cards else [])])
-        raise ValueError(f"device {device!r} is not to be had here; there is: {there}") from error
+        raise ValueError(f"device {device!r} is not available here; there is: {there}") from error
 
 
 def describe(device):
@@ -57,7 +57,7 @@ def autocast(device, precision):
     kind, rounds = torch.device(device).type, precision == "bf16"
     if rounds and kind == "cpu" and slow_bf16():
         warnings.warn("this CPU has no instructions for bf16, which takes many times as long as fp32 here; precision fp32 "
-                      "is to be had too, as a run of its own", stacklevel=2)
+                      "is available too, as a run of its own", stacklevel=2)
     return torch.autocast(kind, torch.bfloat16, enabled=rounds)
 
 

@@ -56,7 +56,7 @@ def attacked(run, model, x, y):
     if run.attack == "none":
         return x
     if run.attack not in ("fgsm", "pgd", "epgd", "pgd-sum", "epgd-sum"):  # one that `runs` may know some day
-        raise ValueError(f"attack {run.attack!r} is not made here: write it in siam.evaluation.attacked")
+        raise ValueError(f"attack {run.attack!r} is not implemented: add it to siam.evaluation.attacked")
     return pgd(
         error_of(model, y), x, epsilon=run.epsilon / 255, step_size=run.step_size / 255, steps=run.steps,
         samples=run.samples, random_start=run.attack != "fgsm", summed=run.attack.endswith("-sum"),
@@ -98,7 +98,7 @@ def begun(path, rows, sizes, provenance):
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         if len(found["batches"]) > len(sizes):
-            raise ValueError(f"it has {len(found['batches'])} batches of {len(sizes)}")
+            raise ValueError(f"it has {len(found['batches'])} batches, more than the evaluation's {len(sizes)}")
         for batch, size in zip(found["batches"], sizes):
             bits.unpack(batch["right"], rows, size)
             sum(batch["seconds"][name] for name in ("attack", "smoothing"))
@@ -131,7 +131,7 @@ def _evaluate(run, partial, device, checkpoints, results, progress):
     path, provenance = models.place(run.checkpoint, checkpoints), runs.provenance(describe(device))
     said = models.about(path, results)
     if said["digest"] != run.digest:
-        raise ValueError(f"checkpoint {run.checkpoint} has the digest {said['digest']}, the run asks for {run.digest}")
+        raise ValueError(f"checkpoint {run.checkpoint} has the digest {said['digest']}, but the run asks for {run.digest}")
     tier = runs.tier(said["tier"], run.split, run.images)
     model = source = Folded(models.load(path, run.sigma, device))
     if run.source is not None:

@@ -234,12 +234,12 @@ function notes(view) {
   const lines = [];
   if (source) {
     const small = !["paper", "fast"].includes(source.tier);
-    const warned = small ? ` A ${source.tier}-tier number is not a reproduction of the paper.` : "";
+    const warned = small ? " Numbers of this tier are not a reproduction of the paper." : "";
     lines.push(["Measured", `${source.name}.${warned}`]);
-    lines.push(["Shaded", "exact 95 % interval over the images; where few votes are cast, the draws of the noise leave more unsure."]);
+    lines.push(["Shaded", "exact 95 % interval over the images; with few votes, the draws of the noise add further uncertainty."]);
     if (draws.length > 1) lines.push(
-      ["Faint", "the other M. They share their first passes, so they move together."]);
-  } else lines.push(["Measured", `no record of ${base} yet.`]);
+      ["Faint", "the other values of M. They share their first passes, so they move together."]);
+  } else lines.push(["Measured", `nothing yet: there is no record of ${base}.`]);
   if (printed.length) {
     const same = printed.some((p) => p.draws === view.M) ? "; filled at the chosen M" : "";
     const passes = unique(printed.map((p) => p.draws)).join(" or ");
@@ -422,7 +422,7 @@ function render({ model, el }) {
     draws.value = view.m;
     draws.setAttribute("aria-valuetext", view.M ? `M = ${votes(view.M)}` : "not yet measured");
     drawsValue.textContent = view.M ? `M = ${view.M}` : "M";
-    drawsSaid.textContent = ` noisy pass${view.M === 1 ? " votes" : "es vote"}${view.draws.length === 1 ? ", one M measured" : ""}`;
+    drawsSaid.textContent = ` noisy pass${view.M === 1 ? " votes" : "es vote"}${view.draws.length === 1 ? ", the only M measured" : ""}`;
     drawsTicks.replaceChildren(...view.draws.map((M, m) =>
       html("span", { class: m === view.m ? "siam-on" : null }, M)));
     plot.replaceChildren(chart(view, width));

@@ -98,7 +98,7 @@ def _complete(frame):
     for name in ("label", "rule", "attack"):
         for value in frame[name].tolist():
             if not isinstance(value, str) or not value:
-                raise ValueError(f"{name} = {value!r} is not allowed: give its name, a text")
+                raise ValueError(f"{name} = {value!r} is not allowed: give its name, a non-empty string")
     for name, least in WHOLES.items():
         frame[name] = [whole(name, value, least) for value in frame[name].tolist()]
     _refuse(frame, "correct", frame.correct > frame.n, "give no more than n")
@@ -108,8 +108,8 @@ def _complete(frame):
     for name in REALS:
         frame[name] = [real(name, value) for value in frame[name].tolist()]
     share = frame.correct / frame.n
-    _refuse(frame, "low", frame.low > share + 1e-6, "give a fraction of 1 that is no more than correct / n")  # records round to 1e-6
-    _refuse(frame, "high", (frame.high < share - 1e-6) | (frame.high > 1), "give a fraction of 1 that is no less than correct / n")
+    _refuse(frame, "low", frame.low > share + 1e-6, "give a fraction from 0 to 1, no more than correct / n")  # records round to 1e-6
+    _refuse(frame, "high", (frame.high < share - 1e-6) | (frame.high > 1), "give a fraction from 0 to 1, no less than correct / n")
     return frame
 
 
@@ -263,7 +263,7 @@ class Explorer(anywidget.AnyWidget):
 
     def __init__(self, frame, printed=None, axis="sigma", **view):
         if unknown := [name for name in view if name not in VIEW]:
-            raise ValueError(f"{unknown[0]!r} is no part of the view, which has axis, {', '.join(VIEW)}")
+            raise ValueError(f"{unknown[0]!r} is not part of the view, which has axis, {', '.join(VIEW)}")
         data = payload(frame, printed, view.get("epsilon", 8.0), axis)
         measured = [source["model"] for source in data["sources"]]
         counted = {rule for source in data["sources"] for curve in source["attacks"].values() for rule in curve["cells"]}
@@ -275,7 +275,7 @@ class Explorer(anywidget.AnyWidget):
         super().__init__(payload=data, **(opening | view))
         names = [one["name"] for one in data["sources"] if one["model"] == self.base_model]
         if self.source and self.source not in names:
-            raise ValueError(f"source = {self.source!r} is not allowed: give one of {'; '.join(names) or 'none'}")
+            raise ValueError(f"source = {self.source!r} is not allowed; there are: {'; '.join(names) or 'none'}")
         source = self._source()
         if source and "draws" not in view:
             cells = [cell for curve in source["attacks"].values() for rows in curve["cells"].values() for cell in rows]

@@ -74,7 +74,7 @@ def checkpoint(path):
         raise ValueError(f"{path.name} is not a checkpoint of this package: its variant is {said.get('variant')!r}")
     if said["variant"].endswith("A-a"):
         able = ", ".join(name for name in VARIANTS if not name.endswith("A-a"))
-        raise ValueError(f"{path.name} is a {said['variant']}: the live page draws no activation noise, only {able}")
+        raise ValueError(f"{path.name} is a {said['variant']}: the live page draws no activation noise; it runs only {able}")
     return tensors, said | {"digest": hashlib.sha256(path.read_bytes()).hexdigest()[:16]}
 
 
@@ -126,7 +126,7 @@ def folded(tensors):
             scale = scale.reshape(-1, *[1] * (weight.ndim - 1))
             found.append([_ordered(weight * scale), _ordered(np.abs(D * scale)), _ordered(F * scale[..., None]), bias])
     except KeyError as error:
-        raise ValueError(f"the checkpoint has no {error.args[0]}: it is not of our ResNet-20") from None
+        raise ValueError(f"the checkpoint has no {error.args[0]}: it is not one of our ResNet-20") from None
     W, D, F, bias = map(list, zip(*found))
     rank = max(len(f) for f in F)
     F = [f if len(f) else np.zeros((rank, *w.shape), np.float32) for w, f in zip(W, F)]

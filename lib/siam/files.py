@@ -52,7 +52,7 @@ def alone(path):
     try:
         file = _locked(lock)
     except BlockingIOError:
-        raise ValueError(f"{path}: another process works on it: let it end, or end it") from None
+        raise ValueError(f"{path}: another process is working on it: wait for it to end, or end it") from None
     with file:
         try:
             for left in path.parent.glob(f".{escape(path.name)}.*.part"):  # by one that was killed as it wrote
@@ -114,7 +114,7 @@ def read_other(path, kind, fields):
 def refuse_unlike(path, record, settings):
     """Raise ValueError, one line that names the file, where the record at `path` was measured with other settings."""
     if unlike := [key for key, value in json.loads(json.dumps(settings)).items() if record.get(key) != value]:
-        raise ValueError(f"{path}: measured with another {', '.join(unlike)}: move it away to measure again")
+        raise ValueError(f"{path}: measured with different {', '.join(unlike)}: move it away to measure again")
 
 
 def refuse_to_replace(path):
@@ -127,7 +127,7 @@ def command(module, description, record, measure, arguments=None):
     """`python -m module [--record PATH]`: `measure(path)`, by no other process meanwhile, and where its record is; what is refused
     (OSError, ValueError) is said in one line."""
     parser = argparse.ArgumentParser(prog=f"python -m {module}", description=description)
-    parser.add_argument("--record", type=Path, default=record, help="where to write (default: where the book reads)")
+    parser.add_argument("--record", type=Path, default=record, help="where to write the record (default: where the book reads it)")
     try:
         path = parser.parse_args(arguments).record
         with alone(path):

@@ -154,7 +154,7 @@ def place(name, folder):
     """Where the checkpoint of that name is in `folder`, or would be. Raises ValueError, one line, for a path or the name of a file."""
     if not isinstance(name, str) or "/" in name or name.endswith(".safetensors"):
         there = ", ".join(sorted(path.stem for path in Path(folder).glob("*.safetensors"))) or "none"
-        raise ValueError(f"checkpoint {name!r} is not allowed: give its name alone, without folder and .safetensors; there are: {there}")
+        raise ValueError(f"checkpoint {name!r} is not allowed: give its name alone, without folder or .safetensors; there are: {there}")
     return Path(folder) / f"{name}.safetensors"
 
 
@@ -195,8 +195,8 @@ def known(name, checkpoints=CHECKPOINTS, results=RESULTS):
         return on_record[0]
     said, digests = about(path, results), [kept["digest"] for kept in on_record]
     if on_record and said["digest"] not in digests:
-        raise ValueError(f"{path.name} has the digest {said['digest']}, the record of its training {' and '.join(digests)}: it is damaged, "
-                         "or another network, which needs another name")
+        raise ValueError(f"{path.name} has the digest {said['digest']}, but the record of its training has {' and '.join(digests)}:"
+                         " it is damaged, or is another network, which needs another name")
     return said
 
 

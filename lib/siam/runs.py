@@ -34,7 +34,7 @@ ATTACKS = ("none", "fgsm", "pgd", "epgd", "pgd-sum", "epgd-sum")  # -sum: as the
 SPLITS = {"test": 10_000, "heldout": 1_000, "sample-test": 500}  # and how many images they have
 PRECISIONS = ("fp32", "bf16")
 RULES = ("prediction", "soft", "soft-logits", "weighted", "second")
-NOT_HERE = "recorded, but not here, as not all ship: train it again with notebooks/train.ipynb, SIAM_DATA naming another folder"
+NOT_HERE = "recorded, but not here, as not every network ships: train it again with notebooks/train.ipynb and another folder in SIAM_DATA"
 
 
 def _require(ok, name, value, allowed):
@@ -459,7 +459,7 @@ def grown(record, path, here):
     return going_on(path, found, here) if set(here) <= set(found) else here
 
 
-PART = "a part of this measurement, remove it to have it measured again"  # what such a file should be, for `siam.files.read_npz`
+PART = "a part of this measurement (remove it to have it measured again)"  # what such a file should be, for `siam.files.read_npz`
 
 
 @contextmanager

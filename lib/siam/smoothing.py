@@ -69,10 +69,10 @@ def tally(model, x, M, seed, start=None):
     into some class.
     """
     if not isinstance(seed, tuple):
-        raise ValueError(f"seed = {seed!r} is not allowed: give a tuple of integers and words, as (0,)")
+        raise ValueError(f"seed = {seed!r} is not allowed: give a tuple of integers and words, such as (0,)")
     first, M = start.M if start else 0, runs.whole("M", M, 1)
     if M <= first:
-        raise ValueError(f"M = {M} is not allowed: {first} passes are there already, allowed is > {first}")
+        raise ValueError(f"M = {M} is not allowed: {first} passes are there already, so give more than {first}")
     kept, (ranks, softmax, logits) = [], (0, 0, 0)
     if start:
         # Its last number of passes need not be one of M's.
@@ -126,5 +126,5 @@ def vote(scores, prior=None):
     of logits may be: there a larger prior would count against its class.
     """
     if prior is not None and (scores < 0).any():
-        raise ValueError("a class prior weighs votes or probabilities, these scores are negative: choose another rule")
+        raise ValueError("a class prior weighs votes or probabilities, but these scores are negative: choose another rule")
     return (scores if prior is None else scores * prior).argmax(-1)

@@ -90,7 +90,7 @@ class Schedule:
         most = SAMPLE_TRAINING if self.split == "sample-train" else ALL
         if self.images is not None or self.split == "sample-train":
             if runs.whole("images", self.images, 1) > most:
-                raise ValueError(f"images = {self.images!r} is not allowed: of the split {self.split} give at most {most:,}")
+                raise ValueError(f"images = {self.images!r} is not allowed: give at most {most:,} of the split {self.split}")
         if not 0 < self.momentum < 1:
             raise ValueError(f"momentum = {self.momentum!r} is not allowed: give a number above 0 and below 1")
         if self.weight > 1:
@@ -129,7 +129,7 @@ def schedule(tier, method, variant="CPNI-W", /, **changes):
     if not isinstance(tier, str) or tier not in tiers:
         raise ValueError(f"tier {tier!r} has no schedule; there are {', '.join(tiers)}")
     if tier in runs.REPRODUCTIONS and changes:
-        raise ValueError(f"tier {tier!r} is what may be held against the paper and takes no change, not {', '.join(changes)}")
+        raise ValueError(f"tier {tier!r} may be compared with the paper's numbers and so takes no changes; given: {', '.join(changes)}")
     if tier != "smoke" and changes.get("split") == "sample-train":
         raise ValueError(f"split = 'sample-train' is not allowed at tier {tier!r}: to train on the shipped sample give tier smoke")
     fields = dict(tier=tier, **tiers[tier])
@@ -181,7 +181,7 @@ def requested(variant, method, tier, rank, start, sigma, seeds, changes, device=
         if (said["variant"], int(said["rank"])) != (variant, runs.whole("rank", rank, 0) if variant.startswith("CPNI") else 0):
             raise ValueError(f"start {start!r} is a {said['variant']} of rank {said['rank']}, not {variant} of rank {rank}")
         if of(said["tier"]) < of(tier):
-            raise ValueError(f"start {start!r} is of tier {said['tier']}: fine-tuned it is no network of tier {tier!r}")
+            raise ValueError(f"start {start!r} is of tier {said['tier']}: fine-tuned, it is not a network of tier {tier!r}")
     asked = [runs.TrainingRun(variant, method, fields_of(plan), rank, origin, sigma, seed) for seed in seeds]
     return list({run.id: run for run in asked}.values())
 
@@ -347,7 +347,7 @@ class State:
             raise
         except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
             why = next(iter(str(error).splitlines()), type(error).__name__)
-            raise ValueError(f"{self.path}: no training state, or one of an older version ({why}): remove it to begin again") from error
+            raise ValueError(f"{self.path}: not a training state, or one of an older version ({why}): remove it to begin again") from error
         self.provenance = runs.going_on(self.path, found, self.provenance)
         self.kept = groups
 

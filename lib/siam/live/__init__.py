@@ -92,7 +92,7 @@ def write(folder, checkpoints=CHECKPOINTS, results=RESULTS):
     export.write(path, folder)
     _, said = export.checkpoint(path)
     if said["digest"] != record["digest"]:
-        raise ValueError(f"{path.name} has the digest {said['digest']}, the record of the images {record['digest']}:"
+        raise ValueError(f"{path.name} has the digest {said['digest']}, but the record of the images has {record['digest']}:"
                          " run python -m siam.live.choose")
     start = f"siamLive.start({json.dumps(source('worker.js'))}, {json.dumps(style())});\n"
     for name, text in {

@@ -1,4 +1,4 @@
-"""What two forms of one network say of the images of the live page: `siam.live.record` says what, and picks.
+"""Measure what two forms of one network say about the images of the live page; `siam.live.record` says which forms, and picks the images.
 
     python -m siam.live.choose        # needs torch; writes data/results/live/images.json
 

@@ -76,7 +76,7 @@ function controlPanel(about, name, ask) {
     ...KEYS,
     onchange: () => {
       const allowed = any.value !== "" && any.validity.valid;
-      anySaid.textContent = allowed ? "" : ` ${any.value || "That"} is none of them: a whole number from 0 to ${HUNDRED - 1}.`;
+      anySaid.textContent = allowed ? "" : ` ${any.value || "That"} is not allowed: give a whole number from 0 to ${HUNDRED - 1}.`;
       if (allowed) change({ image: any.valueAsNumber });
       else any.value = imageShown;
     },
@@ -88,8 +88,8 @@ function controlPanel(about, name, ask) {
     html(
       "label",
       {},
-      about.book && "These were chosen to show each kind. ",
-      `Any of ${HUNDRED} test images, the first in the split's order, can be attacked by its number, 0 to ${HUNDRED - 1}: `,
+      about.book && "The images above were chosen to show each kind. ",
+      `To attack any of the first ${HUNDRED} test images, in the split's order, give its number, 0 to ${HUNDRED - 1}: `,
       any,
     ),
     anySaid,
@@ -121,7 +121,7 @@ function controlPanel(about, name, ask) {
     location.assign(`explorer.html#${new URLSearchParams({ base_model: about.book.label, rule, sigma, draws })}`);
   };
   const explorer =
-    about.book && ask.share && html("a", { href: "explorer.html", onclick: follow }, "These σ and M on all test images");
+    about.book && ask.share && html("a", { href: "explorer.html", onclick: follow }, "This σ and M on all test images");
 
   const said = (text) => text && html("p", { class: "live-about" }, text);
   const strip = html(

@@ -107,7 +107,7 @@ async function startEngine({ wasm, worker, workers, coarse, fine }) {
 
   function check({ image, sigma, weightNoise, label = 0 }) {
     if (image?.length !== PIXELS) throw new RangeError(`an image has ${PIXELS} numbers, not ${image?.length}`);
-    if (!(sigma >= 0)) throw new RangeError(`σ = ${sigma} is not allowed: 0 or more is`);
+    if (!(sigma >= 0)) throw new RangeError(`σ = ${sigma} is not allowed: give 0 or more`);
     if (!(Number.isInteger(label) && label >= 0 && label < 10)) throw new RangeError(`label ${label} is not 0 to 9`);
     if (weightNoise && !hasNoise) throw new Error("the weight noise is not here yet: await engine.exact");
   }
@@ -136,7 +136,7 @@ async function startEngine({ wasm, worker, workers, coarse, fine }) {
     // onPasses(first, logits) is given them in pieces, in any order.
     async vote({ image, sigma, weightNoise, draws, seed }, onPasses, signal) {
       check({ image, sigma, weightNoise });
-      if (!(draws >= 1)) throw new RangeError(`M = ${draws} is not allowed: 1 or more is`);
+      if (!(draws >= 1)) throw new RangeError(`M = ${draws} is not allowed: give 1 or more`);
       const logits = new Float32Array(draws * 10);
       const messages = [];
       for (let first = 0; first < draws; first += PASSES) {

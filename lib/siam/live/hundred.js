@@ -43,7 +43,7 @@ function hundred(about, state, lab, parts) {
       book && (s.rule !== "prediction" || settings.some((key) => (found?.s ?? s)[key] !== book.setting[key]));
     compared.textContent = !book
       ? ""
-      : `The book: ${words(book.setting)}, prediction smoothing, in PyTorch, one attack each; the same images, ` +
+      : `The book: ${words(book.setting)}, prediction smoothing, in PyTorch, one attack per image; first the same images, ` +
         `then more: ${counts.map(({ n, tier, record }) => `${whole(n)} (${tier} tier, record ${record})`).join(", ")}.` +
         (differs ? " The setting here differs, so the two are not the same experiment." : "");
   }
@@ -85,7 +85,7 @@ function hundred(about, state, lab, parts) {
       );
     } catch (error) {
       if (error.name === "AbortError") return;
-      stop(`It could not be done: ${error.message}.`);
+      stop(`The attack could not be run: ${error.message}.`);
     }
   }
 

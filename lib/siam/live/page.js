@@ -4,7 +4,7 @@
 const SAMPLES = 24; // noisy pictures shown
 const WITHOUT = {
   loading: "is still loading; the vote will be repeated with it",
-  missing: "could not be loaded, and the vote is without it; load the page again to try again",
+  missing: "could not be loaded, so the vote is without it; reload the page to try again",
 };
 
 // Fill `el`. about: what siam.live.about says. worker: the text of worker.js. parts: functions by name (engine, coarse,
@@ -227,7 +227,7 @@ function startLive(el, { about, worker, parts, linked, instead }) {
       still ? " All noise is off: every pass is the same." : "",
       ` The true class, ${CLASSES[label]}, has ${own} of ${counted(tally.M, "vote")}` +
         ` on the ${attacking ? "attacked" : "original"} image.` +
-        ` Without any noise${attacking ? ", under an attack made for it," : ""} the network says ${CLASSES[alone]}: ` +
+        ` The network without any noise${attacking ? ", under an attack made against it," : ""} says ${CLASSES[alone]}: ` +
         `${word(alone === label)}.` +
         (s.weightNoise && noise !== "here" ? ` The noise of the weights ${WITHOUT[noise]}.` : ""),
     );

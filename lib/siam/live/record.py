@@ -83,8 +83,8 @@ def accuracy(record):
         correct = right(record, name)
         return "{:.1f} % ({:.1f}–{:.1f})".format(*(100 * part for part in (correct / n, *clopper_pearson(correct, n))))
 
-    return (f"Of {n} test images the network without noise gets {share('plain')} right, and {share('plain_attacked')} once"
-            f" PGD has attacked them; the vote of {record['setting']['draws']} noisy passes gets {share('winner')} and, attacked"
+    return (f"Of {n} test images, the network without noise gets {share('plain')} right, and {share('plain_attacked')} once"
+            f" PGD has attacked them; the vote of {record['setting']['draws']} noisy passes gets {share('winner')} right and, when attacked"
             f" itself, {share('winner_attacked')}. In brackets: exact 95 % intervals.")
 
 
@@ -93,7 +93,7 @@ def others(record):
     rest = [image for image in record["images"] if group(image) is None]
     wrong = sum(image["plain"] != image["label"] for image in rest)
     return (f"The kinds shown make up {record['n'] - len(rest)} of the {record['n']} images. Of the other {len(rest)}, {wrong} are"
-            f" wrong without noise before any attack; for {len(rest) - wrong} the kind hangs on the attack's random start.")
+            f" wrong without noise even before an attack; for {len(rest) - wrong} the kind depends on the attack's random start.")
 
 
 def robust(record, n, results=RESULTS):

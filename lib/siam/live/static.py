@@ -40,9 +40,9 @@ class Page:
     def _caption(self):
         s, n = self.record["setting"], self.record["n"]
         return (f"{len(self.about['images'])} of the first {n} test images, and the votes of {s['draws']} noisy passes"
-                f" for their own class before and after {s['attacks']} PGD attacks, each from another random start:"
+                f" for their own class before and after {s['attacks']} PGD attacks, each from a different random start:"
                 f" {self.record['label']}, σ = {s['sigma']}, ε = {s['epsilon']}/255, {s['steps']} steps."
-                f" Without noise: whether one pass without any is right after attacks made against it."
+                f" Right without noise: after how many of the attacks made against it the network without noise is still right."
                 f" Tier {self.record['tier']}, record live/images.json. {self.about['accuracy']} {self.about['others']}")
 
     def _rows(self):

@@ -65,10 +65,10 @@ function pictures() {
       captions[0].textContent = `image: ${name}`;
       captions[1].textContent = attacking ? "attack × 8" : "no attack";
       captions[2].textContent = attacking ? "attacked" : "voted on: the same";
-      image.setAttribute("aria-label", `The image, a ${name}`);
+      image.setAttribute("aria-label", `The image: ${name}`);
       added.setAttribute(
         "aria-label",
-        attacking ? "What the attack added, 8 times amplified, on grey" : "No attack: plain grey",
+        attacking ? "What the attack added, amplified 8 times, on grey" : "No attack: plain grey",
       );
       shown.setAttribute("aria-label", attacking ? `The ${name} after the attack` : `The ${name} as it is`);
     },
@@ -144,7 +144,7 @@ function histogram() {
       });
       share.textContent =
         `${CLASSES[best]}: ${counts[best]} of ${tally.M}, ${percent(counts[best] / tally.M, tally.M)}, ` +
-        (still ? "all one pass, without noise" : `exact 95 % interval ${between(counts[best], tally.M)}`);
+        (still ? "every pass the same, without noise" : `exact 95 % interval ${between(counts[best], tally.M)}`);
     },
   ];
 }
