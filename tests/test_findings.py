@@ -72,12 +72,12 @@ def test_attacks_that_sum_their_gradients_stand_beside_those_that_do_not(tmp_pat
         ("0", "1", "PGD", "−3.0"), ("0", "64", "PGD", "−3.0"), ("0.24", "1", "PGD", "−6.0"), ("0.24", "1", "EPGD", "−1.0"),
         ("0.24", "64", "PGD", "−6.0"), ("0.24", "64", "EPGD", "−1.0")]
     said = re.sub(r" ± [\d.]+", "", plain(words_of_tables.summed(tmp_path)))
-    assert "less what it leaves along each alone, −6.0 (CPNI-W, σ = 0.24, M = 1) to −3.0 (CPNI-W, σ = 0, M = 1) points." in said
+    assert "less that along each gradient alone: −6.0 (CPNI-W, σ = 0.24, M = 1) to −3.0 (CPNI-W, σ = 0, M = 1) points." in said
     assert "under PGD (σ = 0.24, M = 64; tier cpu, n = 1,000): +6.6 points along each gradient alone, +3.6 along their sum" in said
-    assert ("What EPGD takes from that vote beyond PGD: −8.0 points along each gradient alone, −3.0 along their sum; in the paper −11.5"
-            " (M = 512).") in said
+    assert ("Accuracy of that vote under EPGD less that under PGD: −8.0 points along each gradient alone, −3.0 along their sum; in the"
+            " paper −11.5 (M = 512).") in said
     headline = re.sub(r" ± [\d.]+", "", words_of_tables._in_sums(findings.in_sums(tmp_path)))
-    assert "takes 6.0 points more from the vote than PGD as printed" in headline and "add is +3.6 points then" in headline
+    assert "takes 6.0 points more from the vote than PGD as printed" in headline and "votes and noise then add +3.6 points" in headline
 
 
 def test_selection_says_what_the_test_images_add(tmp_path):
@@ -118,7 +118,7 @@ def test_the_interval_of_a_difference_is_held_against_a_known_zero(tmp_path, sha
         lucky = shared * np.repeat(draw.normal(size=10), 100) + 0.5 * draw.normal(size=1000)
         keep(tmp_path, "CPNI-W", "none", skill + lucky > 0, seed=seed)
     said = findings.calibration(tmp_path)
-    assert re.fullmatch(r"- Clean: zero lies outside the ± in [\d.]+ % of 435 pairs of seeds, of 1 network\.", said)
+    assert re.fullmatch(r"- Clean: zero lies outside the ± in [\d.]+ % of 435 pairs of seeds on 1 network\.", said)
     assert within[0] < float(re.search(r"in ([\d.]+) %", said)[1]) < within[1]
 
 

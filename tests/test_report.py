@@ -473,12 +473,12 @@ def test_a_part_of_a_table_has_one_tier_and_the_best_comes_first(folder):
 
 
 def test_only_a_reproduction_is_held_against_the_papers_std(folder):
-    assert "points alone" in tables.table(1, folder).caption and "in the paper's std" not in tables.table(1, folder).caption
+    assert "points alone" in tables.table(1, folder).caption and "the paper's std" not in tables.table(1, folder).caption
     evaluate(folder, "CPNI-W", "pgd", 4500, n=10_000, tier="fast")
     table = tables.table(1, folder)
     assert line(table, Method="CPNI-W", Attack="PGD")["Difference"] == "−3.84 (−7.0 std)"
     assert line(table, Method="CPNI-W", Attack="Clean")["Difference"] == "−8.48"
-    assert "(in brackets in the paper's std, at tiers fast and paper)" in table.caption and "points alone" in table.caption
+    assert "(in brackets, at tiers fast and paper, in units of the paper's std)" in table.caption and "points alone" in table.caption
 
 
 def test_a_caption_says_on_what_batches_a_std_rests(folder):
@@ -506,7 +506,7 @@ def test_networks_of_unlike_training_are_shown_but_never_compared(folder):
     figure = figures.figure2(folder)
     left = " Left out, as too little of this is measured at their tier yet: CPNI-W (tier long)."
     assert left in figure.caption and (figure._repr_html_().replace(left, ""), repr(tables.contrasts(1, folder))) == before
-    assert "Tier long and cpu: a small model of the experiment" in tables.table(1, folder).caption
+    assert "Tiers long and cpu: small models of the experiment" in tables.table(1, folder).caption
     three = tables.table(3, folder).frame  # where it has no cell, the other one's stands, with its tier
     assert set(three[three["Rows"].str.endswith(tables.NEAREST) & (three["σ"] == "0.24") & (three["Attack"] == "PGD")]["Tier"]) == {"cpu"}
     evaluate(folder, "CPNI-W", "pgd", 500, sigma=0.24, training_seed=5, split="heldout")
@@ -655,7 +655,7 @@ def test_a_panel_has_one_tier_and_says_whom_it_leaves_out(folder):
     pgd = figure.numbers.frame[figure.numbers.frame["Panel"] == "PGD, prediction"]
     assert pgd["Gauss"].iloc[0].endswith("fast")
     assert list(pgd["CPNI-W"]) == [figures.LACKING] and "–: not yet measured" in figure.numbers.caption
-    left = "Left out, as of a lower tier than the rest of the panel: CPNI-W (PGD, prediction), CPNI-W (PGD, soft)."
+    left = "Left out, being of a lower tier than the rest of the panel: CPNI-W (PGD, prediction), CPNI-W (PGD, soft)."
     assert left in figure.caption
 
 

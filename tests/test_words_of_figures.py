@@ -50,7 +50,7 @@ def test_words_say_what_cannot_be_told(tmp_path):
     sweep(tmp_path, "CPNI-W", {0: 400, 0.24: 420}, moved={("prediction", 1): 0, ("prediction", 8): 0})
     said = plain(words.figure1(tmp_path))
     assert "Too few σ are measured to tell where accuracy under PGD is highest." in said
-    assert "+0.0 ± 0.0 (PGD); it cannot be told from zero (tier cpu, n = 1,000)." in said
+    assert "+0.0 ± 0.0 (PGD); it is not told apart from zero (tier cpu, n = 1,000)." in said
 
 
 def test_words_say_which_rule_is_ahead(tmp_path):
@@ -59,14 +59,14 @@ def test_words_say_which_rule_is_ahead(tmp_path):
     sweep(tmp_path, "CPNI-W", {0: 400, 0.24: 420}, moved=moved)
     soft, weighted = plain(words.figure2(tmp_path)).splitlines()
     assert soft.startswith("- Prediction less soft, in points averaged over σ and the base models: −3.0 ± ")
-    assert "is above soft in 0 and below it in 1; in 0 it cannot be told" in soft
-    assert "it cannot be told from zero" in weighted
-    assert "above weighted in 0 and below it in 0; in 1 it cannot be told" in weighted
+    assert "is above soft in 0 and below it in 1; in 0 the two are not told apart" in soft
+    assert "it is not told apart from zero" in weighted
+    assert "above weighted in 0 and below it in 0; in 1 the two are not told apart" in weighted
     sweep(tmp_path, "CPNI-W", {0.12: 400}, moved={("prediction", 64): 0, ("soft", 64): 30, ("soft-logits", 64): -50}, draws=64)
     many = plain(words.figure2(tmp_path)).splitlines()[2]
-    assert many.startswith("- With 64 votes, of which few tie, prediction less soft under attack, averaged over σ and 1 pairs of model"
-                           " and attack: −3.0 ± ")
-    assert "(of probabilities), +5.0 ± " in many
+    assert many.startswith("- With 64 votes, where ties are few, prediction less soft under attack, in points averaged over σ and 1 pair of"
+                           " model and attack: −3.0 ± ")
+    assert "(soft on probabilities), +5.0 ± " in many
 
 
 def test_words_name_the_optima_of_the_base_models(tmp_path):
@@ -83,14 +83,14 @@ def test_words_compare_noise_at_each_epsilon_and_attacks_of_as_many_gradients(fo
         evaluate(folder, "CPNI-W", "pgd", correct, epsilon=4.0, step_size=1.0, sigma=sigma)
     said = plain(words.figure4(folder))
     assert said.startswith("- Input noise of σ = 0.24 instead of σ = 0 adds, in points, +20.0 ± ") and "(ε = 4), +3.0 ± " in said
-    assert "; ε = 8 cannot be told from zero" in said
+    assert "; not told apart from zero: ε = 8" in said
     for steps, samples, correct in ((7, 8, 500), (56, 1, 400)):
         attack = "pgd" if samples == 1 else "epgd"
         run = runs.EvaluationRun("cpni-w-0", digest("CPNI-W", 0), attack, steps=steps, samples=samples, draws=64)
         runs.write(runs.record(run, tier="cpu", n=1000, result=[runs.row("prediction", 64, correct, 1000)]), folder)
     assert plain(words.effort(folder)).startswith(
-        "- Of 1 comparisons at the same number of gradients, more steps win 1 and averaging wins 0; EPGD leaves more than PGD"
-        " by, in points, +10.0 ± ")
+        "- Of 1 comparison at the same number of gradients, more steps win 1 and averaging wins 0; accuracy under EPGD less"
+        " that under PGD, in points: +10.0 ± ")
 
 
 def test_words_compare_attacks_made_elsewhere_with_those_on_the_network_itself(folder):  # noqa: F811

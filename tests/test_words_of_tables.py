@@ -31,11 +31,11 @@ def test_a_table_says_how_far_it_lies_from_the_paper_and_what_its_rows_show(tmp_
     distances, white = plain(words.table(1, tmp_path)).splitlines()
     assert distances == "- Ours less what the paper prints: −52.8 to −28.5 points in 2 cells at tier cpu (n = 1,000)."
     assert white.startswith("- Coloured noise in the weights instead of white (M = 1, σ = 0; tier cpu, n = 1,000): clean +20.0 ±")
-    assert white.endswith("of the other sign (the paper: −4.4).")
+    assert white.endswith("of the opposite sign (the paper: −4.4).")
 
 
 @pytest.mark.parametrize(("points", "half", "theirs", "said"), [
-    (2, 1, 3.12, "of the same sign (the paper: +3.1)"), (-2, 1, 3.12, "of the other sign (the paper: +3.1)"),
+    (2, 1, 3.12, "of the same sign (the paper: +3.1)"), (-2, 1, 3.12, "of the opposite sign (the paper: +3.1)"),
     (2, 3, 3.12, "not told apart from zero (the paper: +3.1)"), (2, 1, 0.0, "the paper: +0.0"),
 ])
 def test_a_difference_is_held_against_the_papers_sign(points, half, theirs, said):
@@ -81,9 +81,9 @@ def test_the_start_of_the_noise_is_told_apart_from_its_kind(tmp_path):
     assert set(said["Tier"]) == {"cpu"} and all(len(ids) == 2 for ids in said["Records"])
     coloured = [line for line in plain(words.headlines(tmp_path)).splitlines() if "Which noise" in line]
     assert [re.sub(" ± [\\d.]+", "", line) for line in coloured] == [
-        "- **Which noise.** One pass under PGD, coloured noise in the layers less white, in points: −2.0 (not told apart from zero) where"
-        " white noise starts as its authors start it and +10.0 where white noise starts at 0.3 of that strength. The coloured noise starts"
-        " at 0.3 of its authors' strength (CPNI-W less PNI-W; tier cpu, n = 1,000)."]
+        "- **Which noise.** Accuracy of one pass under PGD with coloured noise in the layers less that with white, in points: −2.0 (not"
+        " told apart from zero) where white noise starts at its authors' strength and +10.0 where white noise starts at 0.3 of that"
+        " strength. The coloured noise starts at 0.3 of its authors' strength (CPNI-W less PNI-W; tier cpu, n = 1,000)."]
     trained(tmp_path, 9, label="PNI-W", noise_start=2.0, lr=0.1)  # differs in more than that
     evaluate(tmp_path, "PNI-W", "pgd", 900, training_seed=9)
     assert findings.strengths(tmp_path).frame.equals(said)
@@ -117,7 +117,7 @@ def test_ranks_selection_units_and_rounding_have_their_sentence(tmp_path):
     assert "(tier cpu, n = 1,000): CPNI-W +3.0 ±" in plain(words.selection(folder))
     for sigma, correct in ((0.24, 600), (0.97, 400)):
         evaluate(folder, "CPNI-W", "none", correct, sigma=sigma, draws=64)
-    assert plain(words.units(folder)).startswith("- Four times the noise changes accuracy by clean −20.0 ±")
+    assert plain(words.units(folder)).startswith("- Four times the noise changes accuracy, in points, by −20.0 ±")
     evaluate(folder, "CPNI-W", "none", 605, sigma=0.24, draws=64, precision="bf16")
     assert plain(words.rounding(folder)) == (
         "- CPNI-W, clean, σ = 0.24, M = 64: bf16 less fp32 is +0.5 points (tier cpu, n = 1,000).")
@@ -138,27 +138,27 @@ def test_two_choices_that_are_equally_right_are_not_called_one(tmp_path):
 def test_the_first_page_counts_verdicts_and_says_how_far_they_reach():
     rows = pd.DataFrame({"verdict": ["holds", "holds in part", "holds in part", NOT_YET], "tier": ["long", "cpu", "cpu", ""]})
     (said,) = words._verdicts(rows)
-    assert said.startswith("**Claim by claim.** Of 4 claims of the paper: 1 holds, 2 hold in part, 1 is not yet measured. By the tier ")
+    assert said.startswith("**Claim by claim.** Of the paper's 4 claims, 1 holds, 2 hold in part, 1 is not yet measured. By the tier ")
     assert "they rest on: 1 `long`, 2 `cpu`; none yet on `fast` or `paper`" in said
     (said,) = words._verdicts(rows.assign(tier="fast"))
     assert said.endswith("By the tier they rest on: 3 `fast`.")
-    assert words._verdicts(rows[rows["tier"] == ""]) == ["**Claim by claim.** Of 1 claims of the paper: 1 is not yet measured."]
+    assert words._verdicts(rows[rows["tier"] == ""]) == ["**Claim by claim.** Of the paper's 1 claims, 1 is not yet measured."]
 
 
 @pytest.mark.parametrize(("voted", "said"), [
     ((480, 405), "7.5 ± 6.2 points of the gain under PGD are gone"),
     ((480, 395), "8.5 ± 6.2 points of the gain under PGD are gone"),
-    ((480, 470), "nothing of the gain under PGD is surely gone"),
-    ((410, 380), "there is no sure gain under PGD that it could take"),
-    ((380, 350), "there is no sure gain under PGD that it could take"),
-    ((400, 400), "there is no sure gain under PGD that it could take"),
+    ((480, 470), "none of the gain under PGD is surely gone"),
+    ((410, 380), "there is no sure gain under PGD for EPGD to take"),
+    ((380, 350), "there is no sure gain under PGD for EPGD to take"),
+    ((400, 400), "there is no sure gain under PGD for EPGD to take"),
 ])
 def test_the_first_page_says_what_is_gone_only_of_a_sure_gain(tmp_path, voted, said):
     train(tmp_path, "CPNI-W")
     for attack, right in zip(("none", "pgd", "epgd"), (750, *voted)):
         evaluate(tmp_path, "CPNI-W", attack, 700 if attack == "none" else 400, draws=1)
         evaluate(tmp_path, "CPNI-W", attack, right - 6, sigma=0.24, draws=64)
-    assert plain(words.headlines(tmp_path)).endswith(f" points then: {said}.")
+    assert plain(words.headlines(tmp_path)).endswith(f" points: {said}.")
 
 
 def test_the_first_page_says_what_is_left_under_all_attackers(tmp_path, monkeypatch):
@@ -182,12 +182,12 @@ def test_the_first_page_says_what_epgd_takes_back(tmp_path):
     for attack, voted in (("none", 670), ("pgd", 460)):
         evaluate(tmp_path, "CPNI-W", attack, voted - 6, sigma=0.36, draws=64)
     adds = plain(words.headlines(tmp_path)).splitlines()[1]
-    assert re.search("at the σ = 0.36 and M = 64 that held-out images choose it is −3.0.* and .6.0 ± .*[.]$", adds), adds
+    assert re.search("at the σ = 0.36 and M = 64 that held-out images choose, votes and noise add −3.0.* and .6.0 ± .*[.]$", adds), adds
     train(tmp_path, "plain")
     evaluate(tmp_path, "plain", "none", 740, draws=1)
     evaluate(tmp_path, "plain", "pgd", 360, draws=1)
     beside = plain(words.headlines(tmp_path)).splitlines()[-1]
-    assert re.search("the vote is [+−]0.* on clean images, .12.0 ± .* under PGD and .0.0 ± .* under EPGD, in points", beside)
+    assert re.search("differs, in points, by [+−]0.* on clean images, .12.0 ± .* under PGD and .0.0 ± .* under EPGD [(]", beside)
     assert beside.endswith("(CPNI-W, σ = 0.24, M = 64; tier cpu, n = 1,000); not told apart from zero: clean and under EPGD.")
     assert words.headlines(tmp_path / "evaluation").splitlines()[1:] == [f"- **What the vote adds.** {NOT_YET.capitalize()}."]
 

@@ -94,7 +94,7 @@ def write_texts():
 def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m siam.book", description="Prepare the book's sources.")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("readme", help="write what the records say into the READMEs, the first page and that of the differences")
+    commands.add_parser("readme", help="write what the records say into the READMEs, the first page and the page on differences")
     rendering = commands.add_parser("render", help="execute notebooks in place")
     rendering.add_argument("notebooks", nargs="+", type=Path, metavar="NOTEBOOK")
     chosen = parser.parse_args(arguments)

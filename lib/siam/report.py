@@ -359,9 +359,8 @@ def measured_on(cell):
 def made_on(used):
     """What some cells were measured on, in words: once if the same for all, else for each `part`."""
     def words(cells):
-        tiers = " and ".join(tier for tier in reversed(runs.TIERS) if tier in set(cells["tier"]))
         precisions = " and ".join(sorted(set(cells["precision"])))
-        return (f"tier {tiers}, n = {_range(cells['n'])} images, runs per cell: {_range(cells['runs'])},"
+        return (f"{_tiers(set(cells['tier']))}, n = {_range(cells['n'])} images, runs per cell: {_range(cells['runs'])},"
                 f" precision {precisions}")
 
     parts = {part: words(cells) for part, cells in used.groupby("part", sort=False)} if "part" in used else {}
@@ -380,9 +379,16 @@ def sources(found):
 def warning(tiers):
     """What a caption says where cells of another tier than the paper's are used, else nothing."""
     tiers = set(tiers)
-    weak = " and ".join(tier for tier in reversed(runs.TIERS) if tier in tiers and tier not in runs.REPRODUCTIONS)
+    weak = [tier for tier in runs.TIERS if tier in tiers and tier not in runs.REPRODUCTIONS]
     short = " Tier fast: a tenth of the paper's epochs." if "fast" in tiers else ""
-    return short + (f" Tier {weak}: a small model of the experiment, not a reproduction." if weak else "")
+    what = "small models of the experiment, not reproductions" if len(weak) > 1 else "a small model of the experiment, not a reproduction"
+    return short + (f" {_tiers(weak).capitalize()}: {what}." if weak else "")
+
+
+def _tiers(tiers):
+    """Some tiers in words, the best first: "tier cpu", "tiers fast, long and cpu"."""
+    *most, last = (tier for tier in reversed(runs.TIERS) if tier in tiers)
+    return f"tiers {', '.join(most)} and {last}" if most else f"tier {last}"
 
 
 def _range(values):

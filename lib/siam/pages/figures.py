@@ -132,7 +132,7 @@ def _about(shown, ticks):
     batches = " or ".join(f"{size:,}" for size in sorted(set(spread["batch_size"])))
     several = f" Bars: standard deviation over runs, in batches of {batches} images, which share their draws." if batches else ""
     alike = everything.groupby(["part", "sigma"])["seeds"].nunique().max() == 1
-    where = "" if alike else ", where they are of the same runs"
+    where = "" if alike else ", where they come from the same runs"
     nested = f" Points along M are nested: they share their forward passes{where}." if everything["M"].nunique() > 1 else ""
     return f"{made_on(everything)}. Bands: exact 95\u00a0% interval over images.{several}{ticks}{nested}"
 
@@ -144,8 +144,8 @@ def _left_out(each, shown, kept):
     drawn = {network for part in each.values() for networks in part["networks"] for network in networks}
     fewer = ", ".join(sorted(set(kept[~kept["digest"].isin(drawn)]["label"])))
     return ((f" {NOT_YET.capitalize()}: {missing}." if missing else "")
-            + (f" Left out, as of a lower tier than the rest of the panel: {lower}." if lower else "")
-            + (f" Left out, as not measured at all of these points: other trainings of {fewer}." if fewer else ""))
+            + (f" Left out, being of a lower tier than the rest of the panel: {lower}." if lower else "")
+            + (f" Left out, because not measured at every one of these points: other trainings of {fewer}." if fewer else ""))
 
 
 def _passed_over(recorded, shown, of="trained"):
@@ -258,12 +258,12 @@ def effort(folder=RESULTS, M=64):
         axes.set_xticks([1, 4, 16, 64, 256], [1, 4, 16, 64, 256])
 
     ends = "; ".join(f"{curve}: {100 * of.max():.1f} to {100 * of.min():.1f} %" for curve, of in found.groupby("curve")["accuracy"])
-    drawn = drawing(draw, "PGD and EPGD", "gradients taken for an image", "accuracy, %", ends, "effort", ALONE)
+    drawn = drawing(draw, "PGD and EPGD", "gradients per image", "accuracy, %", ends, "effort", ALONE)
     lines = [{"Panel": one.curve, "Steps": f"{one.steps}", "Samples": f"{one.samples}", "Gradients": f"{one.gradients}",
               "Accuracy": interval(one._asdict()),
               "Records": tuple(sorted(one.ids))} for one in found.sort_values(["curve", "gradients"]).itertuples()]
-    caption = (f"{title}. {made_on(found)}. Bands: exact 95 % interval over images. EPGD of one sample is PGD of seven"
-               f" steps, where its curve begins.{warning(found['tier'])}")
+    caption = (f"{title}. {made_on(found)}. Bands: exact 95 % interval over images. The curve of EPGD begins at one"
+               f" sample, which is PGD of seven steps.{warning(found['tier'])}")
     return Figure([drawn], look, caption, Table(pd.DataFrame(lines), "Accuracy in percent (95 % interval)", 2))
 
 
@@ -307,7 +307,7 @@ def transfers(folder=RESULTS, sigma=0.02, M=8):
     made = (f" {at} images, one run per cell, precision {found['precision'].iloc[0]}. Each interval over images is at most"
             f" ± {_widest(found):.1f} points.{_passed_over(attacked, shown, 'tier')}{warning(found['tier'])}")
     made = (f" Colours run from {compared.min():.0f} to {compared.max():.0f} %, the range of attacks between the networks that"
-            f" were trained on attacked images; what lies beyond has the colour of that end.{made}")
+            f" were trained on attacked images; values beyond it have the colour of the nearer end.{made}")
     drawn = heatmap(values, (compared.min(), compared.max()), "shown to", "made on", "Accuracy, %", "transfers")
     name = "Accuracy in percent (95 % interval), by the network shown the attack"
     table = Table(numbers[["Panel", "Made on", *columns, "Records"]], name, 1)

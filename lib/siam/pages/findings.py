@@ -87,9 +87,9 @@ def lengths(folder=RESULTS):
         lines.append({"Rows": label, "Epochs": 400, "Steps of its PGD": "7", "Images are": trained_on["both"], START: "1", LEARNS: "1",
                       SHORTENED: "0.05", **{text: f"{printed(label)[attack]:.1f}" for attack, text in PRINTED.items()},
                       **sources([]), "Tier": "printed by the paper"})
-    caption = (f"PNI-W and CPNI-W by training, one noisy pass, σ = 0, beside what the paper prints. {START}: 1 as the authors start it,"
-               f" else so much of that, and with random signs in F. {LEARNS}: so many times the weights' rate. {SHORTENED}: the norm to"
-               " which the gradient of an update is shortened, where it is.")
+    caption = (f"PNI-W and CPNI-W by training, one noisy pass, σ = 0, beside what the paper prints. {START}: 1 is the authors' own start;"
+               f" other values are multiples of its strength, with random signs in F. {LEARNS}: the noise's learning rate as a multiple of"
+               f" the weights'. {SHORTENED}: the norm to which the gradient of an update is clipped, where it is.")
     caption += f" {made_on(pd.DataFrame(used))}.{warning(cell.tier for cell in used)}" if used else f" {NOT_YET.capitalize()} by us."
     return Table(pd.DataFrame(lines).astype({"Epochs": str}), caption, 1)
 
@@ -161,7 +161,7 @@ def noises(folder=RESULTS, checkpoints=CHECKPOINTS):
                           "Of it low-rank, %": _spread(100 * shared, 0), "Records": (f"training/{run['training_id']}.json",),
                           "order": (-runs.TIERS.index(run["tier"]), -plan["epochs"])})
     caption = ("The noise of the weights as a multiple of their std, its learning rate as a multiple of the weights', and how much of its"
-               " variance the low-rank part F has: the median convolution, in brackets the least and the most")
+               " variance the low-rank part F has: the median over the convolutions, in brackets the smallest and the largest")
     if not lines:
         return unfilled(f"{caption}.")
     return Table(pd.DataFrame(lines).sort_values(["order", "Network"]).drop(columns="order"), f"{caption}.", 2)
@@ -397,7 +397,7 @@ def calibration(folder=RESULTS):
         for one, other in combinations(right, 2):
             found = by_image(100.0 * one - 100.0 * other, of["batch_size"].iloc[0])
             missed.setdefault(attack, []).append(abs(found.points) > found.half)
-    lines = [f"- {ATTACKS[attack]}: zero lies outside the ± in {100 * np.mean(of):.1f} % of {len(of):,} pairs of seeds,"
-             f" of {len(networks[attack])} network{'s' if len(networks[attack]) > 1 else ''}."
+    lines = [f"- {ATTACKS[attack]}: zero lies outside the ± in {100 * np.mean(of):.1f} % of {len(of):,} pairs of seeds"
+             f" on {len(networks[attack])} network{'s' if len(networks[attack]) > 1 else ''}."
              for attack, of in sorted(missed.items(), key=lambda item: list(ATTACKS).index(item[0])) if len(of) >= 20]
     return "\n".join(lines) or f"{NOT_YET.capitalize()}."

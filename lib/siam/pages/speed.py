@@ -70,7 +70,7 @@ def picture(folder=RESULTS):
             panels.append(drawing(partial(_climb, ladders, look), title, "times as fast", "", alt, f"speed {key}"))
     if not panels:
         return undrawn("Speed")
-    return Figure(panels, look, "How many times as fast as plain eager code each rung is, which keeps what the rungs above it have."
+    return Figure(panels, look, "How many times as fast as plain eager code each rung is; every rung keeps what those above it have."
                   " Dots: medians, with quartiles; 1 is plain eager code on the same device.", None)
 
 
@@ -99,8 +99,8 @@ def throughput(folder=RESULTS):
         rows.append({"Rows": "a GPU", "Rung": "any", "Times as fast": NOT_YET, LIMIT: NOT_YET, "Records": ()})
     frame = pd.DataFrame(rows).fillna("")
     caption = (
-        "Speed: how many times as fast as plain eager code each rung is, which keeps what the rungs above it have."
-        " Medians, and quartiles, over rounds of the ratio of neighbours in time; the machine's limit was measured beside them."
+        "Speed: how many times as fast as plain eager code each rung is; every rung keeps what those above it have."
+        " Medians and quartiles, over rounds, of ratios taken within a round; the machine's limit was measured beside them."
         f"{''.join(map(_measured_on, found))}"
         " Seconds are given for GPUs only: those of a shared CPU mean little."
     )

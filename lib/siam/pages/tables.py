@@ -64,13 +64,14 @@ def table(number, folder=RESULTS):
     title, names, attacks = TABLES[number]
     for row, found in rows:
         tiers = sources([cell for cell in found.values() if cell is not None])["Tier"]
-        part = f"Ours at tier {tiers}; {row['part']}" if tiers else row["part"]  # the tier first: a phone shows no more
+        # The tier first: a phone shows no more.
+        part = f"Ours at tier{'s' * (' and ' in tiers)} {tiers}; {row['part']}" if tiers else row["part"]
         name = {"Rows": part, **{text: _name(row[key]) for key, text in names.items()}}
         for column, attack in attacks.items():
             used += [] if found[attack] is None else [found[attack]]
             lines.append({**name, "Attack": NAMES[attack], **_compare(row, column, found[attack])})
     asked = [cell is not None for row, found in rows if printed(row) for cell in found.values()]
-    caption = f"Table {number}: {title}. Measured: {sum(asked)} of the {len(asked)} cells that are ours."
+    caption = f"Table {number}: {title}. Measured: {sum(asked)} of the {len(asked)} cells that we can measure."
     if any(row["part"] == NEAREST for row, _ in rows):
         caption += " Where the paper's cell is not measured, the nearest one we have follows in a part of its own."
     return Table(pd.DataFrame(lines), caption + _explain(pd.DataFrame(used)), len(names) + 1)
@@ -305,11 +306,11 @@ def _explain(used):
         return " No record holds any of them yet."
     held = used["tier"].isin(runs.REPRODUCTIONS)
     text = f" {made_on(used)}. Difference: ours − the paper's, in points"
-    text += f" (in brackets in the paper's std, at tiers {' and '.join(runs.REPRODUCTIONS)})." if held.any() else "."
+    text += f" (in brackets, at tiers {' and '.join(runs.REPRODUCTIONS)}, in units of the paper's std)." if held.any() else "."
     if "fast" in set(used["tier"]):
         text += " At fast, a tenth of the paper's epochs, the brackets give the size of the difference and test nothing."
     if not held.all():
-        text += " At the lower tiers, whose training falls short by more than luck: points alone."
+        text += " At the lower tiers, whose training falls short by more than luck, it is in points alone."
     text += " Runs: how many (seeds of training/evaluation)."
     text += " Alike: nothing was random, so they count as one." if (used["seeds"].str.len() > used["runs"]).any() else ""
     text += " One run has no std." if used["runs"].min() == 1 else ""

@@ -107,7 +107,7 @@ def _about(used):
     """What cells or Differences were measured on."""
     used = list(used)
     tiers, sizes = sorted({one.tier for one in used}), sorted({one.n for one in used})
-    return f"(tier {_and(tiers)}, n = {_and([f'{n:,}' for n in sizes])})"
+    return f"(tier{'s' * (len(tiers) > 1)} {_and(tiers)}, n = {_and([f'{n:,}' for n in sizes])})"
 
 
 def _known(differences):
@@ -129,8 +129,8 @@ def _doubt(differences):
     """Which of {what: Difference} cannot be told from zero."""
     unsure = [name for name, one in differences.items() if _unsure(one)]
     if len(unsure) == len(differences):
-        return f"; {'none' if len(unsure) > 1 else 'it'} can{'' if len(unsure) > 1 else 'not'} be told from zero"
-    return f"; {_and(unsure)} cannot be told from zero" if unsure else ""
+        return f"; {'none' if len(unsure) > 1 else 'it'} is {'' if len(unsure) > 1 else 'not '}told apart from zero"
+    return f"; not told apart from zero: {_and(unsure)}" if unsure else ""
 
 
 def _highest(where, optima):
@@ -143,7 +143,7 @@ def _highest(where, optima):
         places.setdefault(place, []).append(name)
     said = "; ".join(f"at {place} for {_and(names)}" for place, names in places.items())
     left = [name for name in optima if name not in found]
-    few = f" Too few σ are measured to tell it for {_and(left)}." if left else ""
+    few = f" Too few σ are measured to tell for {_and(left)}." if left else ""
     return f"accuracy {where} is highest {said} {_about(of.best for of in found.values())}.{few}"
 
 
@@ -180,17 +180,18 @@ def _ahead(drawn, rule):
     every = [one.among(len(each)) for one in each.values()]  # what some of many do: intervals that all of them keep
     above, below = sum(one.low > 0 for one in every), sum(one.high < 0 for one in every)
     return (f"prediction less {rule}, in points averaged over σ and the base models: {told(_known(means))}. Of {len(every)}"
-            f" pairs of base model and attack prediction is above {rule} in {above} and below it in {below}; in"
-            f" {len(every) - above - below} it cannot be told {_about(every)}.")
+            f" pair{'s' * (len(every) > 1)} of base model and attack, prediction is above {rule} in {above} and below it in {below}; in"
+            f" {len(every) - above - below} the two are not told apart {_about(every)}.")
 
 
 def _many(kept, M=64):
     softs = {"probabilities": "soft", "logits": "soft-logits"}
     drawn = _read(of_same_networks(along_sigma(kept, BASES, ("prediction", *softs.values()), M=M)))
     each = {text: _known(rules.prediction_adds(drawn, (M,), ("pgd", "epgd"), (rule,))) for text, rule in softs.items()}
-    found = _known({f"of {text}": mean_of(of.values()) for text, of in each.items()})
+    found = _known({f"soft on {text}": mean_of(of.values()) for text, of in each.items()})
     pairs = max(map(len, each.values()))
-    said = f"with {M} votes, of which few tie, prediction less soft under attack, averaged over σ and {pairs} pairs of model and attack"
+    said = (f"with {M} votes, where ties are few, prediction less soft under attack, in points averaged over σ and {pairs}"
+            f" pair{'s' * (pairs > 1)} of model and attack")
     return f"{said}: {told(found)} {_about(found.values())}." if found else None
 
 
@@ -201,7 +202,7 @@ def _noise(ours):
         found[f"ε = {epsilon:g}"] = less(*(cell.iloc[0] for cell in at)) if len(sigmas) > 1 and all(map(len, at)) else None
     found = _known(found)
     alone = any(one.each is None for one in found.values())
-    blind = "; where a record keeps counts alone, a ± is as if no image were shared" if alone else ""
+    blind = "; where a record keeps only counts, the ± is computed as if the two shared no image" if alone else ""
     return (f"input noise of σ = {sigmas[-1]:g} instead of σ = {sigmas[0]:g} adds, in points, {told(found)}{blind}"
             f" {_about(found.values())}.") if found else None
 
@@ -218,5 +219,6 @@ def _averaging(measured, M):
 
 def _more_steps_or_averages(found):
     steps, averages = (sum(sure(one) for one in found.values()) for sure in (lambda one: one.low > 0, lambda one: one.high < 0))
-    return (f"of {len(found)} comparisons at the same number of gradients, more steps win {steps} and averaging wins {averages};"
-            f" EPGD leaves more than PGD by, in points, {told(found)} {_about(found.values())}.") if found else None
+    return (f"of {len(found)} comparison{'s' * (len(found) > 1)} at the same number of gradients, more steps win {steps} and averaging"
+            f" wins {averages}; accuracy under EPGD less that under PGD, in points: {told(found)}"
+            f" {_about(found.values())}.") if found else None

@@ -43,8 +43,8 @@ def _verdicts(rows):
     reach = " By the tier they rest on: " + ", ".join(f"{count} `{tier}`" for tier, count in behind.items()) if behind else ""
     if behind and not set(behind) & set(runs.REPRODUCTIONS):
         held = " or ".join(f"`{tier}`" for tier in runs.REPRODUCTIONS)
-        reach += f"; none yet on {held}, whose numbers may be held against the paper's"
-    return [f"**Claim by claim.** Of {len(rows)} claims of the paper: {counts}.{reach + '.' if reach else ''}"]
+        reach += f"; none yet on {held}, whose numbers may be compared with the paper's"
+    return [f"**Claim by claim.** Of the paper's {len(rows)} claims, {counts}.{reach + '.' if reach else ''}"]
 
 
 def _plural(verdict, count):
@@ -58,17 +58,18 @@ def _smoothing(ours, heldout):
     gain, once = findings.gained(ours, VOTES, SIGMA), {"label": "CPNI-W", "rule": "prediction", "M": 1, "sigma": 0}
     if gain["none"] is None or gain["pgd"] is None:
         return []
-    lines = [f"**What the vote adds.** Votes and noise add {gain['none']} points of accuracy on clean images and {gain['pgd']} under PGD to"
-             f" one noisy pass without input noise, of one network (CPNI-W, σ = {SIGMA:g}, M = {VOTES}; {about(gain['pgd'])})."
+    lines = [f"**What the vote adds.** In one network, votes and noise add {gain['none']} points of accuracy on clean images and"
+             f" {gain['pgd']} under PGD to a single noisy pass without input noise (CPNI-W, σ = {SIGMA:g}, M = {VOTES};"
+             f" {about(gain['pgd'])})."
              + _as_chosen(ours, heldout)]
     row = {"label": "CPNI-W", "rule": "prediction", "M": VOTES, "sigma": SIGMA}
     pgd, epgd = (find(ours, row, attack) for attack in ("pgd", "epgd"))
     taken = less(epgd, pgd)
     gone = combine((1, pgd), (-1, find(ours, once, "pgd")), (-1, epgd), (1, find(ours, once, "epgd")))
     if gone is not None and taken is not None:
-        lines.append(f"**What EPGD takes back.** An attacker who averages over the noise, EPGD, takes the vote from"
-                     f" {100 * pgd['accuracy']:.1f} % to {100 * epgd['accuracy']:.1f} % ({taken} points), and what votes and noise add"
-                     f" is {gain['epgd']} points then: {_gone(gain['pgd'], gone)}.")
+        lines.append(f"**What EPGD takes back.** EPGD, an attacker who averages over the noise, takes the vote's accuracy from"
+                     f" {100 * pgd['accuracy']:.1f} % to {100 * epgd['accuracy']:.1f} % ({taken} points), and votes and noise then add"
+                     f" {gain['epgd']} points: {_gone(gain['pgd'], gone)}.")
     return lines
 
 
@@ -80,17 +81,17 @@ def _as_chosen(ours, heldout):
     gain = findings.gained(ours, row["M"], row["sigma"])
     if gain["none"] is None or gain["pgd"] is None:
         return ""
-    return (f" That σ is the paper's, who chose it on test images; at the σ = {row['sigma']:g} and M = {row['M']} that held-out"
-            f" images choose it is {gain['none']} and {gain['pgd']}.")
+    return (f" That σ is the paper's, chosen on test images; at the σ = {row['sigma']:g} and M = {row['M']} that held-out images"
+            f" choose, votes and noise add {gain['none']} and {gain['pgd']}.")
 
 
 def _gone(under_pgd, gone):
     """How much of a gain under PGD is gone under EPGD, `gone` the one less the other: only of what is there, and where some of it
     surely is gone."""
     if under_pgd.low <= 0:
-        return "there is no sure gain under PGD that it could take"
+        return "there is no sure gain under PGD for EPGD to take"
     if gone.low <= 0:
-        return "nothing of the gain under PGD is surely gone"
+        return "none of the gain under PGD is surely gone"
     return f"{str(gone).removeprefix('+')} points of the gain under PGD are gone"
 
 
@@ -101,8 +102,8 @@ def _in_sums(found):
         if "pgd" in once and "pgd" in voted:
             more, gain = less(*voted["pgd"]), less(voted["pgd"][1], once["pgd"][1])
             return ("**The authors' own PGD.** The authors' published code steps along [the sum of all gradients so far](in-sums),"
-                    f" of which the paper says nothing. PGD that does so takes {str(more).removeprefix('+')} points more from the vote"
-                    f" than PGD as printed, for as many gradients, and what votes and noise add is {gain} points then (CPNI-W,"
+                    f" which the paper does not mention. PGD done this way takes {str(more).removeprefix('+')} points more from the vote"
+                    f" than PGD as printed, for the same number of gradients, and votes and noise then add {gain} points (CPNI-W,"
                     f" σ = {SIGMA:g}, M = {VOTES}; {about(more)}).")
     return None
 
@@ -113,14 +114,15 @@ def _coloured(sides):
     pairs = [(one, other, gain) for one, other, gain in pairs if one.startswith("CPNI-W") and other.startswith("PNI-W")]
     found = {other.rpartition(" ")[2]: gain for one, other, gain in pairs if one == pairs[0][0]}
     unsure = {start: " (not told apart from zero)" if one.low <= 0 <= one.high else "" for start, one in found.items()}
-    named = {"1": "as its authors start it"}
+    named = {"1": "at its authors' strength"}
     said = [f"{one}{unsure[start]} where white noise starts {named.get(start, f'at {start} of that strength')}"
             for start, one in reversed(found.items())]
     if not found:
         return None
     own = re.search("starts at ([0-9.]+)", pairs[0][0])[1]
-    return (f"**Which noise.** One pass under PGD, coloured noise in the layers less white, in points: {' and '.join(said)}. The coloured"
-            f" noise starts at {own} of its authors' strength (CPNI-W less PNI-W; {about(next(iter(found.values())))}).")
+    return (f"**Which noise.** Accuracy of one pass under PGD with coloured noise in the layers less that with white, in points:"
+            f" {' and '.join(said)}. The coloured noise starts at {own} of its authors' strength"
+            f" (CPNI-W less PNI-W; {about(next(iter(found.values())))}).")
 
 
 def _without_noise(ours):
@@ -134,8 +136,8 @@ def _without_noise(ours):
     said = [f"{one} {UNDER[attack] if attack != 'none' else 'on clean images'}" for attack, one in each.items()]
     unsure = [UNDER[attack] for attack, one in each.items() if one.low <= 0 <= one.high]
     sure = f"; not told apart from zero: {' and '.join(unsure)}" if unsure else ""
-    return (f"**Without any noise.** Beside adversarial training without any noise the vote is {', '.join(said[:-1])} and"
-            f" {said[-1]}, in points (CPNI-W, σ = {SIGMA:g}, M = {VOTES}; {about(each['pgd'])}){sure}.")
+    return (f"**Without any noise.** Compared with adversarial training without any noise, the vote's accuracy differs, in points, by"
+            f" {', '.join(said[:-1])} and {said[-1]} (CPNI-W, σ = {SIGMA:g}, M = {VOTES}; {about(each['pgd'])}){sure}.")
 
 
 def table(number, folder=RESULTS):
@@ -149,8 +151,8 @@ def _distances(rows, number):
         for column, attack in tables.TABLES[number][2].items():
             if tables.printed(row) and cells[attack] is not None:
                 found.setdefault(measured_on(cells[attack]), []).append(100 * cells[attack]["accuracy"] - row[column])
-    each = [f"{signed(min(of), 1)} to {signed(max(of), 1)} points in {len(of)} cells at tier {runs.TIERS[tier]} (n = {n:,})"
-            for (tier, n), of in sorted(found.items(), reverse=True)]
+    each = [f"{signed(min(of), 1)} to {signed(max(of), 1)} points in {len(of)} cell{'s' * (len(of) > 1)} at tier {runs.TIERS[tier]}"
+            f" (n = {n:,})" for (tier, n), of in sorted(found.items(), reverse=True)]
     return [f"Ours less what the paper prints: {'; '.join(each)}."] if each else []
 
 
@@ -170,7 +172,7 @@ def _against(difference, theirs):
         return f"not told apart from zero {printed}"
     if theirs == 0:
         return printed[1:-1]
-    return f"of the {'same' if difference.points * theirs > 0 else 'other'} sign {printed}"
+    return f"of the {'same' if difference.points * theirs > 0 else 'opposite'} sign {printed}"
 
 
 def training(folder=RESULTS):
@@ -191,7 +193,7 @@ def training(folder=RESULTS):
     lines = [_points(text, each) for text, each in alike.items()]
     if rises:
         lines.append("Where accuracy still rises, its level says nothing about the paper's: what can be compared is the order of rows"
-                     " that were trained alike." if any(rises) else "There more epochs make no difference that shows.")
+                     " that were trained alike." if any(rises) else "Here more epochs make no difference that shows.")
     elif several:
         lines.append("No two of these trainings of a network differ in epochs alone and were measured alike, so what length is worth"
                      " cannot be told.")
@@ -236,9 +238,9 @@ def selection(folder=RESULTS):
         return listed([])
     alike = [label for label, _, same in found if same]
     said = ", ".join(f"{label} {gain}" for label, gain, same in found if not same)
-    said = f"{said} points, the ± as if the larger one had not been picked" if said else "nothing"
-    also = f" For {' and '.join(alike)} both choose the same cell." if alike else ""
-    return listed([f"Choosing on the test images adds to accuracy under PGD ({about(found[0][1])}): {said}.{also}"])
+    said = f"{said} points, where the ± ignores that the larger one was picked" if said else "nothing"
+    also = f" For {' and '.join(alike)} both sets of images choose the same cell." if alike else ""
+    return listed([f"Choosing σ and M on the test images adds to accuracy under PGD ({about(found[0][1])}): {said}.{also}"])
 
 
 def summed(folder=RESULTS):
@@ -250,7 +252,8 @@ def summed(folder=RESULTS):
         if each:
             ends = [find_end(each, key=lambda place: each[place].points) for find_end in (min, max)]
             said = " to ".join(f"{each[place]} ({place[0]}, σ = {place[2]:g}, M = {place[3]})" for place in dict.fromkeys(ends))
-            lines.append(f"{ATTACKS[attack]} along the sum of its gradients leaves, less what it leaves along each alone, {said} points.")
+            lines.append(f"Accuracy under {ATTACKS[attack]} along the sum of its gradients, less that along each gradient alone:"
+                         f" {said} points.")
     for recipe in dict.fromkeys(recipe for label, recipe, *_ in found if label == "CPNI-W"):
         once, voted = (found.get(("CPNI-W", recipe, sigma, M), {}) for sigma, M in ((0, 1), (SIGMA, VOTES)))
         gains = {attack: [less(*pair) for pair in zip(voted[attack], once[attack])] for attack in once if attack in voted}
@@ -260,7 +263,7 @@ def summed(folder=RESULTS):
         if {"pgd", "epgd"} <= set(voted):
             alone, together = (less(*pair) for pair in zip(voted["epgd"], voted["pgd"]))
             row = select(tables.paper(3), label="CPNI-W", sigma=SIGMA).iloc[0]
-            lines.append(f"What EPGD takes from that vote beyond PGD: {alone} points along each gradient alone, {together} along"
+            lines.append(f"Accuracy of that vote under EPGD less that under PGD: {alone} points along each gradient alone, {together} along"
                          f" their sum; in the paper {signed(row['epgd'] - row['pgd'], 1)} (M = {row['M']}).")
     return listed(lines)
 
@@ -269,9 +272,9 @@ def units(folder=RESULTS):
     """What it would change if the paper's σ were in pixel units."""
     weak, strong = findings.in_both_units(folder).values()
     each = {attack: less(strong[attack], weak[attack]) for attack in ATTACKS}
-    said = ", ".join(f"{UNDER[attack]} {one}" for attack, one in each.items() if one is not None)
+    said = ", ".join(f"{one} {UNDER[attack] if attack != 'none' else 'on clean images'}" for attack, one in each.items() if one is not None)
     made = next((one for one in each.values() if one is not None), None)
-    return listed([f"Four times the noise changes accuracy by {said} points ({about(made)})."] if made else [])
+    return listed([f"Four times the noise changes accuracy, in points, by {said} ({about(made)})."] if made else [])
 
 
 def rounding(folder=RESULTS):
