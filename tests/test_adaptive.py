@@ -190,7 +190,7 @@ def test_the_page_shows_what_was_measured(measured):
     assert list(found) == ["plain, adversarial training", "CPNI-W"] and found["CPNI-W"].M == 4
     shown = page.accuracies(measured)
     assert "Networks of the tier cpu on 20 test images, which counts as tier smoke." in shown.caption and len(shown.numbers.frame) == 16
-    assert list(shown.numbers.frame["Gradients an image"]) == [
+    assert list(shown.numbers.frame["Gradients per image"]) == [
         "0", "1", "1", "1", "0", "2", "≤ 4", "", "0", "1", "8", "1", "0", "4", "≤ 8", ""]
     assert list(shown.numbers.frame["Other passes"]) == ["", "", "", "", "2", "3", "6", "", "", "", "", "", "4", "6", "24", ""]
 
@@ -242,13 +242,13 @@ def test_a_lead_counts_what_another_training_would_change(folder, monkeypatch):
     words = page.in_words(folder).replace("\u00a0", " ")
     assert "PGD leaves 75.0 %, EPGD 50.0 %; the strongest, *noise off*, 45.0 %, +5.0 ± " in words and "0.0 % survive all 3." in words
     assert "for its being picked from 2." in words and "+30.0 ± " in words and "beyond EPGD (CPNI-W)" in words
-    assert words.endswith("and ahead, under none of them; and behind under none of them.")
+    assert words.endswith("without noise under none of them; and behind under none of them.")
     shown = page.lead
     monkeypatch.setattr(page, "lead", lambda *given: replace(shown(*given), error=0.01, freedom=9, luck=(0, 1)))
-    assert page.in_words(folder).endswith("and ahead, under *PGD*, *EPGD*, *noise off*; and behind under *any of them*.")
+    assert page.in_words(folder).endswith("without noise under *PGD*, *EPGD*, *noise off*; and behind under *any of them*.")
     monkeypatch.setattr(page, "lead", shown)
     line = page.headline(folder)
-    assert "the best of 3 attacks, he leaves 0.0 % to the vote and 40.0 % to adversarial training without noise: −40.0 ± " in line
+    assert "3 attacks, the vote is still right on 0.0 % of the images and adversarial training without noise on 40.0 %: −40.0 ± " in line
     assert "points, which is not told apart from zero (CPNI-W, σ = 0.24, M = 2; tier cpu, n = 40)" in line
     assert page.headline(folder, "Gauss") is None
 
@@ -269,7 +269,7 @@ def test_where_no_network_was_trained_twice_no_lead_is_said(folder):
     train(folder, "CPNI-W")
     (folder / "evaluation").mkdir()
     assert list(page.leads(folder).frame["CPNI-W, σ = 0.24"]) == [style.NOT_YET] * 5
-    assert page.headline(folder) is None and "told apart" not in page.in_words(folder)
+    assert page.headline(folder) is None and "distinguishably" not in page.in_words(folder)
 
 
 def test_while_it_is_measured_only_what_all_networks_have_is_shown(folder):

@@ -162,16 +162,16 @@ def test_the_choice_is_made_on_heldout_images_and_held_against_the_trained_noise
 def test_the_words_name_the_strongest_attacker_of_each(folder):
     (said,) = plain(page.in_words(folder)).splitlines()
     assert said.startswith("- **CPNI-W (fast), σ = 0.24**: held-out images choose noise 2 times as strong as trained.")
-    assert "To the vote it adds −5.0 ±" in said
-    assert said.endswith("The strongest attacker leaves 30.0 % to it (*EPGD*) and 20.0 % to the noise as trained (*noise off*).")
-    assert " to one pass on clean images −2.5 ±" in said
+    assert "It changes the vote by −5.0 ±" in said
+    assert said.endswith(" strongest attacker leaves 30.0 % with that noise (*EPGD*) and 20.0 % with the noise as trained (*noise off*).")
+    assert " and one pass on clean images by −2.5 ±" in said
 
 
 def test_the_first_page_says_what_it_is_worth(folder):
     assert re.sub(" ± [\\d.]+", "", plain(page.headline(folder))).endswith(
         " that is made 2 times as strong after training, as held-out images choose, adds +20.0 points to the vote under PGD and +5.0 under"
-        " EPGD; the share of images that survive every attacker tried changes by −20.0, accuracy on clean ones by −5.0 (CPNI-W, σ = 0.24,"
-        " M = 2, trained at tier fast; tier cpu, n = 400).")
+        " EPGD; the share of images that survive every attacker tried changes by −20.0, and accuracy on clean images by −5.0 (CPNI-W,"
+        " σ = 0.24, M = 2, trained at tier fast; tier cpu, n = 400).")
     assert page.headline(folder) in words_of_tables.headlines(folder).replace("\u00a0", " ")
 
 

@@ -72,7 +72,7 @@ def table(rows):
                           "Section": rows["section"], "Verdict": words, "Compared": rows["compared"], "Found": rows["evidence"],
                           "Page": rows["page"], "Records": rows["ids"]})
     caption = (f"The paper's claims, {len(rows)} of them. Differences in points of accuracy ± half their 95 % interval,"
-               f" taken image by image where the records say which were right.{warning(rows['tier'])}")
+               f" taken image by image where the records say which images were right.{warning(rows['tier'])}")
     return _Claims(frame, caption, 1)
 
 
@@ -97,10 +97,10 @@ def lucks(folder=RESULTS):
     for (tier, _, attack), of in each.groupby(["tier", "order", "attack"]):
         # Fine-tuned from the same few networks, the kinds are no more trainings than one of them has.
         line("a vote", ANY, tier, attack, of["variance"].mean(), of["size"].max() - 1, 2)
-    caption = "How far trainings that differ in their seed lie apart, in points: the std, and the 95 % interval of the true one by χ²"
+    caption = "How far trainings that differ in their seed lie apart, in points: the std, and a 95 % interval of the true std, by χ²"
     if not lines:
         return unfilled(f"{caption}.")
-    caption += ". By luck alone two networks, or a network and its fine-tuned form, differ by up to so much (95 %)"
+    caption += ". By luck alone: the most that two networks, or a network and its fine-tuned form, may differ by (95 %)"
     return Table(pd.DataFrame(lines), f"{caption}.{warning(used)}", 1)
 
 

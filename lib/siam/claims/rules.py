@@ -289,11 +289,11 @@ def level(measured, find, decide, lacking):
     low, high = (accuracy + way * np.hypot(100 * cell[end] - accuracy, half) for way, end in ((-1, "low"), (1, "high")))
     said = f"{interval(cell)} %" + (f", ± {half:.1f} by the luck of training" if variance else "")
     if cell["tier"] not in runs.REPRODUCTIONS:
-        weak = f"only at tier {cell['tier']}, whose levels say nothing about the paper's: {said} (n = {cell['n']:,})"
+        weak = f"measured only at tier {cell['tier']}, whose levels say nothing about the paper's: {said} (n = {cell['n']:,})"
         return Verdict(NOT_YET, f"{weak[0].upper()}{weak[1:]}. Lacking: {lacking}.", cell["tier"], tuple(sorted(cell["ids"])))
     verdict = decide(low, high)
     if verdict == FAILS and cell["tier"] != "paper":
-        verdict, said = OPEN, f"{said}, which is less; but of a schedule shorter than the paper's, and that alone may be why"
+        verdict, said = OPEN, f"{said}, which is less, but comes from a schedule shorter than the paper's, and that alone may be why"
     return decided(verdict, said, [cell])
 
 
@@ -308,7 +308,7 @@ def spread(pairs, decide, lacking):
     enough = {name: of for name, of in found.items() if all(cell["runs"] >= SEEDS for cell in of)}
     if not enough:
         have = max((min(cell["runs"] for cell in of) for of in found.values()), default=0)
-        return lacks(f"{SEEDS} or more runs of each cell, there {'is' if have == 1 else 'are'} {have}; {lacking}")
+        return lacks(f"{SEEDS} or more runs of each cell (there {'is' if have == 1 else 'are'} {have}); {lacking}")
     each = {name: decide(*of, comparisons=1) for name, of in enough.items()}
     if set(each.values()) != {HOLDS}:
         each = {name: decide(*of, comparisons=len(enough)) for name, of in enough.items()}

@@ -40,8 +40,8 @@ def linear_model(measured, number):
     more = {sigma: hinge.noisy(margins, e, sigma * PIXEL_STD * said["l2"]).mean() / quiet - 1 for sigma in (SIGMA, SIGMA_MAX)}
     verdict = HOLDS if max(map(abs, more.values())) < ALIKE else FAILS
     with_noise = ", ".join(f"{100 * share:+.2f} % at σ = {sigma:g}" for sigma, share in more.items())
-    text = (f"Expected hinge loss under attack {quiet:.4f} without noise, with it {with_noise}; the same is less than"
-            f" {100 * ALIKE:g} % (tier {record['tier']}, n = {said['n']:,}). Noise does not lower it.")
+    text = (f"Expected hinge loss under attack: {quiet:.4f} without noise, with it {with_noise}; less than {100 * ALIKE:g} % counts as"
+            f" the same (tier {record['tier']}, n = {said['n']:,}). Noise does not lower it.")
     return Verdict(verdict, text, record["tier"], (svm.PLACE,))
 
 

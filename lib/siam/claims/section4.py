@@ -112,7 +112,8 @@ def epgd_cost(measured, number):
     coarse = len(timed) - len(pairs)
     if len(pairs) < PAIRS:
         left = f", and {coarse} whose seconds are rounded too coarsely" if coarse else ""
-        return lacks(f"{PAIRS} pairs of records on at least {LEAST:,} images that differ in the attack alone, there are {len(pairs)}{left}")
+        return lacks(f"{PAIRS} pairs of records on at least {LEAST:,} images that differ in the attack alone (there"
+                     f" {'is' if len(pairs) == 1 else 'are'} {len(pairs)}{left})")
     ratios = [_each(epgd) / _each(pgd) for pgd, epgd in pairs]
     alike = sum(pgd["run"]["steps"] != epgd["run"]["steps"] for pgd, epgd in pairs)
     many = f", {alike} of them with PGD of as many gradients" if alike else ""

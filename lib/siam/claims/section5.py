@@ -62,7 +62,7 @@ def no_obfuscation(measured, number):
     pair = [pick(measured, "CPNI-W", f"transferred {attack}", 8, 0.02) for attack in ("pgd", "pgd_s")]
     premise = "the premise, transferred PGD less PGD-s"
     blind = "for the inference, what PGD takes beyond a search without gradients"
-    off = "against it, what PGD takes more with the noise off"
+    off = "against the inference, how much more PGD takes with the noise off"
     differences = {premise: less(*pair), blind: adaptive.takes(measured.folder, "CPNI-W", adaptive.PGD, adaptive.BLIND),
                    off: adaptive.takes(measured.folder, "CPNI-W", adaptive.OFF, adaptive.PGD)}
     return judge(differences, f"{TRANSFER}, and siam.studies.adaptive",
@@ -204,8 +204,8 @@ def certified_radius(measured, number):
         sides = set(map(side, medians))
         each.append(HOLDS if sides == {"near"} else FAILS if sides in ({"above"}, {"below"}) else OPEN)
         said.append(f"{label}: " + " and ".join(f"{median} of {median.n:,}" for median in medians))
-    return decided(together(each), f"Median R / σ of images certified as what they are, and of all, {'; '.join(said)}; at M = "
-                   f"{record['draws']['certified']} no more than {boundary.largest(record):.2f} can be",
+    return decided(together(each), f"Median R / σ of images certified as their true class, and of all, {'; '.join(said)}; at M = "
+                   f"{record['draws']['certified']} it can be no more than {boundary.largest(record):.2f}",
                    boundary.fewer_changes(record).values())
 
 

@@ -153,14 +153,14 @@ def accuracies(folder=RESULTS):
             beyond = taken(record, of, name) if name not in ("", EPGD) else ""
             longer = taken(record, of, name, LONG) if LONG in of.right and name not in ("", BLIND, PGD, EPGD, OFF, LONG, ANY) else ""
             rows.append({"Rows": name_of, "Attacker": name or "no attack",
-                         "Gradients an image": f"{'≤ ' * (name == AUTO)}{of.cost[name][0]:,}" if name in of.cost else "",
+                         "Gradients per image": f"{'≤ ' * (name == AUTO)}{of.cost[name][0]:,}" if name in of.cost else "",
                          "Other passes": f"{of.cost[name][1]:,}" if name in of.cost and of.cost[name][1] else "",
                          "one pass, %": interval(cell_of(right[0])) if of.noisy else "", "the vote, %": interval(cell_of(right[-1])),
                          "vote less one pass": f"{gain}", "takes beyond EPGD": f"{beyond}", f"beyond {LONG}": f"{longer}"})
     wide = max(50 * (cell["high"] - cell["low"]) for of in found.values() for cell in (cell_of(of.right[name][-1]) for name in attackers))
     caption = (f"{title}, prediction smoothing, ε = {record['epsilon']:g}/255. {ANY.capitalize()}: images that are right under every"
-               f" attacker above. Each point ± {wide:.1f}, but all are of the same images and draws: most differences are told more"
-               f" exactly, below. {_about(record, found)}")
+               f" attacker above. Each point ± {wide:.1f}, but all share their images and draws, so most differences are known more"
+               f" exactly: see below. {_about(record, found)}")
     legend = {label: ("currentColor" if colour == INK else colour, mark) for label, (colour, mark) in look.items()}
     panel = drawing(draw, "All networks", "accuracy, %", "", "; ".join(said), "adaptive", 1.1 * ALONE, 1.5 * INCHES)
     name = "Accuracy in percent (95 % interval), and differences in points (± half a 95 % interval over batches)"
@@ -179,8 +179,8 @@ def leads(folder=RESULTS):
     if not rows:
         return unfilled(f"{caption}.", ("Rows", "Attacker"))
     M = max(of.M for of in found.values())
-    caption += (f": points of accuracy ± half a 95 % interval, each for itself, which allows for another training of either. All columns"
-                f" rest on one training without noise. Prediction smoothing, M = {M}. {_about(record, found)}")
+    caption += (f": points of accuracy ± half a 95 % interval. Each interval holds by itself and allows for another training of either"
+                f" network. All columns share one training without noise. Prediction smoothing, M = {M}. {_about(record, found)}")
     return Table(pd.DataFrame(rows), caption, 1, PLACE)
 
 
@@ -201,38 +201,39 @@ def in_words(folder=RESULTS):
         told = [f"{taken(record, of, OFF, PGD)} beyond PGD and {taken(record, of, OFF)} beyond EPGD ({label})"
                 for label, of in noisy.items()]
         costs = next(iter(noisy.values())).cost
-        lines.append(f"With the noise off PGD takes {costs[OFF][0]} gradients for an image, EPGD {costs[EPGD][0]}. What it takes of the"
-                     f" vote is, in points, {'; '.join(told)}.")
+        lines.append(f"PGD with the noise off uses {costs[OFF][0]} gradients per image, EPGD {costs[EPGD][0]}. What PGD with the"
+                     f" noise off takes from the vote is, in points, {'; '.join(told)}.")
     for alone, together in SUMMED.items() if noisy else ():
         if together in single(found):
             told = ", ".join(f"{taken(record, of, together, alone)} ({label})" for label, of in found.items())
-            lines.append(f"Along the sum of all its gradients so far {alone} takes beyond itself, in points, {told}.")
+            lines.append(f"How much more {alone} takes when it steps along the sum of all gradients so far, in points: {told}.")
     if noisy and BLIND in single(found):
         told = [f"{taken(record, of, PGD, BLIND)} ({label})" for label, of in found.items()]
         costs = next(iter(noisy.values())).cost
-        fewer = f" ({found[PLAIN].cost[BLIND][1]:,} without noise)" if PLAIN in found else ""
-        lines.append(f"The attacker who sees no gradients takes {costs[BLIND][1]:,} passes for an image{fewer}, PGD {costs[PGD][0]}"
-                     f" gradients. What PGD takes beyond him is, in points, {', '.join(told)}.")
+        fewer = f" ({found[PLAIN].cost[BLIND][1]:,} for the network without noise)" if PLAIN in found else ""
+        lines.append(f"The attacker who sees no gradients uses {costs[BLIND][1]:,} passes per image{fewer}, PGD {costs[PGD][0]}"
+                     f" gradients. How much more PGD takes than he does, in points: {', '.join(told)}.")
     if noisy and {BORDER, MOST} <= set(single(found)):
         told = [f"{taken(record, of, MOST, BORDER)} ({label})" for label, of in noisy.items()]
-        lines.append(f"Aimed at the border, 32 draws a step instead of 8 take {', '.join(told)} points more of the vote.")
+        lines.append("How much more an attack aimed at the border takes from the vote with 32 draws a step than with 8, in points:"
+                     f" {', '.join(told)}.")
     if faced := {label: of for label, of in noisy.items() if {AUTO, MOST} <= set(of.right)}:
         costs = next(iter(faced.values())).cost
         told = "; ".join(f"{100 * of.right[AUTO][-1].mean():.1f} %, {taken(record, of, AUTO)} and {taken(record, of, AUTO, MOST)} ({label})"
                          for label, of in faced.items())
-        lines.append(f"{AUTO}, with up to {costs[AUTO][0]:,} gradients for an image, leaves the vote, and takes beyond EPGD and beyond"
-                     f" *{MOST}* ({costs[MOST][0]} gradients), in points: {told}.")
+        lines.append(f"The accuracy that {AUTO}, with up to {costs[AUTO][0]:,} gradients per image, leaves the vote, and the points that it"
+                     f" takes beyond EPGD and beyond *{MOST}* ({costs[MOST][0]} gradients): {told}.")
     if noisy:
         of_all = {name: mean_of(votes_add(record, of, name) for of in noisy.values()) for name in ("", *single(found), ANY)}
         told = "; ".join(f"{one} ({_italic([name or 'no attack'])})" for name, one in of_all.items())
-        lines.append(f"What the vote has over one pass, in points, the mean of {len(noisy)} networks: {told}.")
+        lines.append(f"The vote's lead over one pass, in points, mean of {len(noisy)} network{'s' * (len(noisy) > 1)}: {told}.")
     for label in noisy:
         each = {name: lead(record, found, label, name, known) for name in [*single(found), ANY]}
         if None not in each.values():
             ahead, behind = (_italic(name for name, one in each.items() if side(one)) for side in (
                 lambda one: one.low > 0, lambda one: one.high < 0))
-            lines.append(f"Each by itself, the vote of {label} is told apart from adversarial training without noise, and ahead, under"
-                         f" {ahead}; and behind under {behind}.")
+            lines.append(f"With each difference taken by itself, the vote of {label} is distinguishably ahead of adversarial training"
+                         f" without noise under {ahead}; and behind under {behind}.")
     return listed(lines)
 
 
@@ -270,8 +271,8 @@ def overview(folder=RESULTS, label="CPNI-W"):
     rows = [{"Rows": "accuracy, % (95 % interval)", "Attack": name} | {text: interval(of_text[i]) for text, of_text in each.items()}
             for i, name in enumerate(attackers.values())]
     caption = (f"{title}: accuracy and its exact 95 % interval. {SUMMED[PGD]}: along the sum of its gradients, as in the authors' published"
-               f" code. Last line: images that are right under each of the {len(single(found))} attackers. All are of the same images, so"
-               f" differences are surer than the bars say. {label} at σ = {of.sigma:g}, prediction smoothing,"
+               f" code. Last row: images that are right under each of the {len(single(found))} attackers. All points share their"
+               f" images, so differences are more certain than the bars suggest. {label} at σ = {of.sigma:g}, prediction smoothing,"
                f" ε = {record['epsilon']:g}/255. {_about(record, {label: of, PLAIN: alone})}")
     legend = {text: (shade, mark) for text, (*_, shade, mark) in series.items()}
     panel = drawing(draw, "What attacks leave", "accuracy, %", "", said, "overview", 1.1 * ALONE, 1.15 * INCHES)
@@ -286,6 +287,6 @@ def headline(folder=RESULTS, label="CPNI-W"):
         return None
     of, sure = found[label], "" if last.low > 0 or last.high < 0 else ", which is not told apart from zero"
     left = [f"{100 * one.right[ANY][-1].mean():.1f} %" for one in (of, found[PLAIN])]
-    return (f"**An attacker who knows.** If [the attacker who knows the defence](notebooks/adaptive.ipynb) may take for each image the best"
-            f" of {len(single(found))} attacks, he leaves {left[0]} to the vote and {left[1]} to adversarial training without noise:"
-            f" {last} points{sure} ({label}, σ = {of.sigma:g}, M = {of.M}; tier {last.tier}, n = {last.n:,}).")
+    return (f"**An attacker who knows.** If [the attacker who knows the defence](notebooks/adaptive.ipynb) may pick for each image the best"
+            f" of {len(single(found))} attacks, the vote is still right on {left[0]} of the images and adversarial training without noise"
+            f" on {left[1]}: {last} points{sure} ({label}, σ = {of.sigma:g}, M = {of.M}; tier {last.tier}, n = {last.n:,}).")

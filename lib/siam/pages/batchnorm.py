@@ -71,7 +71,7 @@ def changes(M, folder=RESULTS):
 
         said = "; ".join(f"{name}: " + ", ".join(f"{NAMES[kind]} {_more(of[i])}" for kind, of in more.items())
                          for i, name in enumerate(names))
-        panels.append(drawing(draw, ATTACKS[attack], "points over the running ones", "", said, f"batchnorm {attack} {M}",
+        panels.append(drawing(draw, ATTACKS[attack], "points over running statistics", "", said, f"batchnorm {attack} {M}",
                               3.4, 0.52 * len(names) + 0.8))
     for (name, strength, sigma), cell in found.items():
         for attack, of in cell.items():
@@ -79,8 +79,8 @@ def changes(M, folder=RESULTS):
                 name, "none" if name.startswith(NETWORKS["plain"]) else f"× {strength}", f"{sigma:g}", ATTACKS[attack],
                 shown(_ends(of["running"]["accuracy"]), 1), *(_more(of[kind]["more"]) for kind in LOOK)))))
     batch, epsilon = (record["settings"][name] for name in ("batch", "epsilon"))
-    caption = (f"{title}: points of accuracy more than by the running statistics that all other pages go by, same images, noise and"
+    caption = (f"{title}: points of accuracy relative to the running statistics, which all other pages use; same images, noise and"
                f" attack; 95 % intervals by Student's t over batches of {batch}. First {record['n']:,} test images, prediction smoothing,"
-               f" PGD with ε = {epsilon:g}/255 through the statistics that answer.{warning([record['tier']])}")
+               f" PGD with ε = {epsilon:g}/255, made through the statistics under evaluation.{warning([record['tier']])}")
     numbers = Table(pd.DataFrame(lines), "Accuracy in percent by BatchNorm's statistics, differences in points (95 % intervals)", 3, PLACE)
     return Figure(panels, {NAMES[kind]: (colour, "o") for kind, colour in LOOK.items()}, caption, numbers)

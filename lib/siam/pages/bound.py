@@ -94,7 +94,7 @@ def _all(folder):
 def measured(about):
     tiers = " and ".join(sorted({cell["tier"] for cell in about["cells"]}))
     networks = " and ".join(dict.fromkeys(cell["cell"][0] for cell in about["cells"]))
-    return (f"Tier {tiers}: small models ({networks}), no reproduction; n = {about['images']:,} test images, M = {about['draws']}"
+    return (f"Tier {tiers}: small models ({networks}), not a reproduction; n = {about['images']:,} test images, M = {about['draws']}"
             f" passes of each, {about['precision']}.")
 
 
@@ -130,15 +130,15 @@ def probabilities(folder=RESULTS, sigma=0.24):
         top = 1 - frame["base"][~right].min()
         rows.append({"Rows": f"σ = {sigma:g}", "Network": NETWORKS[cell[0]], "Attack": ATTACKS[cell[1]],
                      "right": f"{right.sum():,}", "wrong": f"{(~right).sum():,}",
-                     "right with p < 1/2": f"{between:,}", "lowest p of a right one": f"{lowest:.2f}",
-                     "highest p of a wrong one": f"{top:.2f}"})
+                     "right with p < 1/2": f"{between:,}", "lowest p of a right image": f"{lowest:.2f}",
+                     "highest p of a wrong image": f"{top:.2f}"})
         alt = (f"share of the true class against its margin, {right.sum()} images right and {(~right).sum()} wrong;"
-               f" every wrong one has a share of at most one half, {between} right ones too")
+               f" in every wrong one the true class has a share of at most one half, as it has in {between} of the right ones")
         panels.append(drawing(draw, f"{NETWORKS[cell[0]]}, {ATTACKS[cell[1]]}", "margin p − q", "p, share of the true class",
                               alt, f"bound p {name_of(*cell)}"))
     legend = {"vote right": (BLUE, "-"), "vote wrong": (VERMILLION, "-")}
-    caption = (f"Share of the true class and margin: every dot is an image, σ = {sigma:g}. Shaded: where dots of ten"
-               f" classes can lie. {measured(about)}")
+    caption = (f"Share of the true class and margin: every dot is an image, σ = {sigma:g}. Shaded: where a dot can lie"
+               f" if there are ten classes. {measured(about)}")
     return Figure(panels, legend, caption, Table(pd.DataFrame(rows), "Images by vote and share", 2, PLACE))
 
 
@@ -223,7 +223,7 @@ def violations(folder=RESULTS):
                      "wrong ≠ surrogate": f"{int((abs(frame['wrong'] - frame['surrogate']) > 1e-9).sum()):,}",
                      **{name: f"{number:,}" for name, number in failures.items()}})
     caption = (f"Images that break an inequality, of n = {about['images']:,} each. The first three columns are the paper's"
-               f" eq. (20), the line after it, and the step that leads there; the last four are what can be proved."
+               f" eq. (20), the line after it, and the step that leads to that line; the last four are what can be proved."
                f" {measured(about)}")
     return Table(pd.DataFrame(rows), caption, 1, PLACE)
 
@@ -273,9 +273,9 @@ def in_words(folder=RESULTS):
         f"*wrong ≤ base*, the line after eq. (20), fails for {failures['wrong ≤ base']:,} of the {n_wrong:,} pairs whose vote is"
         f" wrong: for all but those whose true class got no vote at all. The step that leads there, *surrogate ≤ base*, fails"
         f" for {failures['surrogate ≤ base']:,} of {total:,}.",
-        f"On average over images *wrong ≤ base* holds with its 95\u00a0% interval over batches in {better} of {len(found)} cells,"
-        f" and fails with it in {worse}{f' (open: {unsure})' if unsure else ''}. That voting helps on average is an observation,"
-        f" not a theorem.",
+        f"On average over images, *wrong ≤ base* holds over the whole 95\u00a0% interval (by batches) in {better} of {len(found)} cells,"
+        f" and fails over the whole of it in {worse or 'none'}{f' (open: {unsure})' if unsure else ''}. That voting helps on average"
+        f" is an observation, not a theorem.",
         f"*wrong ≤ surrogate*, *base ≤ surrogate ≤ 2 base* and *wrong ≤ 2 base* fail for"
         f" {sum(failures[name] for name, (_, _, always) in CLAIMS.items() if always) or 'none'}. The surrogate's mean is"
         f" {min(ratio):.2f} to {max(ratio):.2f} times the base loss.",

@@ -20,7 +20,7 @@ FIELDS = ("networks", "places", "draws", "epsilon", "reach", "alpha")
 PLACE = "boundary/record.json"  # in data/results
 LOOK = {"without noise": (INK, ":"), "one draw": (VERMILLION, "--"), "vote": (BLUE, "-")}  # how the three readings are drawn
 NAMES = {"plain": "plain, normal training"}  # there is another plain network, trained on attacked images
-DIRECTIONS = {"attack": "towards the attack", "random": "a random way"}
+DIRECTIONS = {"attack": "towards the attack", "random": "a random direction"}
 ENOUGH = 100  # images that a condition leaves: on fewer no mean is compared
 OTHERS = (VERMILLION, GREEN, PINK, "#E69F00", "#999999")  # classes but the image's own, by how much of a map they take
 
@@ -119,11 +119,11 @@ def maps(folder=RESULTS, label="CPNI-W"):
     drawn = [_coloured(maps, of, reach) for maps, of in zip(said, colours)]
     columns = {("image", ""): pictures} | {(name, "" if name != "vote" else f"M = {record['draws']['slices']}"): np.stack(of)
                                            for name, of in zip(LOOK, zip(*drawn))}
-    caption = (f"{title}: {label}, σ = {one['sigma']:g}, the first {len(drawn)} test images, not picked. A map's centre is the image; to"
-               f" the right, as far as the small cross, what PGD-7 of ε = {record['epsilon']:g}/255, made on the noisy network, adds to it,"
-               f" and up to {reach:g} times that; upwards a random direction of the same length. Blue: the image's own class; the other"
-               f" colours stand under each image, by how much of the row they take. Each pass is one draw all over a map."
-               f" Tier {one['tier']}.")
+    caption = (f"{title}: {label}. The first {len(drawn)} test images, not hand-picked; σ = {one['sigma']:g}. The centre of a map is the"
+               f" image. To the right lies what PGD-7 of ε = {record['epsilon']:g}/255, made on the noisy network, adds to it, its full"
+               f" length at the small cross and {reach:g} times that at the edge. Upwards lies a random direction of the same length. Blue:"
+               f" the image's own class. The other colours are named under each image, in order of how much of the row they take. Each"
+               f" pass keeps one draw over the whole map. Tier {one['tier']}.")
     keys = [{CLASSES[c]: colour for c, colour in of.items()} for of in colours]
     return Grid(caption, [CLASSES[label] for label in one["labels"]], columns, width=7, keys=keys)
 
@@ -177,8 +177,8 @@ def lines(folder=RESULTS):
                              "Classifier": reading(M), "class unchanged after ε, %": f"{unchanged[M][near]:.1f}",
                              "changes of class in 100 lines": f"{100 * np.mean(line['changes']):.1f}",
                              f"less vote of {record['draws']['lines']}": "" if less is None else str(less)})
-    caption = (f"{title}: along lines of {places[-1]:g} ε, towards what PGD-7, made on the noisy network, adds, and in a random"
-               f" direction that is as long in every pixel. {_about(record)}")
+    caption = (f"{title}: along lines {places[-1]:g} ε long, in the direction of what PGD-7, made on the noisy network, adds, and in a"
+               f" random one that is as long in every pixel. {_about(record)}")
     legend = {f"vote of {record['draws']['lines']}" if name == "vote" else name: ("currentColor" if colour == INK else colour, dashes)
               for name, (colour, dashes) in LOOK.items()}
     name = "Changes of class along lines (± half a 95 % interval over batches)"
@@ -208,8 +208,9 @@ def competing(folder=RESULTS):
                      "Images": f"{len(before):,}", "mean before": f"{before.mean():.3f}", "mean after": f"{after.mean():.3f}",
                      "rise, points": str(rises.get(one["label"], "too few images")),
                      "images where it rises, %": f"{higher:.1f}"})
-    caption = (f"{title}: mean softmax of the strongest wrong class over M = {record['draws']['competing']} passes, images on which the"
-               f" vote is right before and after PGD-7; how many of them have at most so much. {_about(record)}")
+    caption = (f"{title}: the strongest wrong class's softmax, the mean over M = {record['draws']['competing']} passes, on images on which"
+               f" the vote is right before and after PGD-7; the curves give the share of these images with at most that probability."
+               f" {_about(record)}")
     legend = {"before the attack": ("currentColor", ":"), "after it": (VERMILLION, "-")}
     name = "The strongest wrong class (rise ± half a 95 % interval over batches)"
     return Figure(panels, legend, caption, Table(pd.DataFrame(rows), name, 1, PLACE))
@@ -241,7 +242,8 @@ def certified(folder=RESULTS):
                      "median R / σ": NOT_YET if median is None else f"{median}", "of": "" if median is None else f"{median.n:,} images",
                      "median R, pixels": "" if median is None else f"{median.value * one['sigma'] * min(STD):.3f}",
                      "median R / σ of all": NOT_YET if of_all is None else f"{of_all}"})
-    caption = (f"{title}: how many images are certified as what they are, at {100 * (1 - record['alpha']):g} % each, against the radius in"
-               f" units of σ. M = {record['draws']['certified']}, of which {record['draws']['chosen']} choose the class. {_about(record)}")
+    caption = (f"{title}: the share of images certified as their true class, each with {100 * (1 - record['alpha']):g} % confidence,"
+               f" against the radius in units of σ. M = {record['draws']['certified']}, of which {record['draws']['chosen']} choose the"
+               f" class. {_about(record)}")
     panel = drawing(draw, "All networks", "radius R / σ", "certified and right, %", said, "certified", ALONE)
     return Figure([panel], look, caption, Table(pd.DataFrame(rows), "Certified radii (95 % interval)", 1, PLACE))

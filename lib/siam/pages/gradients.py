@@ -76,8 +76,8 @@ def attacked(variant="targeted", folder=RESULTS):
 
 def perturbations(variant="targeted", folder=RESULTS):
     """What the attacks added, amplified, on grey."""
-    return _grid(f"What the {variant} attack added, {AMPLIFIED} times amplified", "Grey is no change; what leaves the range"
-                 " is cut.", folder, lambda record, pictures: _of_arms(record, pictures, variant, _amplified))
+    return _grid(f"What the {variant} attack added, {AMPLIFIED} times amplified", "Grey is no change; values outside the"
+                 " range are clipped.", folder, lambda record, pictures: _of_arms(record, pictures, variant, _amplified))
 
 
 def input_gradients(folder=RESULTS):
@@ -87,7 +87,7 @@ def input_gradients(folder=RESULTS):
                 for m in record["settings"]["draws"] if f"{arm['arm']}/gradient-{m}" in pictures}
 
     return _grid("Input gradients of the target's log-probability", "Taken at the unchanged image, averaged over m noise draws."
-                 " Grey is zero; each picture is scaled for itself, 1 % of its values are cut.", folder, columns)
+                 " Grey is zero; each picture is scaled by itself, and 1 % of its values are clipped.", folder, columns)
 
 
 # ------------------------------------------------------------------------------------------------ numbers
@@ -123,7 +123,7 @@ def looks(folder=RESULTS):
         lines.append(dict(zip(columns, cells)))
     right = {name: f"{100 * of['share']:.1f} %" for name, of in record["judged_right"].items()}
     caption += (f" First {record['n']:,} test images, the same for all; exact intervals. Before: the same question about the"
-                f" images as they were, of which PNI-W gets {right['robust']} right and the plain network {right['plain']}."
+                f" images before the attack, of which PNI-W gets {right['robust']} right and the plain network {right['plain']}."
                 f" Tier {record['tier']}.")
     return Table(pd.DataFrame(lines), caption, 1, PLACE)
 

@@ -91,8 +91,8 @@ def curves(folder=RESULTS):
     used = pd.DataFrame(used)
     tiers = " and ".join(sorted(set(used["tier"])))
     wide = 50 * (used["high"] - used["low"]).max()
-    alone = f"; some dots of {' and '.join(apart)}, evaluated in batches of another size, share the images alone" if apart else ""
-    caption = (f"{title}. Tier {tiers}, n = {used['n'].min():,} test images. Along a line σ grows over the grid that held-out"
+    alone = f"; some dots of {' and '.join(apart)}, evaluated in batches of another size, share only the images" if apart else ""
+    caption = (f"{title}. Tier {tiers}, n = {used['n'].min():,} test images. Each line follows σ as it grows over the grid that held-out"
                f" images choose from. Each interval over images is at most ± {wide:.1f} points, and neighbours share their images"
                f" and random numbers{alone}."
                f"{warning(used['tier'])}")

@@ -134,7 +134,7 @@ def choice(folder=RESULTS):
                           "k = 1, %": interval(cell_of(trained.right[name][-1])), "chosen k, %": interval(cell_of(best.right[name][-1])),
                           "difference": str(more(record, best, trained, name)), "paper, M = 512, %": printed(best, name)})
     caption += (f": accuracy of the vote, M = {found[0][1].draws[-1]}, in percent (95 % interval), and differences in points (± half a 95 %"
-                f" interval over batches of {record['batch']}), of one training. {_about(record, [of for of, _ in found])}")
+                f" interval over batches of {record['batch']}), within one training. {_about(record, [of for of, _ in found])}")
     return Table(pd.DataFrame(lines), caption, 1, PLACE)
 
 
@@ -159,12 +159,12 @@ def in_words(folder=RESULTS):
         each = {name: more(record, best, trained, name) for name in ("", PGD, EPGD, ANY)}
         single = [name for name in best.right if name not in ("", ANY)]
         left = []
-        for one, whose in ((best, "it"), (trained, "the noise as trained")):
+        for one, whose in ((best, "that noise"), (trained, "the noise as trained")):
             worst = min(single, key=lambda name: one.right[name][-1].sum())
-            left.append(f"{100 * one.right[worst][-1].mean():.1f} % to {whose} (*{worst}*)")
-        lines.append(f"{at}: held-out images choose noise {best.k:g} times as strong as trained. To the vote it adds {each['']} points on"
-                     f" clean images, {each[PGD]} under PGD and {each[EPGD]} under EPGD, and to the share of images that survive every"
-                     f" attacker {each[ANY]}; to one pass on clean images {more(record, best, trained, '', 0)}. The strongest attacker"
+            left.append(f"{100 * one.right[worst][-1].mean():.1f} % with {whose} (*{worst}*)")
+        lines.append(f"{at}: held-out images choose noise {best.k:g} times as strong as trained. It changes the vote by {each['']} points"
+                     f" on clean images, {each[PGD]} under PGD and {each[EPGD]} under EPGD, the share of images that survive every attacker"
+                     f" by {each[ANY]}, and one pass on clean images by {more(record, best, trained, '', 0)}. The strongest attacker"
                      f" leaves {' and '.join(left)}.")
     return listed(lines)
 
@@ -182,5 +182,5 @@ def headline(folder=RESULTS):
     sigma = f"σ = {best.sigma:g}" if best.sigma else "without input noise"
     return (f"**Stronger noise.** [Noise in the layers](notebooks/strength.ipynb) that is made {best.k:g} times as strong after"
             f" training, as held-out images choose, adds {each[PGD]} points to the vote under PGD and {each[EPGD]} under EPGD; the"
-            f" share of images that survive every attacker tried changes by {each[ANY]}, accuracy on clean ones by {each['']}"
+            f" share of images that survive every attacker tried changes by {each[ANY]}, and accuracy on clean images by {each['']}"
             f" ({best.label}, {sigma}, M = {best.draws[-1]}, trained at tier {best.trained}; tier {each[PGD].tier}, n = {record['n']:,}).")

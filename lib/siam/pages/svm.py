@@ -34,8 +34,8 @@ def toy(draws=20_000):
                          "corner by corner": f"{mean:.3f} ± {2 * error:.3f}", "closed form": f"{noisy(margin, e, t):.3f}",
                          "without noise": f"{quiet(margin, e):.3f}", "eq. (15)": f"{printed(margin, e):.3f}"})
     rows = sorted(rows, key=lambda row: row["s"])
-    caption = (f"Worst hinge loss of a toy. Mean of the worst of 16 corners over {draws:,} draws of the noise (± two standard"
-               f" errors), and what the formulas say.")
+    caption = (f"Worst hinge loss of a toy: an SVM of four pixels. Mean loss at the worst of 16 corners over {draws:,} draws of the noise"
+               f" (± two standard errors), and what the formulas give.")
     return Table(pd.DataFrame(rows), caption, 1)
 
 
@@ -133,16 +133,16 @@ def in_words(folder=RESULTS):
               for row in svm["monte_carlo"] if row["error"] > 0)
     budget = len(m) * e
     lines = [
-        f"The attack takes e = ε‖w‖₁ = {e:.2f} off every margin. The paper's noise, twice as large per pixel, moves it by"
-        f" t = {t:.3f}, one standard deviation: it has no aim, and {svm['dimension']:,} pixels without aim add up like a square"
-        f" root. At σ = 0.24 it adds {(noisy(m, e, t) - quiet(m, e)).mean():.5f} to a mean loss of {quiet(m, e).mean():.3f};"
-        f" only {fold} of {len(m):,} images are within two t of the bend.",
+        f"The attack takes e = ε‖w‖₁ = {e:.2f} off every margin. The paper's noise, twice as large per pixel, moves a margin by"
+        f" t = {t:.3f} (one standard deviation): it has no aim, and {svm['dimension']:,} pixels without aim add up only as the square root"
+        f" of their number. At σ = 0.24 it adds {(noisy(m, e, t) - quiet(m, e)).mean():.5f} to a mean loss of"
+        f" {quiet(m, e).mean():.3f}; only {fold} of {len(m):,} images are within two t of the bend.",
         f"Eq. (15) is exact without noise for the {len(m) - outside:,} test images with m ≤ 1 and too large for the other"
         f" {outside:,}; its mean is {printed(m, e).mean():.3f} where the truth is {quiet(m, e).mean():.3f}.",
         f"With one budget of {budget:,.0f} for all images together, the setting of Xu et al., the worst sum of losses is"
         f" {one_budget(m, budget):,.1f}, and *c + Σ hinge* is {budget + hinge(m).sum():,.1f}: there the formula is exact. With"
         f" e for each image the sum is {quiet(m, e).sum():,.1f}.",
-        f"The closed form and the Monte Carlo part by at most {off:.1f} standard errors over {len(svm['monte_carlo'])} pairs of"
+        f"The closed form and the Monte Carlo mean differ by at most {off:.1f} standard errors over {len(svm['monte_carlo'])} pairs of"
         f" image and noise, which share their draws.",
     ]
     return "\n".join(f"- {line}" for line in lines)
@@ -153,8 +153,8 @@ def _gradients(record):
     tier = runs.tier("cpu", about["split"], about["n"])
     networks = " and ".join(dict.fromkeys(row["checkpoint"] for row in about["settings"]))
     return (f"n = {about['n']} shipped test images, {about['draws']} draws each and {about['draws']} others for the expected"
-            f" direction, {about['precision']}; {about['batch']} images are a batch, which shares its draws. Tier {tier}: small models"
-            f" ({networks}), no reproduction.")
+            f" direction, {about['precision']}; a batch is {about['batch']} images, which share their draws. Tier {tier}: small models"
+            f" ({networks}), not a reproduction.")
 
 
 def _by_network(record):

@@ -49,8 +49,8 @@ def table(folder=RESULTS):
                 for what, text in (("Ties, %", f"{100 * share:.1f}"), ("change, points", shown(gain, 2, 100)))}}
             for cell, of in found.items()]
     caption = (f"What ties change: images whose vote is tied, and by how many points of accuracy giving the tie to the lowest class index"
-               f" beats drawing lots: the mean over {REDRAWN} series of M passes, drawn from the {about['draws']} that were counted. In"
-               f" brackets {sampled(about)}. {measured(about)}")
+               f" beats drawing lots. Means over {REDRAWN} series of M passes, drawn from the {about['draws']} that were counted. In"
+               f" brackets: {sampled(about)}. {measured(about)}")
     return Table(pd.DataFrame(rows), caption, 1, PLACE)
 
 
@@ -63,8 +63,8 @@ def in_words(folder=RESULTS):
         said = []
         for M in each[0] if each else ():
             share, gain = (sorted(100 * of[M][i] for of in each) for i in (0, 1))
-            said.append(f"{share[0]:.1f} to {share[-1]:.1f}\u00a0% of the images at M\u00a0=\u00a0{M}, which changes accuracy by"
-                        f" {signed(gain[0], 2)} to {signed(gain[-1], 2)} points, {signed(sum(gain) / len(gain), 2)} in the mean")
+            said.append(f"{share[0]:.1f} to {share[-1]:.1f}\u00a0% of the images are tied at M\u00a0=\u00a0{M}, and accuracy changes by"
+                        f" {signed(gain[0], 2)} to {signed(gain[-1], 2)} points, {signed(sum(gain) / len(gain), 2)} on average")
         if said:
-            lines.append(f"Ties that go to the lowest index instead of by lot, {name}: {'; '.join(said)} ({len(each)} cells).")
+            lines.append(f"Ties given to the lowest index instead of decided by lot, {name}: {'; '.join(said)} ({len(each)} cells).")
     return "\n".join(f"- {line}" for line in [*lines, *([measured(about)] if lines else [])]) or f"{NOT_YET.capitalize()}."
