@@ -159,7 +159,7 @@ def accuracies(folder=RESULTS):
                          "vote less one pass": f"{gain}", "takes beyond EPGD": f"{beyond}", f"beyond {LONG}": f"{longer}"})
     wide = max(50 * (cell["high"] - cell["low"]) for of in found.values() for cell in (cell_of(of.right[name][-1]) for name in attackers))
     caption = (f"{title}, prediction smoothing, ε = {record['epsilon']:g}/255. {ANY.capitalize()}: images that are right under every"
-               f" attacker above. Each point ± {wide:.1f}, but all share their images and draws, so most differences are known more"
+               f" attacker above. Each point ± {wide:.1f} at most, but all share their images and draws, so most differences are known more"
                f" exactly: see below. {_about(record, found)}")
     legend = {label: ("currentColor" if colour == INK else colour, mark) for label, (colour, mark) in look.items()}
     panel = drawing(draw, "All networks", "accuracy, %", "", "; ".join(said), "adaptive", 1.1 * ALONE, 1.5 * INCHES)
