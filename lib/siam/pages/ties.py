@@ -66,5 +66,6 @@ def in_words(folder=RESULTS):
             said.append(f"{share[0]:.1f} to {share[-1]:.1f}\u00a0% of the images are tied at M\u00a0=\u00a0{M}, and accuracy changes by"
                         f" {signed(gain[0], 2)} to {signed(gain[-1], 2)} points, {signed(sum(gain) / len(gain), 2)} on average")
         if said:
-            lines.append(f"Ties given to the lowest index instead of decided by lot, {name}: {'; '.join(said)} ({len(each)} cell{'s' * (len(each) != 1)}).")
+            cells = f"{len(each)} cell{'s' * (len(each) > 1)}"
+            lines.append(f"Ties given to the lowest index instead of decided by lot, {name}: {'; '.join(said)} ({cells}).")
     return "\n".join(f"- {line}" for line in [*lines, *([measured(about)] if lines else [])]) or f"{NOT_YET.capitalize()}."
