@@ -176,8 +176,8 @@ def _against(difference, theirs):
 
 
 def training(folder=RESULTS):
-    """Of trainings that differ in epochs alone, what the longer of the longest two has more, and whether accuracy has stopped to grow."""
-    several, rises, alike = False, [], {}
+    """Of trainings that differ in epochs alone, what the longer of the longest two has more, and whether accuracy still grows."""
+    several, rises, alike = False, False, {}
     for label, trainings in findings.by_length(folder).items():
         for attack in findings.PRINTED:
             of = [(plan, cells[attack]) for plan, cells in trainings if attack in cells]
@@ -187,14 +187,14 @@ def training(folder=RESULTS):
             pairs = [pair for pair in pairs if pair[-1] is not None]
             if pairs:
                 plan, more, gain = pairs[-1]
-                rises.append(gain.low > 0)
+                rises |= gain.low > 0
                 text = f"{label} after {more['epochs']} epochs less after {plan['epochs']}"
                 alike.setdefault(text, {})[attack] = gain
     lines = [_points(text, each) for text, each in alike.items()]
     if rises:
         lines.append("Where accuracy still rises, its level says nothing about the paper's: what can be compared is the order of rows"
-                     " that were trained alike." if any(rises) else "Here more epochs make no difference that shows.")
-    elif several:
+                     " that were trained alike.")
+    elif several and not lines:
         lines.append("No two of these trainings of a network differ in epochs alone and were measured alike, so what length is worth"
                      " cannot be told.")
     return listed(lines)
