@@ -58,7 +58,7 @@ def test_training_says_whether_accuracy_still_rises(tmp_path):
     trained(tmp_path, 2, epochs=9)
     evaluate(tmp_path, "CPNI-W", "pgd", 505, training_seed=2)
     said = words.training(tmp_path)
-    assert "after 9 epochs less after 8" in plain(said) and "no difference that shows" in said and "says nothing" not in said
+    assert "after 9 epochs less after 8" in plain(said) and len(said.splitlines()) == 1
 
 
 def test_the_start_of_the_noise_is_told_apart_from_its_kind(tmp_path):
