@@ -89,7 +89,7 @@ def grown(request, tmp_path, monkeypatch):
     each, suites = report.by_tier(frame), report.suites(frame)
     for module in (report, figures, findings, tables, words_of_figures):
         monkeypatch.setattr(module, "evaluations", lambda folder: frame)
-    for module in (report, figures, words_of_figures):
+    for module in (report, figures, tables, words_of_figures):
         monkeypatch.setattr(module, "by_tier", lambda of: each)
     for module in (report, findings, tables):
         monkeypatch.setattr(module, "suites", lambda of: suites)

@@ -87,6 +87,11 @@ def test_the_start_of_the_noise_is_told_apart_from_its_kind(tmp_path):
     trained(tmp_path, 9, label="PNI-W", noise_start=2.0, lr=0.1)  # differs in more than that
     evaluate(tmp_path, "PNI-W", "pgd", 900, training_seed=9)
     assert findings.strengths(tmp_path).frame.equals(said)
+    for seed, (label, correct) in enumerate((("PNI-W", 4000), ("CPNI-W", 5000)), 5):
+        trained(tmp_path, seed, label=label, tier="fast", lr=0.2)
+        evaluate(tmp_path, label, "pgd", correct, n=10_000, tier="fast", training_seed=seed)
+    said = plain(words.headlines(tmp_path))
+    assert re.search(r" Between the two of \[Table 1\]\(notebooks/table1.ipynb\), of tier fast, it is \+10.0 ± [\d.]+\.$", said, re.M)
 
 
 def test_trainings_that_differ_in_more_than_epochs_say_nothing_about_length(tmp_path):

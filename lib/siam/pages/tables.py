@@ -10,8 +10,8 @@ from siam import runs
 from siam.pages.style import Table
 from siam.paired import less, of_differences
 from siam.paths import PAPER, RESULTS
-from siam.report import (ATTACKS, BASES, CELL, CHOSEN, NOT_YET, as_in_paper, cells, cells_of, chosen, evaluations, find, interval,
-                         made_on, measured_on, select, signed, sources, suites, trainings, usual, warning)
+from siam.report import (ATTACKS, BASES, CELL, CHOSEN, NOT_YET, as_in_paper, by_tier, cells, cells_of, chosen, evaluations, find,
+                         interval, made_on, measured_on, select, signed, sources, suites, trainings, usual, warning)
 
 # Attacks made on another network than the one they meet; PGD-s: on a source with input noise.
 TRANSFERRED = {"transferred pgd": "transferred PGD", "transferred pgd_s": "transferred PGD-s",
@@ -125,12 +125,10 @@ def contrasts(number, folder=RESULTS):
 
 
 def compared(number, folder=RESULTS):
-    """[(what changes, attack, the paper's difference, [(our Difference, its M and σ) of each of `suites` that has both rows])].
-
-    The two rows of a difference are of networks trained at one tier.
+    """[(what changes, attack, the paper's difference, [(our Difference, its M and σ) of each of `by_tier` that has both rows])].
     """
     theirs = paper(number).to_dict("records")
-    each = [cells_of(frame)[0] for frame in suites(evaluations(folder))]
+    each = [cells_of(frame)[0] for frame in by_tier(evaluations(folder))]
     found = []
     for text, *rows in CONTRASTS[number]:
         one, other = (theirs[row] for row in rows)

@@ -27,7 +27,7 @@ def headlines(folder=RESULTS):
     everything = evaluations(folder)
     beside = next((line for line in (_without_noise(cells_of(suite)[0]) for suite in suites(everything)) if line), None)
     last = next(reversed(findings.starts(folder)), None)
-    more = [_in_sums(findings.in_sums(folder)), _coloured(last[1]) if last else None, beside, adaptive.headline(folder),
+    more = [_in_sums(findings.in_sums(folder)), _coloured(last[1], folder) if last else None, beside, adaptive.headline(folder),
             strength.headline(folder)]
     # What is about one network asks for no other of its tier: of the tiers that have all of it, the best.
     smoothing = max((_smoothing(*cells_of(of)) for of in by_tier(everything)), key=len)
@@ -108,12 +108,13 @@ def _in_sums(found):
     return None
 
 
-def _coloured(sides):
-    """What coloured noise, the weakest, has more than white of each strength, a sentence; None where that is not measured under PGD."""
+def _coloured(sides, folder):
+    """What coloured noise, the weakest, has more than white of each strength, a sentence, and one on Table 1's own two networks if they are
+    of a better tier; None where that is not measured under PGD."""
     pairs = [(*text.split(" less "), of["pgd"]) for text, of in sides.items() if "pgd" in of]
     pairs = [(one, other, gain) for one, other, gain in pairs if one.startswith("CPNI-W") and other.startswith("PNI-W")]
     found = {other.rpartition(" ")[2]: gain for one, other, gain in pairs if one == pairs[0][0]}
-    unsure = {start: " (not told apart from zero)" if one.low <= 0 <= one.high else "" for start, one in found.items()}
+    unsure = {start: _unsure(one) for start, one in found.items()}
     named = {"1": "at its authors' strength"}
     said = [f"{one}{unsure[start]} where white noise starts {named.get(start, f'at {start} of that strength')}"
             for start, one in reversed(found.items())]
@@ -122,7 +123,19 @@ def _coloured(sides):
     own = re.search("starts at ([0-9.]+)", pairs[0][0])[1]
     return (f"**Which noise.** Accuracy of one pass under PGD with coloured noise in the layers less that with white, in points:"
             f" {' and '.join(said)}. The coloured noise starts at {own} of its authors' strength"
-            f" (CPNI-W less PNI-W; {about(next(iter(found.values())))}).")
+            f" (CPNI-W less PNI-W; {about(next(iter(found.values())))}).{_of_table1(next(iter(found.values())), folder)}")
+
+
+def _of_table1(shown, folder):
+    """The same of the networks of Table 1, a sentence; none where they are of no better tier than what is `shown`."""
+    best = next((ours[0][0] for _, attack, _, ours in tables.compared(1, folder) if attack == "pgd" and ours), shown)
+    if runs.TIERS.index(best.tier) <= runs.TIERS.index(shown.tier):
+        return ""
+    return f" Between the two of [Table 1](notebooks/table1.ipynb), of tier {best.tier}, it is {best}{_unsure(best)}."
+
+
+def _unsure(one):
+    return " (not told apart from zero)" if one.low <= 0 <= one.high else ""
 
 
 def _without_noise(ours):
