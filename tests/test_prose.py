@@ -18,7 +18,7 @@ from siam.paths import RESULTS, ROOT
 READ = {
     "adaptive": (lambda: (RESULTS / "adaptive" / "record.json").read_text()
                  + next(line for line in words.headlines().splitlines() if "Without any noise" in line), "f07af2e3bbb65b37"),
-    "batchnorm": (lambda: (RESULTS / "batchnorm" / "record.json").read_text() + findings.lengths().frame.to_csv(), "8a6d57f8a84f37f9"),
+    "batchnorm": (lambda: (RESULTS / "batchnorm" / "record.json").read_text() + findings.lengths().frame.to_csv(), "55978881a8c60f04"),
     "boundary": ("boundary/record.json", "927df52829e6e369"),
     "bound": ("bound/tallies.npz", "702fec57f0cae439"),
     "gradients": ("gradients/record.json", "12e54051f77c1796"),
@@ -27,7 +27,7 @@ READ = {
     "strength": ("strength/record.json", "6c8442ce485e27c5"),
     "svm": ("svm/argument.json", "4b55cdee887f2fc1"),
     "table1": (lambda: findings.strengths().frame.to_csv() + words.ranks() + findings.lengths().frame.to_csv()
-               + findings.noises().frame.to_csv(), "a109c0e9e657cbbe"),
+               + findings.noises().frame.to_csv() + tables.contrasts(1).frame.to_csv(), "b92a9769fb36e3c3"),
     "table3": (lambda: strength.choice().frame.to_csv() + findings.summed().frame.to_csv() + findings.gains().frame.to_csv(),
                "5b18f1d4e29b0a5b"),
     "table4": (lambda: figures.transfers().numbers.frame.to_csv() + tables.table(4).frame.to_csv(), "a7c88888ee5707fb"),
