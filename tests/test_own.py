@@ -117,7 +117,7 @@ def test_the_commands_find_what_python_wrote_and_what_was_copied(said, folder):
     assert "finished already" not in shell(copies + command.replace("my-network", "cpni-w-cpu-0"), folder)
     labels = report.evaluations(folder / "mine" / "results").drop_duplicates("id").set_index("checkpoint")["label"]
     assert labels.to_dict() == {"my-network": "my-network", "cpni-w-cpu-0": "CPNI-W"}
-    assert "`-p checkpoint cpni-w-cpu-0` evaluates it" in PAGE
+    assert "there with `-p checkpoint cpni-w-cpu-0`" in PAGE
 
 
 def test_what_git_ignores():
