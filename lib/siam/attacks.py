@@ -57,6 +57,13 @@ def _in_pixels(x, **sizes):
                          "normalisation inside your network")
 
 
+def _counted(samples, **rounds):
+    """Raise ValueError, one line, unless an attack has 0 rounds or more, and samples in each."""
+    for name, number in rounds.items():
+        if number < 0 or samples < 1:
+            raise ValueError(f"{name} = {number}, samples = {samples} is not allowed: give {name} of 0 or more, samples of 1 or more")
+
+
 def fgsm(objective, x, *, epsilon):
     """Eq. (1): one step of size ε along the gradient's sign, kept within the range of pixels. Raises ValueError as `pgd` does."""
     _in_pixels(x, epsilon=epsilon)
@@ -75,8 +82,7 @@ def pgd(objective, x, *, epsilon, step_size, steps, samples=1, random_start=True
     that is not float32 in [0, 1]; its values are not looked at on the device meta, nor while a graph is captured.
     """
     _in_pixels(x, epsilon=epsilon, step_size=step_size)
-    if steps < 0 or samples < 1:
-        raise ValueError(f"steps = {steps}, samples = {samples} is not allowed: give steps of 0 or more, samples of 1 or more")
+    _counted(samples, steps=steps)
     low, high = (x - epsilon).clamp_min(0), (x + epsilon).clamp_max(1)
     start = x + epsilon * (2 * torch.rand_like(x) - 1) if random_start else x
     adversarial, total = start.clamp(low, high), 0
@@ -102,8 +108,7 @@ def apgd(objective, x, *, epsilon, steps, samples=1):
     in the ball. Raises ValueError as `pgd` does.
     """
     _in_pixels(x, epsilon=epsilon)
-    if steps < 0 or samples < 1:
-        raise ValueError(f"steps = {steps}, samples = {samples} is not allowed: give steps of 0 or more, samples of 1 or more")
+    _counted(samples, steps=steps)
     low, high = (x - epsilon).clamp_min(0), (x + epsilon).clamp_max(1)
 
     def of_each(image):
@@ -113,8 +118,8 @@ def apgd(objective, x, *, epsilon, steps, samples=1):
     point = (x + epsilon * (2 * torch.rand_like(x) - 1)).clamp(low, high)
     value, slope = ascent(objective, point, samples)
     previous, best, best_value, best_slope = point, point, value, slope
-    step_size, ups, halved, best_before = torch.full_like(value, 2 * epsilon), torch.zeros_like(value), torch.zeros_like(value) > 0, value
-    checkpoint, checkpoints = 0, apgd_checkpoints(steps)
+    step_size, ups, best_before = torch.full_like(value, 2 * epsilon), torch.zeros_like(value), value
+    halved, checkpoint, checkpoints = torch.zeros_like(value, dtype=torch.bool), 0, apgd_checkpoints(steps)
     for step in range(1, steps + 1):
         ahead = (point + of_each(step_size) * slope.sign()).clamp(low, high)
         if step > 1:
@@ -164,8 +169,7 @@ def square(objective, x, *, epsilon, queries, samples=1):
     keeps what has the larger mean over `samples` draws, the same for both: 2 × queries × samples passes. Raises ValueError as `pgd` does.
     """
     _in_pixels(x, epsilon=epsilon)
-    if queries < 0 or samples < 1:
-        raise ValueError(f"queries = {queries}, samples = {samples} is not allowed: give queries of 0 or more, samples of 1 or more")
+    _counted(samples, queries=queries)
     n, channels, height, width = x.shape
 
     def moved(columns):

@@ -50,7 +50,7 @@ def networks(record):
         of.cost[cell["attacker"]] = _cost(cell)
     found = {label: of for label, of in found.items() if {"", PGD, EPGD} <= set(of.right)}
     common = set.intersection(*(set(of.right) for of in found.values())) if found else set()
-    return {label: of._replace(right=of.right | {ANY: and_any({name: of.right[name] for name in common})[ANY]})
+    return {label: of._replace(right=of.right | and_any({name: of.right[name] for name in common}))
             for label, of in found.items()}
 
 

@@ -14,6 +14,7 @@ from siam.report import ATTACKS, NOT_YET, by_tier, cells_of, chosen, evaluations
 
 VOTES, SIGMA = 64, 0.24  # what the first page tells of: M, and the paper's σ of CPNI-W
 UNDER = {"none": "clean"} | {attack: f"under {name}" for attack, name in tables.NAMES.items() if attack != "none"}
+ON = UNDER | {"none": "on clean images"}  # after a number
 
 
 def about(one):
@@ -146,7 +147,7 @@ def _without_noise(ours):
     each = {attack: less(find(ours, voted, attack), find(ours, alone, "pgd" if attack == "epgd" else attack)) for attack in ATTACKS}
     if None in each.values():
         return None
-    said = [f"{one} {UNDER[attack] if attack != 'none' else 'on clean images'}" for attack, one in each.items()]
+    said = [f"{one} {ON[attack]}" for attack, one in each.items()]
     unsure = [UNDER[attack] for attack, one in each.items() if one.low <= 0 <= one.high]
     sure = f"; not told apart from zero: {' and '.join(unsure)}" if unsure else ""
     return (f"**Without any noise.** Compared with adversarial training without any noise, the vote's accuracy differs, in points, by"
@@ -285,7 +286,7 @@ def units(folder=RESULTS):
     """What it would change if the paper's σ were in pixel units."""
     weak, strong = findings.in_both_units(folder).values()
     each = {attack: less(strong[attack], weak[attack]) for attack in ATTACKS}
-    said = ", ".join(f"{one} {UNDER[attack] if attack != 'none' else 'on clean images'}" for attack, one in each.items() if one is not None)
+    said = ", ".join(f"{one} {ON[attack]}" for attack, one in each.items() if one is not None)
     made = next((one for one in each.values() if one is not None), None)
     return listed([f"Four times the noise changes accuracy, in points, by {said} ({about(made)})."] if made else [])
 
