@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import PRECISION
 
 from siam import attacks, bits, models, runs
 from siam.data import images, pixels
@@ -122,13 +121,12 @@ def test_autoattack_tries_the_second_objective_on_what_the_first_leaves(monkeypa
 
 
 def test_the_papers_attackers_are_those_of_the_evaluations(tmp_path, monkeypatch):
-    monkeypatch.setattr(adaptive, "PRECISION", PRECISION)
     monkeypatch.setattr(adaptive, "BATCH", 10)
     path = CHECKPOINTS / f"{NETWORK}.safetensors"
     model, still = Folded(models.load(path, 0.24)), without_noise(models.load(path, 0.0))
     for name, attack in (("PGD", "pgd"), ("EPGD", "epgd")):
         run = runs.EvaluationRun(NETWORK, runs.digest(path), attack, sigma=0.24, samples=8, draws=2, split="sample-test", images=20,
-                                 batch_size=10, precision=PRECISION)
+                                 batch_size=10, precision=adaptive.PRECISION)
         right = runs.right_of(evaluate(run, results=tmp_path, progress=False))
         ours = adaptive.measure_one(adaptive.ATTACKERS[name], model, still, *images("sample-test", 20), M=2)
         assert np.array_equal(ours, right[list(RULES).index("prediction") * 2:][:2])
@@ -143,7 +141,6 @@ def measured(tmp_path_factory):
                   "AutoAttack": adaptive.ATTACKERS["AutoAttack"]._replace(steps=1, samples=2, judged=4)}
     asked = dict(split="sample-test", n=20)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(adaptive, "PRECISION", PRECISION)
         patch.setattr(adaptive, "BATCH", 10)
         patch.setitem(adaptive.SETTINGS, "batch", 10)
         plain = {"plain-adversarial-cpu-0": (0.0, 1)}

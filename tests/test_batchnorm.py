@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest import PRECISION, refuses_a_damaged_part
+from conftest import refuses_a_damaged_part
 from torch import nn
 
 from siam import models, runs
@@ -149,7 +149,7 @@ def small(tmp_path_factory):
     folder = tmp_path_factory.mktemp("results")
     counted = torch.zeros(40, 3, 32, 32).byte(), torch.arange(40) % 10
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in dict(CELLS=CELLS, NETWORKS=("cpni-w-cpu-0",), BATCH=20, PRECISION=PRECISION, STEPS=1, DRAWS=(1, 2)).items():
+        for name, value in dict(CELLS=CELLS, NETWORKS=("cpni-w-cpu-0",), BATCH=20, STEPS=1, DRAWS=(1, 2)).items():
             patch.setattr(batchnorm, name, value)
         asked = dict(path=folder / "batchnorm" / "record.json", n=40, results=folder, counted=counted, progress=False)
         job, jobs = batchnorm.job, []

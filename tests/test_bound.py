@@ -6,7 +6,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from conftest import PRECISION, say_nothing_is_measured
+from conftest import say_nothing_is_measured
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -119,7 +119,7 @@ def test_a_few_images_counted_again_agree(record):
     cell = ("cpni-w-long-0", "none", 0.24)
     path = paths.CHECKPOINTS / f"{cell[0]}.safetensors"
     n, draws = 24, 32
-    run = bound.asked(cell[0], runs.digest(path), *cell[1:], split="sample-test", images=n, draws=draws, precision=PRECISION)
+    run = bound.asked(cell[0], runs.digest(path), *cell[1:], split="sample-test", images=n, draws=draws)
     x, y = images("sample-test", n)
     assert (y.numpy() == labels[:n]).all()
     votes = bound.count(run, Folded(models.load(path, 0.24)), x, y)

@@ -8,7 +8,6 @@ import pytest
 import torch
 from matplotlib.colors import to_rgb
 from scipy.stats import binom, norm
-from conftest import PRECISION
 
 from siam import claims, models, paired, runs
 from siam.claims import rules
@@ -179,7 +178,6 @@ def measured(tmp_path_factory):
     folder = tmp_path_factory.mktemp("results")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(boundary, "BATCH", 10)
-        patch.setattr(boundary, "PRECISION", PRECISION)
         patch.setattr(boundary, "SIDE", 5)
         patch.setattr(boundary, "SHOWN", 2)
         patch.setattr(boundary, "PLACES", np.linspace(0, 4, 5))

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from conftest import restless
-from siam import folding, models, smoothing
+from siam import devices, folding, models, smoothing
 from siam.devices import autocast
 from siam.runs import VARIANTS
 from siam.seeding import seeded
@@ -106,15 +107,53 @@ def test_bf16_stays_close_to_fp32():
     assert 0 < away < 0.05
 
 
-def test_a_cpu_without_bf16_takes_the_detour_in_bf16_alone(monkeypatch):
-    _, fast, x = pair("CPNI-W")
-    fused, apply = [], folding.Rectified.apply
-    monkeypatch.setattr(folding, "slow_bf16", lambda: True)
-    monkeypatch.setattr(folding.Rectified, "apply", lambda *given: fused.append(given) or apply(*given))
-    for precision, calls in (("bf16", 0), ("fp32", 19)):
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-            fast(x)
-        assert len(fused) == calls
+@pytest.mark.parametrize("kind", ["plain", "fused", "fused and added"])
+def test_without_instructions_for_bf16_a_convolution_rounds_what_goes_in_and_what_comes_out_and_nothing_else(kind, monkeypatch):
+    """The exact sums of the rounded operands, and of the rounded gradients, to within the last bit, and nearly all to the bit."""
+    for module in (devices, folding):
+        monkeypatch.setattr(module, "slow_bf16", lambda: True)
+    given = [torch.randn(4, 16, 9, 9).contiguous(memory_format=torch.channels_last), torch.randn(24, 16, 3, 3) / 12, torch.randn(24)]
+    given += [torch.randn(4, 24, 5, 5)] if kind == "fused and added" else []
+    given = [(t if kind == "plain" else t.bfloat16()).requires_grad_() for t in given]  # a fused one is given what is rounded already
+    exact = [t.detach().bfloat16().double().requires_grad_() for t in given]
+    wanted = torch.nn.functional.conv2d(*exact[:3], 2, 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        if kind == "plain":
+            found = devices.conv2d(*given, (2, 2), (1, 1))
+        else:
+            wanted = torch.relu(wanted + (exact[3] if len(exact) > 3 else 0))
+            found = folding.rectified(*given[:3], (2, 2), (1, 1), *given[3:])
+    of = [0, 1, 2] if kind == "plain" else [0, *range(3, len(given))]  # a fused one has gradients to these
+    over = torch.randn_like(wanted).bfloat16()
+    slopes = torch.autograd.grad(found, [given[i] for i in of], over)
+    exact_slopes = torch.autograd.grad(wanted, [exact[i] for i in of], over.double())
+    assert found.dtype == torch.bfloat16
+    for ours, theirs in zip((found, *slopes), (wanted, *exact_slopes)):
+        assert (ours == theirs.bfloat16()).double().mean() > 0.98
+        torch.testing.assert_close(ours.double(), theirs, rtol=2**-7, atol=1e-3)
+
+
+@pytest.mark.parametrize("slow", [True, False])
+def test_a_cpu_without_bf16_convolves_in_fp32_and_one_that_has_it_does_not(slow, monkeypatch):
+    """In the plain network and in the folded one, forwards and backwards."""
+    if not slow and devices.slow_bf16():
+        pytest.skip("no bf16")
+    for module in (devices, folding):
+        monkeypatch.setattr(module, "slow_bf16", lambda: slow)
+
+    class Seen(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            if "convolution" in function.name():
+                kinds.add(args[0].dtype)
+            return function(*args, **kwargs or {})
+
+    for network in pair("CPNI-W")[:2]:
+        kinds, x = set(), torch.rand(2, 3, 32, 32, requires_grad=True)
+        with Seen():
+            with torch.autocast("cpu", torch.bfloat16):
+                logits = network(x)
+            logits.float().sum().backward()
+        assert kinds == {torch.float32 if slow else torch.bfloat16} and logits.dtype == torch.bfloat16
 
 
 def test_a_pass_draws_its_noise_in_an_order_that_never_changes():

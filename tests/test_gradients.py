@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from conftest import PRECISION, refuses_a_damaged_part
+from conftest import refuses_a_damaged_part
 
 from siam import runs
 from siam.attacks import gradient, towards
@@ -164,7 +164,6 @@ def small(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gradients, "ARMS", {arm: gradients.ARMS[arm] for arm in ("plain", "gauss-1", "gauss-8", "short")})
         patch.setattr(gradients, "BATCH", 10)
-        patch.setattr(gradients, "PRECISION", PRECISION)
         patch.setattr(gradients, "STEPS", 1)
         patch.setattr(gradients, "VOTES", 2)
         patch.setattr(gradients, "DRAWS", (1, 2))

@@ -5,7 +5,6 @@ from math import exp, log
 
 import pytest
 import torch
-from conftest import PRECISION
 from matplotlib.figure import Figure as Canvas
 
 from siam import claims, runs
@@ -103,7 +102,6 @@ def small(tmp_path_factory):
         patch.setattr(learnt, "images", lambda split: images("sample-test", 40))
         patch.setattr("siam.evaluation.images", lambda split, n, device: images("sample-test", n, device=device))
         patch.setattr(learnt, "DRAWS", 2)
-        patch.setattr(learnt, "PRECISION", PRECISION)
         patch.setattr(learnt, "ATTACK_STEPS", 1)
         for attempt in range(2):
             path = learnt.measure(folder / "learnt" / "record.json", cells, results=folder, images=10, steps=3, batch=20)
@@ -141,7 +139,6 @@ def test_a_descent_whose_evaluation_is_gone_is_evaluated_and_not_learnt_again(sm
     monkeypatch.setattr(learnt, "evaluate", put_back)
     monkeypatch.setattr(learnt, "learn", lambda *_: pytest.fail("it was learnt already"))
     monkeypatch.setattr(learnt, "DRAWS", 2)
-    monkeypatch.setattr(learnt, "PRECISION", PRECISION)
     monkeypatch.setattr(learnt, "ATTACK_STEPS", 1)
     cells = [(cell["checkpoint"], cell["M"], cell["weight"]) for cell in before]
     learnt.measure(small, cells, results=folder, images=10, steps=3, batch=20)

@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from conftest import PRECISION, plain
+from conftest import plain
 
 from siam import bits, models, runs
 from siam.folding import Folded
@@ -90,8 +90,7 @@ def small(tmp_path_factory):
         for name, value in dict(M=2, ATTACKERS={name: strength.ATTACKERS[name] for name in ("PGD", "noise off")},
                                 ASKED={"heldout": ("PGD",), "test": ("", "PGD", "noise off")}).items():
             patch.setattr(strength, name, value)
-        for name, value in dict(BATCH=10, PRECISION=PRECISION).items():
-            patch.setattr(adaptive, name, value)
+        patch.setattr(adaptive, "BATCH", 10)
 
         def cut(*of):
             calls.append(of)

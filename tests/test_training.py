@@ -588,16 +588,6 @@ def test_bf16_stays_close_to_fp32():
     assert 0 < away < 0.05
 
 
-def test_bf16_on_a_cpu_without_it_is_slow_and_says_so(monkeypatch, recwarn):
-    monkeypatch.setattr(devices, "slow_bf16", lambda: False)
-    devices.autocast("cpu", "bf16")
-    monkeypatch.setattr(devices, "slow_bf16", lambda: True)
-    devices.autocast("cpu", "fp32"), devices.autocast("cuda", "bf16")
-    assert not [one for one in recwarn if "bf16" in str(one.message)]
-    with pytest.warns(UserWarning, match="this CPU has no instructions for bf16"):
-        devices.autocast("cpu", "bf16")
-
-
 def test_the_device_in_words():
     assert devices.describe("cpu") == f"cpu: {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
 

@@ -3,9 +3,9 @@
 import ctypes
 import sys
 import time
-import warnings
 
 import torch
+from torch.nn import functional
 
 # On a GPU fp32 shall mean fp32 and not TF32, and a run that was cut off end in the numbers that it would have had. Here, as
 # training and evaluation both need this module: one run must not have two arithmetics.
@@ -47,18 +47,28 @@ def describe(device):
     return f"{device.type}: {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
 
 
-def slow_bf16():
-    """Whether this CPU lacks what oneDNN needs for bf16 (AVX-512 or its like): torch takes a detour, slower than fp32."""
-    return torch.backends.mkldnn.is_available() and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
-
-
 def autocast(device, precision):
     """The context of forward passes at a precision, "fp32" or "bf16"."""
-    kind, rounds = torch.device(device).type, precision == "bf16"
-    if rounds and kind == "cpu" and slow_bf16():
-        warnings.warn("this CPU has no instructions for bf16, which takes many times as long as fp32 here; precision fp32 "
-                      "is available too, as a run of its own", stacklevel=2)
-    return torch.autocast(kind, torch.bfloat16, enabled=rounds)
+    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def slow_bf16():
+    """Whether this CPU lacks what oneDNN needs for bf16 (AVX-512 or its like): torch's own convolutions take some ten times as long
+    as in fp32 then."""
+    return not (torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def conv2d(x, weight, bias, stride, padding):
+    """torch's conv2d, whose bf16 goes by the instructions for fp32 where the CPU has no others.
+
+    The product of two bf16 numbers is exact in fp32, and a CPU with instructions for bf16 adds the products up in fp32 as well: operands
+    and result rounded to bf16, and with them the gradients, it is the same arithmetic but for the order of sums.
+    """
+    if not (x.device.type == "cpu" and torch.is_autocast_enabled("cpu") and slow_bf16()):
+        return functional.conv2d(x, weight, bias, stride, padding)
+    with torch.autocast("cpu", enabled=False):
+        x, weight, bias = (None if t is None else t.bfloat16().float() for t in (x, weight, bias))
+        return functional.conv2d(x, weight, bias, stride, padding).bfloat16()
 
 
 def clock(device):

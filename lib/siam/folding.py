@@ -6,22 +6,29 @@ all weights in one vector it takes half a dozen. `siam.models` is the plain path
 
 import torch
 from torch import nn
-from torch.nn.functional import conv2d, linear, relu
+from torch.nn.functional import linear, relu
 
-from siam.devices import slow_bf16
+from siam.devices import conv2d, slow_bf16
 
 
 class Rectified(torch.autograd.Function):
-    """relu(convolution(x) + added) on the CPU, in one pass over memory; `added` may be None. Gradients to x and added."""
+    """relu(convolution(x) + added) on the CPU, in one pass over memory; `added` may be None. Gradients to x and added.
+
+    bf16 goes by fp32 where the CPU has no instructions for it, as in `siam.devices.conv2d`.
+    """
 
     @staticmethod
     def forward(ctx, x, weight, bias, stride, padding, added):
         convolution = torch.ops.mkldnn._convolution_pointwise
         size = padding, stride, (1, 1), 1
+        rounded = x.dtype == torch.bfloat16
+        if rounded and slow_bf16():
+            x, weight, bias, added = (None if t is None else t.float() for t in (x, weight, bias, added))
         if added is None:
             y = convolution(x, weight, bias, *size, "relu", [], "")
         else:
             y = convolution.binary(x, added, weight, bias, *size, "add", 1.0, "relu", [], "")
+        y = y.bfloat16() if rounded else y
         ctx.save_for_backward(x, weight, y)
         ctx.stride, ctx.padding, ctx.adds = stride, padding, added is not None
         return y
@@ -31,13 +38,13 @@ class Rectified(torch.autograd.Function):
         x, weight, y = ctx.saved_tensors
         gradient = torch.ops.aten.threshold_backward(gradient, y, 0)
         size = ctx.stride, ctx.padding, (1, 1), False, (0, 0), 1
-        to_x, _, _ = torch.ops.aten.convolution_backward(gradient, x, weight, None, *size, (True, False, False))
-        return to_x, None, None, None, None, gradient if ctx.adds else None
+        to_x, _, _ = torch.ops.aten.convolution_backward(gradient.to(x.dtype), x, weight, None, *size, (True, False, False))
+        return to_x.to(gradient.dtype), None, None, None, None, gradient if ctx.adds else None
 
 
 def rectified(x, weight, bias, stride, padding, added=None):
     """relu(convolution(x) + added) for x [N, I, H, W] and weight [O, I, k, k], the fastest way its device has."""
-    if x.device.type == "cpu" and torch.backends.mkldnn.is_available() and not (torch.is_autocast_enabled("cpu") and slow_bf16()):
+    if x.device.type == "cpu" and torch.backends.mkldnn.is_available():
         return Rectified.apply(x, weight, bias, stride, padding, added)
     x = conv2d(x, weight, bias, stride, padding)
     return relu(x if added is None else x + added)

@@ -10,6 +10,8 @@ import math
 import torch
 from torch import nn
 
+from siam.devices import conv2d
+
 ALPHA = 0.25  # initial relative strength of the white noise; the authors start PNI and CPNI alike from it
 F_INIT = 0.01  # initial value of every entry of F, as in the authors' code
 GRANULARITIES = ("layer", "channel", "element")
@@ -110,7 +112,7 @@ class NoisyConv2d(nn.Conv2d):
         self.activation_noise = activation_noise if activation_noise is not None else nn.Identity()
 
     def forward(self, x):
-        return self._conv_forward(self.activation_noise(x), self.weight_noise(self.weight), self.bias)
+        return conv2d(self.activation_noise(x), self.weight_noise(self.weight), self.bias, self.stride, self.padding)
 
 
 class NoisyLinear(nn.Linear):
