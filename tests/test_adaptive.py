@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from conftest import refuses_a_damaged_part
 from siam import attacks, bits, models, runs
 from siam.data import images, pixels
 from siam.evaluation import evaluate
@@ -128,7 +129,7 @@ def test_the_papers_attackers_are_those_of_the_evaluations(tmp_path, monkeypatch
         run = runs.EvaluationRun(NETWORK, runs.digest(path), attack, sigma=0.24, samples=8, draws=2, split="sample-test", images=20,
                                  batch_size=10, precision=adaptive.PRECISION)
         right = runs.right_of(evaluate(run, results=tmp_path, progress=False))
-        ours = adaptive.measure_one(adaptive.ATTACKERS[name], model, still, *images("sample-test", 20), M=2)
+        ours, _ = adaptive.measure_one(adaptive.ATTACKERS[name], model, still, *images("sample-test", 20), M=2)
         assert np.array_equal(ours, right[list(RULES).index("prediction") * 2:][:2])
 
 
@@ -139,7 +140,7 @@ def measured(tmp_path_factory):
     attackers = {name: adaptive.ATTACKERS[name]._replace(steps=1) for name in ("PGD", "EPGD", "noise off", "aimed at the soft vote")}
     attackers |= {"no gradients": adaptive.Blind(1, 2), "in turn": adaptive.EachClass(2, 1, 2, 8, judged=2),
                   "AutoAttack": adaptive.ATTACKERS["AutoAttack"]._replace(steps=1, samples=2, judged=4)}
-    asked = dict(split="sample-test", n=20)
+    asked = dict(results=folder, split="sample-test", n=20)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(adaptive, "BATCH", 10)
         patch.setitem(adaptive.SETTINGS, "batch", 10)
@@ -160,9 +161,33 @@ def measured(tmp_path_factory):
         assert [cell["objective"] for cell in cells if cell["attacker"] == "noise off"] == ["lead_of"] * 2
         before = path.read_bytes()
         with pytest.raises(ValueError, match="record.json: measured with different n: move it away"):
-            adaptive.measure(path, plain, attackers, split="sample-test", n=30)
+            adaptive.measure(path, plain, attackers, **asked | dict(n=30))
         assert path.read_bytes() == before
     return folder
+
+
+def test_an_attack_that_was_cut_off_goes_on_after_its_last_batch(tmp_path, monkeypatch):
+    monkeypatch.setattr(adaptive, "BATCH", 10)
+    attackers, one_batch, asked = {"PGD": adaptive.ATTACKERS["PGD"]._replace(steps=1)}, adaptive.one_batch, []
+
+    def measure(folder):
+        path = adaptive.measure(folder / "record.json", {NETWORK: (0.24, 4)}, attackers, results=folder, split="sample-test", n=20)
+        return [{key: value for key, value in cell.items() if key != "seconds"} for cell in json.loads(path.read_text())["cells"]]
+
+    def cut(attacker, *of):
+        if attacker and asked:
+            raise KeyboardInterrupt
+        asked.append(attacker) if attacker else None
+        return one_batch(attacker, *of)
+
+    whole = measure(tmp_path / "whole")
+    monkeypatch.setattr(adaptive, "one_batch", cut)
+    with pytest.raises(KeyboardInterrupt):
+        measure(tmp_path / "cut")
+    parts = tmp_path / "cut" / ".partial" / "adaptive"
+    refuses_a_damaged_part(parts, lambda: measure(tmp_path / "cut"))
+    asked.clear()
+    assert measure(tmp_path / "cut") == whole and len(asked) == 1 and not list(parts.iterdir())
 
 
 def test_a_network_without_noise_faces_as_many_attacks_each_from_its_own_start():

@@ -382,7 +382,7 @@ def test_a_failing_step_does_not_stop_those_after_it_in_one_process(monkeypatch,
     monkeypatch.setattr(campaign.evaluation, "evaluate", lambda run, device: made.append(run.attack))
     monkeypatch.setattr(campaign.training, "ready", lambda asked: None)
     monkeypatch.setattr(runs, "finished", lambda run, *folder: False)
-    with pytest.raises(SystemExit, match="error: 1 of 2 steps failed: train-CPNI-W-cpu-0$"):
+    with pytest.raises(SystemExit, match="error: 1 of 2 failed: train-CPNI-W-cpu-0$"):
         campaign.main(["run", "train-CPNI-W-cpu-0", "sample-cpni-w-cpu-0"])
     assert made == ["none", "pgd"]
     said = capsys.readouterr().err

@@ -137,6 +137,7 @@ def test_a_run_keeps_where_each_of_its_parts_was_made_and_the_date_makes_no_part
     both = runs.going_on("x", one, two)
     assert both == two | {"begun": [one]} and runs.going_on("x", both, two) == both
     assert runs.going_on("x", both, three) == three | {"begun": [one, two]}
+    assert runs.going_on("x", both, three | {"begun": [one, four := one | {"commit": "d"}]}) == three | {"begun": [one, two, four]}
     assert runs.going_on("x", both, one) == one | {"begun": [two]}  # back again: the part in the middle is not forgotten
     with pytest.raises(ValueError, match="x: begun on cpu, not on cuda: go on there, or remove it to begin again"):
         runs.going_on("x", both, {"device": "cuda: a card", "commit": "a", "date": "2026-01-01"})

@@ -34,9 +34,13 @@ def test_the_fused_convolution_is_a_convolution_an_addition_and_a_rectifier():
             torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_with_the_same_draw_it_gives_the_same_logits_and_gradients(variant, monkeypatch):
-    """Every normal number is 0.05 here, so that both paths draw the same whatever their order."""
+def test_with_the_same_draw_it_gives_the_same_logits_and_gradients(variant, fused, monkeypatch):
+    """Every normal number is 0.05 here, so that both paths draw the same whatever their order. On a GPU nothing is fused."""
+    calls, apply = [], folding.Rectified.apply
+    monkeypatch.setattr(folding.Rectified, "apply", lambda *given: calls.append(given) or apply(*given))
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: fused)
     monkeypatch.setattr(torch, "randn_like", lambda t: torch.full_like(t, 0.05))
     monkeypatch.setattr(torch, "randn", lambda *size, device=None: torch.full(size, 0.05, device=device))
     model, fast, x = pair(variant, sigma=0.2)
@@ -45,6 +49,7 @@ def test_with_the_same_draw_it_gives_the_same_logits_and_gradients(variant, monk
         leaf = x.clone().requires_grad_()
         logits = network(leaf)
         found.append((logits.detach(), torch.autograd.grad(logits.square().sum(), leaf)[0]))
+    assert len(calls) == (19 if fused else 0)
     (plain, slope), (folded, fast_slope) = found
     torch.testing.assert_close(folded, plain, rtol=1e-3, atol=1e-4 * float(plain.abs().max()))
     # In norm: where rounding carries a unit over the rectifier's kink, a few pixels' slopes differ.

@@ -89,7 +89,7 @@ def test_gradient_is_finite_where_d_is_zero():
 
 def test_one_draw_a_pass_shared_by_the_batch():
     x = torch.rand(1, 3, 8, 8).expand(5, -1, -1, -1)
-    conv = NoisyConv2d(3, 4, 3, weight_noise=WhiteNoise, activation_noise=coloured_activation())
+    conv = NoisyConv2d(3, 4, 3, 1, 0, weight_noise=WhiteNoise, activation_noise=coloured_activation())
     linear = NoisyLinear(6, 2, weight_noise=WhiteNoise)
     for layer, seen in ((conv, x), (linear, torch.rand(1, 6).expand(5, -1))):
         out = layer(seen)

@@ -329,7 +329,7 @@ def main(arguments=None):
                 raise ValueError(f"no step {unknown[0]!r} in campaign.yaml; the nearest are {near}")
             failed = [name for name in chosen.names if not tried(named[name])]
             if failed:
-                sys.exit(f"error: {len(failed)} of {len(chosen.names)} steps failed: {', '.join(failed)}")
+                sys.exit(f"error: {len(failed)} of {len(chosen.names)} failed: {', '.join(failed)}")
             return
         done = {step.name for step in steps if finished(step)}
         if chosen.command == "script":

@@ -64,7 +64,8 @@ def conv2d(x, weight, bias, stride, padding):
     The product of two bf16 numbers is exact in fp32, and a CPU with instructions for bf16 adds the products up in fp32 as well: operands
     and result rounded to bf16, and with them the gradients, it is the same arithmetic but for the order of sums.
     """
-    if not (x.device.type == "cpu" and torch.is_autocast_enabled("cpu") and slow_bf16()):
+    rounds = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+    if not (x.device.type == "cpu" and rounds and slow_bf16()):
         return functional.conv2d(x, weight, bias, stride, padding)
     with torch.autocast("cpu", enabled=False):
         x, weight, bias = (None if t is None else t.bfloat16().float() for t in (x, weight, bias))

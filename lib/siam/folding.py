@@ -21,7 +21,7 @@ class Rectified(torch.autograd.Function):
     def forward(ctx, x, weight, bias, stride, padding, added):
         convolution = torch.ops.mkldnn._convolution_pointwise
         size = padding, stride, (1, 1), 1
-        rounded = x.dtype == torch.bfloat16
+        given, rounded = x, x.dtype == torch.bfloat16
         if rounded and slow_bf16():
             x, weight, bias, added = (None if t is None else t.float() for t in (x, weight, bias, added))
         if added is None:
@@ -29,7 +29,7 @@ class Rectified(torch.autograd.Function):
         else:
             y = convolution.binary(x, added, weight, bias, *size, "add", 1.0, "relu", [], "")
         y = y.bfloat16() if rounded else y
-        ctx.save_for_backward(x, weight, y)
+        ctx.save_for_backward(given, weight, y)  # what neighbours keep as well, and not its copy in fp32
         ctx.stride, ctx.padding, ctx.adds = stride, padding, added is not None
         return y
 
@@ -38,7 +38,8 @@ class Rectified(torch.autograd.Function):
         x, weight, y = ctx.saved_tensors
         gradient = torch.ops.aten.threshold_backward(gradient, y, 0)
         size = ctx.stride, ctx.padding, (1, 1), False, (0, 0), 1
-        to_x, _, _ = torch.ops.aten.convolution_backward(gradient.to(x.dtype), x, weight, None, *size, (True, False, False))
+        like = torch.empty_like(x, dtype=weight.dtype)  # its shape and layout are all that is read
+        to_x, _, _ = torch.ops.aten.convolution_backward(gradient.to(weight.dtype), like, weight, None, *size, (True, False, False))
         return to_x.to(gradient.dtype), None, None, None, None, gradient if ctx.adds else None
 
 

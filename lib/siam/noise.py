@@ -106,8 +106,8 @@ def soften(model, factor):
 class NoisyConv2d(nn.Conv2d):
     """A convolution whose weight ("W") and whose input activation ("A-a") may carry noise, drawn once per pass."""
 
-    def __init__(self, *args, weight_noise=None, activation_noise=None, **kwargs):
-        super().__init__(*args, **kwargs)
+    def __init__(self, inputs, outputs, kernel, stride, padding, *, bias=True, weight_noise=None, activation_noise=None):
+        super().__init__(inputs, outputs, kernel, stride, padding, bias=bias)
         self.weight_noise = weight_noise(self.weight.shape) if weight_noise else nn.Identity()
         self.activation_noise = activation_noise if activation_noise is not None else nn.Identity()
 

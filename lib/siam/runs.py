@@ -441,22 +441,23 @@ def provenance(device):
 
 def going_on(path, found, here):
     """The provenance (`provenance`) of a cut-off run that goes on with `here`, begun with `found`: `here`, and `begun`, a list
-    of the parts before that were made with anything else, the date apart; without `begun` where there are none.
+    of the parts before that were made with anything else, the date apart; without `begun` where there are none. Both may have a `begun`.
 
     Raises ValueError, one line that names the file at `path` from which it goes on, where that was another kind of device.
     """
     device, kind = (of["device"].split(":")[0] for of in (found, here))
     if device != kind:
         raise ValueError(f"{path}: begun on {device}, not on {kind}: go on there, or remove it to begin again")
-    parts = [*found.get("begun", ()), {name: value for name, value in found.items() if name != "begun"}]
-    others = [part for part in parts if part | {"date": None} != here | {"date": None}]
+    parts = [*found.get("begun", ()), {name: value for name, value in found.items() if name != "begun"}, *here.get("begun", ())]
+    here = {name: value for name, value in here.items() if name != "begun"}
+    others = [part for i, part in enumerate(parts) if part | {"date": None} != here | {"date": None} and part not in parts[:i]]
     return here | ({"begun": others} if others else {})
 
 
 def grown(record, path, here):
     """The provenance of a `record` at `path`, a dict that may have none yet, to which what is made `here` is added: as `going_on`."""
     found = {name: record[name] for name in (*here, "begun") if name in record}
-    return going_on(path, found, here) if set(here) <= set(found) else here
+    return going_on(path, found, here) if set(here) - {"begun"} <= set(found) else here
 
 
 PART = "a part of this measurement (remove it to have it measured again)"  # what such a file should be, for `siam.files.read_npz`

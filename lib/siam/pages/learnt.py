@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from siam.cifar10 import HELDOUT
 from siam.files import read_other
 from siam.pages.style import BLUE, GREEN, INK, PINK, VERMILLION, Figure, Table, drawing, undrawn, unfilled
 from siam.paired import less
@@ -29,14 +30,15 @@ def ours_of(folder):
 
 
 def learnt(folder=RESULTS):
-    """A frame, one row per σ learnt: label, M, weight, sigma, sigmas, and our cells `none` and `pgd` at it (or None)."""
+    """A frame, one row per σ learnt: label and tier of the network, M, weight, sigma, sigmas, and our cells `none` and `pgd`
+    at it (or None)."""
     record, (ours, _) = read(folder), ours_of(folder)
     rows = []
     for cell in [] if record is None else record["cells"]:
         at = {"label": cell["label"], "rule": "prediction", "M": cell["M"], "sigma": cell["sigma"]}
-        rows.append({name: cell[name] for name in ("label", "M", "weight", "sigma", "sigmas")}
+        rows.append({name: cell[name] for name in ("label", "tier", "M", "weight", "sigma", "sigmas")}
                     | {attack: find(ours, at, attack) for attack in ("none", "pgd")})
-    return pd.DataFrame(rows, columns=["label", "M", "weight", "sigma", "sigmas", "none", "pgd"])
+    return pd.DataFrame(rows, columns=["label", "tier", "M", "weight", "sigma", "sigmas", "none", "pgd"])
 
 
 def grid_choice(heldout, label, M):
@@ -124,8 +126,8 @@ def descents(folder=RESULTS):
         for one in of.itertuples():
             lines.append({"Network": label, "M": f"{M}", "w": f"{one.weight:g}", "σ, the mean of the last steps": f"{one.sigma:g}",
                           **{f"step {k}": f"{one.sigmas[k - 1]:.3f}" for k in (1, 5, 10, 20, 30) if k <= len(one.sigmas)}})
-    caption = (f"{title}: {record['steps']} steps from σ = {record['start']:g}, each on {record['batch']} of the 1,000 training images that"
-               f" no network has seen. Tier cpu: a small model of the experiment, not a reproduction.")
+    caption = (f"{title}: {record['steps']} steps from σ = {record['start']:g}, each on {record['batch']} of the {HELDOUT:,} training"
+               f" images that no network has seen.{warning(found['tier'])}")
     return Figure(panels, _weights(found), caption, Table(pd.DataFrame(lines), "σ along the descent", 2, PLACE))
 
 

@@ -48,9 +48,11 @@ def _strengths(svm):
     return {s: f"s = {s:.2f}" for s in dict.fromkeys(row["sigma"] for row in svm["monte_carlo"])}
 
 
-def _trained(svm):
+def _trained(record):
+    svm = record["svm"]
     return (f"Linear SVM on airplanes and frogs, {svm['trained']:,} training images, {100 * svm['right'] / svm['n']:.1f} % of"
-            f" n = {svm['n']:,} test images right; ε = 8/255, ‖w‖₁ = {svm['l1']:.2f}, ‖w‖₂ = {svm['l2']:.3f}. Tier cpu.")
+            f" n = {svm['n']:,} test images right; ε = {255 * svm['epsilon']:g}/255, ‖w‖₁ = {svm['l1']:.2f}, ‖w‖₂ = {svm['l2']:.3f}."
+            f" Tier {record['tier']}.")
 
 
 def expected_loss(folder=RESULTS):
@@ -99,7 +101,7 @@ def expected_loss(folder=RESULTS):
                      "without noise": f"{quiet(row['margin'], e):.4f}", "eq. (15)": f"{printed(row['margin'], e):.4f}"})
     caption = (f"Expected loss of a linear SVM: lines are closed forms, dots {svm['draws']:,} draws of noise in all"
                f" {svm['dimension']:,} pixels (right: with two standard errors). s: standard deviation of the noise in pixel"
-               f" units; 0.06 is the paper's σ = 0.24. {_trained(svm)}")
+               f" units; 0.06 is the paper's σ = 0.24. {_trained(record)}")
     return Figure(panels, look, caption, Table(pd.DataFrame(rows), "Expected worst hinge loss, ± two standard errors", 1, PLACE))
 
 
@@ -117,7 +119,7 @@ def averages(folder=RESULTS):
                      "added by the noise": f"{(noisy(m, e, t) - quiet(m, e)).mean():.4f}",
                      "eq. (15) − eq. (13)": shown(interval_of(printed(m, e) - noisy(m, e, t), 1), 3),
                      "draws with a gradient, %": f"{100 * seen(m, t).mean():.1f}"})
-    caption = f"Means over test images (95 % interval over images). e = ε‖w‖₁ = {e:.3f}. {_trained(svm)}"
+    caption = f"Means over test images (95 % interval over images). e = ε‖w‖₁ = {e:.3f}. {_trained(record)}"
     return Table(pd.DataFrame(rows), caption, 1, PLACE)
 
 

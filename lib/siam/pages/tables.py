@@ -320,7 +320,7 @@ def _batches(several):
     if several.empty:
         return ""
     sizes = {size: " and ".join(dict.fromkeys(of["label"])) for size, of in several.groupby("batch_size", sort=False)}
-    told = ", ".join(f"{size} ({labels})" for size, labels in sizes.items())
+    told = ", ".join(f"{size:,} ({labels})" for size, labels in sizes.items())
     return f" Images of a batch share the draws of the layers' noise, so a ± depends on the size of the batches: {told}."
 
 

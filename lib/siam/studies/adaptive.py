@@ -22,12 +22,15 @@ compared image by image. A network without any noise cannot tell some attackers 
 that it faces as many. What this writes, `RECORD`, is read by `siam.pages.adaptive`, which draws the page.
 """
 
+import hashlib
+import json
 import time
 from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -35,7 +38,7 @@ from siam import bits, models, runs
 from siam.attacks import apgd, error_of, pgd, square, strongest
 from siam.data import images, pixels
 from siam.devices import autocast, describe
-from siam.files import command, read_other, refuse_unlike
+from siam.files import command, read_npz, read_other, refuse_unlike, writing
 from siam.folding import Folded, without_noise
 from siam.models import digest_of
 from siam.paths import CHECKPOINTS, RESULTS
@@ -198,19 +201,35 @@ SEED, PRECISION, BATCH = 0, "bf16", 100
 SETTINGS = dict(epsilon=255 * EPSILON, seed=SEED, precision=PRECISION, batch=BATCH)
 
 
-def measure_one(attacker, model, still, x, y, M, again=()):
+def one_batch(attacker, model, still, x, y, M, batch, again):
+    """`measure_one` of one batch, whose number seeds its draws."""
+    x = pixels(x)
+    with autocast("cpu", PRECISION):
+        if attacker is not None:
+            with seeded(SEED, batch, "attack", *again):
+                x = attacker(model, still, x, y)
+        return (vote(RULES["prediction"](tally(model, x, M, (SEED, batch)))) == y).numpy()
+
+
+def measure_one(attacker, model, still, x, y, M, again=(), kept=None):
     """Which images are right [K, N] by the votes of 1, 2, 4, … M passes (prediction smoothing), attacked or, where `attacker` is
-    None, clean. x: bytes [N, 3, 32, 32], labels y [N]; again: what tells the attack's start from that of others, a tuple."""
-    right = []
+    None, clean; and the seconds that it took. x: bytes [N, 3, 32, 32], labels y [N]; again: what tells the attack's start from that
+    of others, a tuple. kept: a function of a batch's number, the file of its result, which is written, or read where it is there."""
+    right, seconds = [], 0.0
     batches = list(zip(x.split(BATCH), y.split(BATCH)))
     for batch, (seen, labels) in enumerate(tqdm(batches, desc="batches", mininterval=5, leave=False)):
-        seen = pixels(seen)
-        with autocast("cpu", PRECISION):
-            if attacker is not None:
-                with seeded(SEED, batch, "attack", *again):
-                    seen = attacker(model, still, seen, labels)
-            right.append(vote(RULES["prediction"](tally(model, seen, M, (SEED, batch)))) == labels)
-    return torch.cat(right, 1).numpy()
+        file = kept and kept(batch)
+        if file and file.exists():
+            found = read_npz(file, runs.PART)
+        else:
+            began = time.perf_counter()
+            found = dict(right=one_batch(attacker, model, still, seen, labels, M, batch, again), seconds=time.perf_counter() - began)
+            if file:
+                with writing(file) as temporary, open(temporary, "wb") as written:
+                    np.savez(written, **found)
+        right.append(found["right"])
+        seconds += float(found["seconds"])
+    return np.hstack(right), seconds
 
 
 def met(attackers, noisy):
@@ -233,7 +252,8 @@ def _named(value):
 
 def measure(path=RECORD, networks=NETWORKS, attackers=ATTACKERS, checkpoints=CHECKPOINTS, results=RESULTS, split="test", n=1000):
     """Measure every network, clean and under every attacker, and write the record after each; what is there of this very network
-    and attacker is kept, what there is of other attackers dropped. Returns its path.
+    and attacker is kept, what there is of other attackers dropped. Cut off, it goes on after its last finished batch, kept in `results`
+    until the record has it. Returns the record's path.
 
     Raises ValueError, one line, for a file at `path` that is no record or was made with other settings, and FileNotFoundError for
     a network that is not here.
@@ -243,7 +263,7 @@ def measure(path=RECORD, networks=NETWORKS, attackers=ATTACKERS, checkpoints=CHE
     if record["cells"]:
         refuse_unlike(path, record, fixed)
     x, y = images(split, n)
-    names = ["", *attackers]
+    names, parts = ["", *attackers], Path(results) / ".partial" / "adaptive"
     cells = {(cell["checkpoint"], cell["attacker"]): cell for cell in record["cells"]}
     for checkpoint, (sigma, M) in networks.items():
         file = Path(checkpoints) / f"{checkpoint}.safetensors"
@@ -255,15 +275,16 @@ def measure(path=RECORD, networks=NETWORKS, attackers=ATTACKERS, checkpoints=CHE
             identity = of_network | dict(attacker=name, again=list(again)) | said
             if identity.items() <= cells.get((checkpoint, name), {}).items():
                 continue
-            began, shared = time.perf_counter(), runs.provenance(describe("cpu"))
-            model, still = Folded(models.load(file, sigma)), without_noise(models.load(file, 0.0))
-            right = measure_one(attacker, model, still, x, y, M, again)
-            cells[checkpoint, name] = identity | dict(
-                label=about["label"], trained=about["tier"], tier=runs.tier(about["tier"], split, n), right=bits.pack(right),
-                seconds=round(time.perf_counter() - began, 1), commit=shared["commit"])
-            others = [key for key in cells if key[0] not in networks]
-            record["cells"] = [cells[key] for key in (*others, *product(networks, names)) if key in cells]
-            runs.write_json(path, record | fixed | runs.grown(record, path, shared))
+            known_by = hashlib.sha256(json.dumps(identity | fixed).encode()).hexdigest()[:12]
+            with runs.in_parts(parts, known_by, runs.provenance(describe("cpu"))) as shared:
+                model, still = Folded(models.load(file, sigma)), without_noise(models.load(file, 0.0))
+                right, seconds = measure_one(attacker, model, still, x, y, M, again, lambda batch: parts / f"{known_by}-{batch}.npz")
+                cells[checkpoint, name] = identity | dict(
+                    label=about["label"], trained=about["tier"], tier=runs.tier(about["tier"], split, n), right=bits.pack(right),
+                    seconds=round(seconds, 1), commit=shared["commit"])
+                others = [key for key in cells if key[0] not in networks]
+                record["cells"] = [cells[key] for key in (*others, *product(networks, names)) if key in cells]
+                runs.write_json(path, record | fixed | runs.grown(record, path, shared))
             print(f"{checkpoint}, {name or 'clean'}: {100 * right[-1].mean():.1f} %", flush=True)
     return path
 

@@ -8,7 +8,6 @@ attacker need not follow: he may attack the network as it was trained, or with a
 the stronger noise. What this writes, `RECORD`, is read by `siam.pages.strength`, which draws the page.
 """
 
-import time
 from itertools import product
 from pathlib import Path
 
@@ -69,12 +68,12 @@ def measure(path=RECORD, cells=CELLS, checkpoints=CHECKPOINTS, results=RESULTS, 
                         draws=list(powers_of_two(M)))
         if any(identity.items() <= cell.items() for cell in record["cells"]):
             continue
-        began, shared = time.perf_counter(), runs.provenance(describe("cpu"))
+        shared = runs.provenance(describe("cpu"))
         attacker, on = ATTACKERS.get(name, (None, ITSELF))
         nets = networks(checkpoint, k, sigma, checkpoints)
-        right = measure_one(attacker, nets[ITSELF], nets[on], *images(split, n), M)
+        right, seconds = measure_one(attacker, nets[ITSELF], nets[on], *images(split, n), M)
         this = identity | dict(label=about["label"], trained=about["tier"], tier=runs.tier(about["tier"], split, n), right=bits.pack(right),
-                               seconds=round(time.perf_counter() - began, 1), commit=shared["commit"])
+                               seconds=round(seconds, 1), commit=shared["commit"])
         kept = [cell for cell in record["cells"] if named(cell) != named(this)]
         record["cells"] = sorted([*kept, this], key=lambda cell: ranks.get(named(cell), -1))
         runs.write_json(path, record | fixed | runs.grown(record, path, shared))
