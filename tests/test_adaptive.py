@@ -219,8 +219,8 @@ def test_the_page_shows_what_was_measured(measured):
 
 def record(folder, right):
     """right {label: {attacker: [K, n]}}, M = 1 or 2, batches of 10."""
-    cells = [dict(label=label, attacker=name, sigma=0.24 * (len(of) - 1), draws=[1, 2][: len(of)], tier="cpu", trained="long",
-                  noisy=len(of) > 1, right=bits.pack(of), **(dict(steps=7, samples=8) if name else {}))
+    cells = [dict(checkpoint=label, label=label, attacker=name, sigma=0.24 * (len(of) - 1), draws=[1, 2][: len(of)], tier="cpu",
+                  trained="long", noisy=len(of) > 1, right=bits.pack(of), **(dict(steps=7, samples=8) if name else {}))
              for label, by in right.items() for name, of in by.items()]
     runs.write_json(folder / "adaptive" / "record.json",
                     dict(kind="adaptive", cells=cells, epsilon=8, batch=10, n=40, split="test"))

@@ -207,14 +207,15 @@ def seeded(folder, seeds, gap):
         runs.write(runs.record(run, tier="cpu", n=1000, result=rows, right=bits.pack(right)), folder)
 
 
-# Three runs whose std is one point leave a true std of up to 6.3: five points of difference are not beyond it, thirty are.
+# Three runs whose std is one point leave a true std of up to 6.3: five points of difference are not beyond it, thirty are. What holds
+# for the one base model that is measured holds in part.
 @pytest.mark.parametrize("seeds, gap, verdict", [
-    (2, 0, style.NOT_YET), (3, 0, rules.HOLDS), (3, 50, rules.OPEN), (3, 300, rules.FAILS),
+    (2, 0, style.NOT_YET), (3, 0, rules.PART), (3, 50, rules.OPEN), (3, 300, rules.FAILS),
 ])
 def test_no_verdict_about_spread_on_fewer_than_three_seeds(tmp_path, seeds, gap, verdict):
     seeded(tmp_path, seeds, gap)
     found = decide("sixteen_is_enough", tmp_path)
-    assert found.verdict == verdict
+    assert found.verdict == verdict and found.missing == (3 if seeds > 2 else 0)
     assert ("there are 2" in found.evidence) == (seeds == 2)
 
 
@@ -223,18 +224,18 @@ def test_stds_are_compared_over_the_runs_that_both_sides_have(tmp_path):
     for attack, each in (("pgd", (400, 401, 402, 300, 500, 600)), ("epgd", (300, 301, 302))):
         for seed, correct in enumerate(each):
             evaluate(tmp_path, "CPNI-W", attack, correct, seed=seed, draws=1, rules=("prediction",))
-    found = decide("lower_variance", tmp_path)
-    assert "40.10 (std 0.10) and 30.10 (std 0.10) (tier cpu, n = 1,000, 3 runs or more)" in found.evidence and found.verdict == rules.OPEN
+    found, said = decide("lower_variance", tmp_path), "40.10 (std 0.10) and 30.10 (std 0.10)"
+    assert f"{said}; 3 more with fewer than 3 runs (tier cpu, n = 1,000, 3 runs or more)" in found.evidence and found.verdict == rules.OPEN
     train(tmp_path, "CPNI-W", seed=1)  # another training: its runs are like one another, and no independent sample beside the first's
     for attack, correct in (("pgd", 600), ("epgd", 500)):
         for seed in range(3):
             evaluate(tmp_path, "CPNI-W", attack, correct, seed=seed, draws=1, rules=("prediction",), training_seed=1)
-    assert "40.10 (std 0.10) and 30.10 (std 0.10) (tier cpu, n = 1,000, 3 runs or more)" in decide("lower_variance", tmp_path).evidence
+    assert f"{said}; 3 more" in decide("lower_variance", tmp_path).evidence
     for training in (2, 3):  # and more of one run each, which are all that a mean over trainings could rest on
         train(tmp_path, "CPNI-W", seed=training)
         for attack in ("pgd", "epgd"):
             evaluate(tmp_path, "CPNI-W", attack, 400, draws=1, rules=("prediction",), training_seed=training)
-    assert "40.10 (std 0.10) and 30.10 (std 0.10) (tier cpu, n = 1,000, 3 runs or more)" in decide("lower_variance", tmp_path).evidence
+    assert f"{said}; 3 more" in decide("lower_variance", tmp_path).evidence
 
 
 def test_runs_that_are_equal_by_chance_bound_no_std(tmp_path):

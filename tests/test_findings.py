@@ -72,7 +72,8 @@ def test_attacks_that_sum_their_gradients_stand_beside_those_that_do_not(tmp_pat
         ("0", "1", "PGD", "−3.0"), ("0", "64", "PGD", "−3.0"), ("0.24", "1", "PGD", "−6.0"), ("0.24", "1", "EPGD", "−1.0"),
         ("0.24", "64", "PGD", "−6.0"), ("0.24", "64", "EPGD", "−1.0")]
     said = re.sub(r" ± [\d.]+", "", plain(words_of_tables.summed(tmp_path)))
-    assert "less that along each gradient alone: −6.0 (CPNI-W, σ = 0.24, M = 1) to −3.0 (CPNI-W, σ = 0, M = 1) points." in said
+    assert ("less that along each gradient alone: −6.0 (CPNI-W, σ = 0.24, M = 1; tier cpu, n = 1,000) to −3.0"
+            " (CPNI-W, σ = 0, M = 1; tier cpu, n = 1,000) points.") in said
     assert "under PGD (σ = 0.24, M = 64; tier cpu, n = 1,000): +6.6 points along each gradient alone, +3.6 along their sum" in said
     assert ("Accuracy of that vote under EPGD less that under PGD: −8.0 points along each gradient alone, −3.0 along their sum; in the"
             " paper −11.5 (M = 512).") in said

@@ -8,6 +8,7 @@ import pytest
 from scipy.stats import ttest_1samp
 
 from siam import bits, claims, paired, report, runs
+from siam.claims import rules
 from siam.pages import findings, words_of_tables
 from test_report import digest, evaluate, train
 
@@ -56,6 +57,15 @@ def test_without_the_bits_of_one_side_two_cells_share_nothing(tmp_path):
     found = paired.less(cell(tmp_path, "CPNI-W"), cell(tmp_path, "CPNI-W", "pgd"))
     ends = [runs.clopper_pearson(correct, N) for correct in (images(0.5).sum(), 400)]
     assert found.each is None and found.half == pytest.approx(100 * np.hypot(*((high - low) / 2 for low, high in ends)), rel=1e-4)
+
+
+def test_counts_alone_are_of_the_trainings_that_both_cells_have(tmp_path):
+    for seed, correct in enumerate((400, 500, 600)):
+        train(tmp_path, "CPNI-W", seed=seed)
+        evaluate(tmp_path, "CPNI-W", "none", correct, draws=1, rules=("prediction",), training_seed=seed)
+    evaluate(tmp_path, "CPNI-W", "pgd", 400, draws=1, rules=("prediction",))
+    found = paired.less(cell(tmp_path, "CPNI-W"), cell(tmp_path, "CPNI-W", "pgd"))
+    assert (found.each, found.points, found.runs) == (None, 0, 1)
 
 
 def test_one_batch_says_nothing_of_how_much_others_would_differ(tmp_path):
@@ -358,6 +368,14 @@ def test_a_mean_of_differences_keeps_the_luck_of_training_that_they_have():
 
     assert paired.mean_of([one(4.0), one(4.0)]).luck == pytest.approx((4, 6))
     assert paired.mean_of([one(4.0), one(9.0)]).luck == pytest.approx((6.25, 6))  # as if it moved all of them together
+
+
+def test_a_claim_about_all_asks_for_what_its_mean_left_out():
+    images, counts = (paired.Difference(1.0, 1.0, np.inf, "cpu", 1000, 1, (), each, 1) for each in (np.arange(4.0), None))
+    weaker = paired.Difference(1.0, 1.0, np.inf, "smoke", 1000, 1, (), np.arange(4.0), 1)
+    found = rules.on_average(dict(images=images, counts=counts, weaker=weaker, lacking=None), "all")
+    assert found.pop("all").points == 1.5 and found == dict(counts=None, weaker=None, lacking=None)
+    assert rules.on_average(dict(lacking=None), "all") == dict(all=None, lacking=None)
 
 
 def test_cells_of_unequal_batches_count_in_the_larger(tmp_path):

@@ -7,9 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import plain
+from scipy.stats import norm
 
 from siam.pages import findings
 from siam.pages import words_of_tables as words
+from siam.paired import Difference
 from siam.report import NOT_YET
 from test_findings import trained
 from test_paired import keep
@@ -39,10 +41,7 @@ def test_a_table_says_how_far_it_lies_from_the_paper_and_what_its_rows_show(tmp_
     (2, 3, 3.12, "not told apart from zero (the paper: +3.1)"), (2, 1, 0.0, "the paper: +0.0"),
 ])
 def test_a_difference_is_held_against_the_papers_sign(points, half, theirs, said):
-    class Found:
-        low, high = points - half, points + half
-    Found.points = points
-    assert words._against(Found, theirs) == said
+    assert words._against(Difference(points, half / norm.ppf(0.975), np.inf), theirs) == said
 
 
 def test_training_says_whether_accuracy_still_rises(tmp_path):

@@ -17,6 +17,7 @@ another training changes is added where that is known.
 """
 
 from dataclasses import dataclass, field, replace
+from itertools import compress
 
 import numpy as np
 from scipy.stats import norm, t
@@ -52,6 +53,7 @@ class Difference:
 
     low = property(lambda self: self.points - self.half)
     high = property(lambda self: self.points + self.half)
+    unsure = property(lambda self: self.low <= 0 <= self.high)  # not told apart from zero
 
     @property
     def half_alone(self):
@@ -76,22 +78,22 @@ class Difference:
 def combine(*terms):
     """(weight, cell) … -> their sum, a Difference; None where a cell is None or they differ in tier or number of images.
 
-    Cells of one kind of network (label, method, recipe) are compared on the trainings that all of them have, where they are compared
-    image by image.
+    Cells of one kind of network (label, method, recipe) are compared on the trainings that all of them have, where there are any.
     """
     cells = [cell for _, cell in terms]
     if any(cell is None for cell in cells) or len({measured_on(cell) for cell in cells}) > 1:
         return None
-    about = dict(tier=cells[0]["tier"], n=cells[0]["n"], runs=min(cell["runs"] for cell in cells))
     kinds = {}
     for weight, cell in terms:
         kinds.setdefault((cell["label"], cell["method"], cell["recipe"]), []).append((weight, cell))
     kinds = list(kinds.values())
-    luck, (each, ids) = _luck_of(kinds), _by_image(kinds)
+    kept = [(weight, cell, _kept(cell, of)) for of in kinds for weight, cell in of]
+    about = dict(tier=cells[0]["tier"], n=cells[0]["n"], runs=min(sum(which) for *_, which in kept))
+    luck, (each, ids) = _luck_of(kinds), _by_image(kept)
     if luck is not None and each is not None:
         return by_image(each, max(cell["batch_size"] for cell in cells), luck, ids=ids, **about)
     apart, luck = sum((weight * _error(cell)) ** 2 for weight, cell in terms), luck or (0.0, np.inf)
-    points = 100 * sum(weight * cell["accuracy"] for weight, cell in terms)
+    points = 100 * sum(weight * np.mean(list(compress(cell["accuracies"], which))) for weight, cell, which in kept)
     freedom = (apart + luck[0]) ** 2 * luck[1] / luck[0] ** 2 if luck[0] else np.inf
     return Difference(points, np.sqrt(apart + luck[0]), freedom, luck=luck, ids=ids_of(cells), **about)
 
@@ -101,18 +103,22 @@ def less(one, other):
     return combine((1, one), (-1, other))
 
 
+def averaged(differences):
+    """Those of some Differences that `mean_of` is of: of the best tier and its number of images, those taken image by image, if any."""
+    best = max(((runs.TIERS.index(one.tier), one.n) for one in differences), default=None)
+    found = [one for one in differences if (runs.TIERS.index(one.tier), one.n) == best]
+    return [one for one in found if one.each is not None] or found
+
+
 def mean_of(differences):
-    """The mean of Differences, of those of the best tier and its number of images; None without any.
+    """The mean of Differences (`averaged`), some of which may be None; None without any.
 
     Those that were taken image by image are averaged so, and the others left out. Where there are only others, the mean's
     standard error is the mean of theirs, with the fewest degrees of freedom, and no part of it counts as luck.
     """
-    found = [one for one in differences if one is not None]
+    found = averaged([one for one in differences if one is not None])
     if not found:
         return None
-    best = max((runs.TIERS.index(one.tier), one.n) for one in found)
-    found = [one for one in found if (runs.TIERS.index(one.tier), one.n) == best]
-    found = [one for one in found if one.each is not None] or found
     about = dict(tier=found[0].tier, n=found[0].n, runs=min(one.runs for one in found),
                  ids=tuple(sorted({id for one in found for id in one.ids})))
     if any(one.each is None for one in found):
@@ -169,19 +175,22 @@ def _error(cell):
     return 100 * (cell["high"] - cell["low"]) / 2 / norm.ppf(0.975)
 
 
-def _by_image(kinds):
-    """The weighted sum of all kinds of network for each image [n], in points, and the ids of the records that it is of; None and ()
-    where that is not known."""
+def _kept(cell, of):
+    """Which runs of a cell count beside the others `of` its kind, each (weight, cell): those of the trainings that all of them have."""
+    shared = set.intersection(*(set(cell["networks"]) for _, cell in of))
+    return [network in shared or not shared for network in cell["networks"]]
+
+
+def _by_image(kept):
+    """The weighted sum of (weight, cell, which of its runs count) for each image [n], in points, and the ids of the records that it is
+    of; None and () where that is not known."""
     each, ids = 0, set()
-    for of in kinds:
-        shared = set.intersection(*(set(cell["networks"]) for _, cell in of))
-        for weight, cell in of:
-            kept = [(packed, id) for packed, network, id in zip(cell["right"], cell["networks"], cell["ids"])
-                    if network in shared or not shared]
-            if any(packed is None for packed, _ in kept) or cell["batch_size"] >= cell["n"]:
-                return None, ()
-            each = each + 100 * weight * np.mean([bits.row(packed, cell["n"]) for packed, _ in kept], 0)
-            ids.update(id for _, id in kept)
+    for weight, cell, which in kept:
+        right = list(compress(cell["right"], which))
+        if any(packed is None for packed in right) or cell["batch_size"] >= cell["n"]:
+            return None, ()
+        each = each + 100 * weight * np.mean([bits.row(packed, cell["n"]) for packed in right], 0)
+        ids.update(compress(cell["ids"], which))
     return each, tuple(sorted(ids))
 
 

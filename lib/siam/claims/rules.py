@@ -14,7 +14,7 @@ import pandas as pd
 from scipy.stats import chi2, t
 
 from siam import runs
-from siam.paired import less, luck_of, mean_of
+from siam.paired import averaged, less, luck_of, mean_of
 from siam.paths import RESULTS
 from siam.report import (ATTACKS, BASES, NOT_YET, SIGMA_MAX, as_in_paper, by_tier, cells, chosen, evaluations, interval, measured_on,
                          of_eight, select)
@@ -116,7 +116,7 @@ class Optimum(NamedTuple):
     the nearest σ on either side that is told apart, or 0 or SIGMA_MAX, which belong to it; where the grid ends before either, high is
     infinite. cells: all that were compared.
 
-    The true best σ is among `near` with 97.5 %, so two such ranges hold theirs with 95 %."""
+    The true best σ is among `near` so surely that all of the `ranges` that `optimum_of` was told of hold theirs with 95 %."""
 
     best: pd.Series
     low: float
@@ -167,9 +167,9 @@ def pick_chosen(measured, label, attack, M=None):
 
 
 def over_sigmas(measured, label, attack, one, other):
-    """The mean over σ up to 0.5 of the difference of two (rule, M) of a network; M = None: the largest there is at a σ."""
+    """The mean over σ up to SIGMA_MAX of the difference of two (rule, M) of a network; M = None: the largest there is at a σ."""
     found = []
-    for sigma in sorted({at.sigma for at in measured.at if (at.label, at.attack) == (label, attack) and at.sigma <= 0.5}):
+    for sigma in sorted({at.sigma for at in measured.at if (at.label, at.attack) == (label, attack) and at.sigma <= SIGMA_MAX}):
         Ms = [M if M else max(draws_of(measured, label, attack, sigma), default=0) for _, M in (one, other)]
         pair = [pick(measured, label, attack, M, sigma, rule) for (rule, _), M in zip((one, other), Ms)]
         if Ms[0] != Ms[1] or one[0] != other[0]:
@@ -183,17 +183,18 @@ def votes_add(measured, one, other, attacks):
             for label, attack in product(BASES, attacks)}
 
 
-def prediction_adds(measured, Ms, attacks, others):
-    """What prediction smoothing has more than other rules, averaged over σ."""
+def prediction_adds(measured, Ms, attacks, rule):
+    """What prediction smoothing has more than another rule, averaged over σ."""
     return {f"{label}, {ATTACKS[attack]}, M = {M}, {rule}": over_sigmas(measured, label, attack, ("prediction", M), (rule, M))
-            for label, attack, M, rule in product(BASES, attacks, Ms, others)}
+            for label, attack, M in product(BASES, attacks, Ms)}
 
 
 def on_average(differences, name):
-    """{name: the mean of {what: Difference or None}}, and as None those that are not in it, as they are missing or were measured at
-    another tier or on other images than the mean: a claim about all asks for them too."""
-    mean = mean_of(differences.values())
-    return {name: mean} | {what: None for what, one in differences.items() if one is None or (one.tier, one.n) != (mean.tier, mean.n)}
+    """{name: the mean of {what: Difference or None}}, and as None those that are not in it (`paired.mean_of`): a claim about all asks
+    for them too."""
+    found = [one for one in differences.values() if one is not None]
+    used = averaged(found)
+    return {name: mean_of(found)} | {what: None for what, one in differences.items() if not any(one is other for other in used)}
 
 
 # Verdicts from differences
@@ -264,11 +265,6 @@ def decided(verdict, evidence, used, missing=0):
     return Verdict(verdict, f"{evidence} ({about}).", tier, tuple(sorted({id for one in used for id in one["ids"]})), missing)
 
 
-def of_bases(verdict, labels):
-    """A verdict on whatever there is of each base model: those of which there is nothing are what is missing."""
-    return replace(verdict, missing=sum(label not in labels for label in BASES))
-
-
 def lacks(lacking):
     return Verdict(NOT_YET, f"Lacking: {lacking}.")
 
@@ -297,9 +293,10 @@ def level(measured, find, decide, lacking):
     return decided(verdict, said, [cell])
 
 
-def spread(pairs, decide, lacking):
+def spread(pairs, decide, lacking, labels=()):
     """A verdict on {what: cells of `Measured.repeated`}, each decided from their runs, of which they share the seeds: none with fewer
-    than SEEDS.
+    than SEEDS. labels: of each of them, which is what a name begins with, the claim asks for something; what it asks for is not known
+    otherwise.
 
     decide: takes the cells and how many comparisons are to keep the 95 % together, as in `judge`.
     """
@@ -314,10 +311,12 @@ def spread(pairs, decide, lacking):
         each = {name: decide(*of, comparisons=len(enough)) for name, of in enough.items()}
     said = {name: f"{name}: " + " and ".join(f"{100 * cell['accuracy']:.2f} (std {100 * cell['std']:.2f})" for cell in of)
             for name, of in enough.items()}
-    used, missing = [cell for of in enough.values() for cell in of], len(pairs) - len(enough)
+    used, few = [cell for of in enough.values() for cell in of], len(pairs) - len(enough)
+    missing = sum(all(name.partition(",")[0] != label for name in enough) for label in labels) if labels else few
     text = summary(said, each)
     if len(said) > 4:
         text += f"; stds from {100 * min(cell['std'] for cell in used):.2f} to {100 * max(cell['std'] for cell in used):.2f} points"
+    text += f"; {few} more with fewer than {SEEDS} runs" if few else ""
     return decided(together(list(each.values()), not missing), text, used, missing)
 
 
@@ -342,15 +341,16 @@ def std_limits(cells, comparisons=1):
     return 100 * cell["std"] * np.sqrt(freedom / chi2.ppf([1 - tail, tail], freedom))
 
 
-def optimum_of(measured, label, attack, rule="prediction", M=8):
-    """The Optimum over σ up to 0.5, or None where fewer than 4 σ are measured."""
-    found = [pick(measured, label, attack, M, sigma, rule) for sigma in sigmas_of(measured, label, attack, M, rule) if sigma <= 0.5]
+def optimum_of(measured, label, attack, rule="prediction", M=8, ranges=2):
+    """The Optimum over σ up to SIGMA_MAX, or None where fewer than 4 σ are measured. ranges: how many hold together with 95 %."""
+    found = [pick(measured, label, attack, M, sigma, rule) for sigma in sigmas_of(measured, label, attack, M, rule) if sigma <= SIGMA_MAX]
     found = [cell for cell in found if measured_on(cell) == max(map(measured_on, found))]
     if len(found) < 4:
         return None
     best = max(found, key=lambda cell: cell["accuracy"])
     # Any of the others might have come out highest by luck, and stand in the place of the true best: intervals that all of them keep.
-    near = [cell["sigma"] for cell in found if less(best, cell).among(len(found) - 1).low <= 0]
+    # Each counts on one of its two sides alone, so that the 95 % of one are those of two ranges.
+    near = [cell["sigma"] for cell in found if less(best, cell).among((len(found) - 1) * ranges / 2).low <= 0]
     low = max((cell["sigma"] for cell in found if cell["sigma"] < min(near)), default=0.0)
     high = min((cell["sigma"] for cell in found if cell["sigma"] > max(near)), default=np.inf if max(near) < SIGMA_MAX else SIGMA_MAX)
     return Optimum(best, low, high, near, found)

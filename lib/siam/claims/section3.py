@@ -20,7 +20,7 @@ def votes_help(measured, number):
 
 
 def soft_is_easier(measured, number):
-    each = {rule: prediction_adds(measured, (MANY,), ATTACKED, (rule,)) for rule in ("soft", "soft-logits")}
+    each = {rule: prediction_adds(measured, (MANY,), ATTACKED, rule) for rule in ("soft", "soft-logits")}
     means = [on_average(of, f"the mean over base models and both attacks, {rule}") for rule, of in each.items()]
     return judge({name: one for mean in means for name, one in mean.items()}, GRID)
 

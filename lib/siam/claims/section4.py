@@ -9,7 +9,7 @@ from scipy.stats import pearsonr
 
 from siam import runs
 from siam.claims.common import ATTACKED, COMPARABLE, GRADIENTS, GRID, MANY, SIGMA, TABLE1, TABLE3
-from siam.claims.rules import (FAILS, HOLDS, LEAST, OPEN, Verdict, agrees, judge, lacks, of_bases, pick, pick_other, pick_repeated, rises,
+from siam.claims.rules import (FAILS, HOLDS, LEAST, OPEN, Verdict, agrees, judge, lacks, pick, pick_other, pick_repeated, rises,
                                sigmas_of, spread)
 from siam.pages import gradients, learnt
 from siam.paired import less, mean_of, shares
@@ -102,8 +102,7 @@ def lower_variance(measured, number):
         found = pearsonr(one + other, one - other)
         return OPEN if found.pvalue >= 0.05 / comparisons else HOLDS if found.statistic > 0 else FAILS
 
-    there = {name.partition(",")[0] for name, pair in pairs.items() if all(cell is not None for cell in pair)}
-    return of_bases(spread(pairs, decide, "the steps table3-… have five at tiers fast and paper"), there)
+    return spread(pairs, decide, "the steps table3-… have five at tiers fast and paper", BASES)
 
 
 def epgd_cost(measured, number):

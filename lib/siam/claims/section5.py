@@ -6,7 +6,7 @@ import numpy as np
 
 from siam.claims.common import ATTACKED, BOUNDARY, COMPARABLE, GRID, MANY, TABLE3, Range, best_of_others, diverged, tested_boundary
 from siam.claims.rules import (FAILS, HOLDS, LEAST, NARROW, OPEN, PART, SAME, SEEDS, agrees, decided, draws_of, judge, lacks,
-                               level, of_bases, of_one_training, on_average, optima, optimum_of, pick, pick_chosen, pick_repeated, place,
+                               level, of_one_training, on_average, optima, optimum_of, pick, pick_chosen, pick_repeated, place,
                                prediction_adds, rises, sigmas_of, spread, std_limits, together)
 from siam.pages import adaptive, boundary
 from siam.paired import combine, less, mean_of
@@ -17,9 +17,9 @@ LINE = 1.0  # points: the width of a line, of an axis of a hundred
 OTHERS = ("soft", "soft-logits", "weighted")  # rules beside prediction smoothing: the paper's text, and its code, which averages logits
 
 
-def _against_cpni(measured, attacks):
+def _against_cpni(measured):
     found = {}
-    for attack in attacks:
+    for attack in ATTACKS:
         sigmas = sorted(set(sigmas_of(measured, "EPGD-converged", attack, 8)) & set(sigmas_of(measured, "CPNI-W", attack, 8)))
         sides = [[pick(measured, label, attack, 8, sigma) for label in ("EPGD-converged", "CPNI-W")] for sigma in sigmas]
         found[ATTACKS[attack]] = mean_of(less(*pair) for pair in sides)
@@ -27,7 +27,7 @@ def _against_cpni(measured, attacks):
 
 
 def converged_is_cpni(measured, number):
-    return judge(_against_cpni(measured, ATTACKS), GRID, agrees)
+    return judge(_against_cpni(measured), GRID, agrees)
 
 
 def cpni_optimum(measured, number):
@@ -79,7 +79,7 @@ def sixteen_is_enough(measured, number):
     places = [(label, attack, sigma) for label, attack in product(BASES, ATTACKS) for sigma in sigmas_of(measured, label, attack, 512)]
     pairs = {f"{label}, {ATTACKS[attack]}, σ = {sigma:g}": [pick_repeated(measured, label, attack, M, sigma) for M in (16, 512)]
              for label, attack, sigma in places}
-    return of_bases(spread(pairs, within, "the steps table3-… have five at tiers fast and paper"), {label for label, *_ in places})
+    return spread(pairs, within, "the steps table3-… have five at tiers fast and paper", BASES)
 
 
 def diminishing_returns(measured, number):
@@ -102,10 +102,10 @@ def votes_1024(measured, number):
 def high_noise_degrades(measured, number):
     found = {}
     for attack in ATTACKS:
-        M = max({at.M for at in measured.at if (at.label, at.attack) == ("CPNI-W", attack) and at.sigma > 0.5}, default=0)
+        M = max({at.M for at in measured.at if (at.label, at.attack) == ("CPNI-W", attack) and at.sigma > SIGMA_MAX}, default=0)
         sigmas = sigmas_of(measured, "CPNI-W", attack, M)
-        low = [pick(measured, "CPNI-W", attack, M, sigma) for sigma in sigmas if sigma <= 0.5]
-        high = [pick(measured, "CPNI-W", attack, M, sigma) for sigma in sigmas if sigma > 0.5]
+        low = [pick(measured, "CPNI-W", attack, M, sigma) for sigma in sigmas if sigma <= SIGMA_MAX]
+        high = [pick(measured, "CPNI-W", attack, M, sigma) for sigma in sigmas if sigma > SIGMA_MAX]
         low = [cell for cell in low if high and measured_on(cell) == measured_on(high[0])]
         best = max(low, key=lambda cell: cell["accuracy"], default=None)
         name = f"{ATTACKS[attack]}, best of {len(low)} σ less σ = {high[0]['sigma']:g}" if high else ATTACKS[attack]
@@ -138,11 +138,11 @@ def advantage_one_std(measured, number):
     pairs = {f"{label}, {ATTACKS[attack]}, σ = {sigma:g}, {rule}": [pick_repeated(measured, label, attack, MANY, sigma, one)
                                                                     for one in ("prediction", rule)]
              for (label, attack, sigma), rule in product(places, ("soft", "soft-logits"))}
-    return of_bases(spread(pairs, about, "the steps table3-… have five at tiers fast and paper"), {label for label, *_ in places})
+    return spread(pairs, about, "the steps table3-… have five at tiers fast and paper", BASES)
 
 
 def advantage_persists(measured, number):
-    each = {rule: prediction_adds(measured, (8, MANY), ATTACKS, (rule,)) for rule in ("soft", "soft-logits")}
+    each = {rule: prediction_adds(measured, (8, MANY), ATTACKS, rule) for rule in ("soft", "soft-logits")}
     means = [on_average(of, f"the mean over base models, attacks and M, {rule}") for rule, of in each.items()]
     # What is surely below zero on the mean of all cannot be above it in each.
     below = all(any(one and rises(one.among(len(means))) == FAILS for one in mean.values()) for mean in means)
@@ -165,17 +165,19 @@ def obfuscation(measured, number):
 
 
 def one_optimum(measured, number):
-    return optima({label: [(rule, optimum_of(measured, label, "pgd", rule)) for rule in ("prediction", "soft", "weighted")]
-                    for label in BASES}, GRID)
+    of = ("prediction", "soft", "weighted")
+    return optima({label: [(rule, optimum_of(measured, label, "pgd", rule, ranges=len(BASES) * len(of))) for rule in of]
+                   for label in BASES}, GRID)
 
 
 def one_optimum_attacks(measured, number):
-    return optima({label: [(name, optimum_of(measured, label, attack)) for attack, name in ATTACKED.items()] for label in BASES}, GRID)
+    return optima({label: [(name, optimum_of(measured, label, attack, ranges=len(BASES) * len(ATTACKED)))
+                           for attack, name in ATTACKED.items()] for label in BASES}, GRID)
 
 
 def _fall(measured, label):
     """The cells, clean at M = 8, without input noise and with the most that the paper considers."""
-    sigmas = [sigma for sigma in sigmas_of(measured, label, "none", 8) if sigma <= 0.5]
+    sigmas = [sigma for sigma in sigmas_of(measured, label, "none", 8) if sigma <= SIGMA_MAX]
     return [pick(measured, label, "none", 8, sigma) if len(sigmas) > 1 else None for sigma in (0, max(sigmas, default=0))]
 
 
@@ -199,7 +201,7 @@ def certified_radius(measured, number):
         return "above" if median.low > most else "below" if median.high < least else "near" if near else ""
 
     each, said = [], []
-    for label, medians in boundary.median_radius(record).items():
+    for label, medians in boundary.median_radius(record, together=2 * len(record["networks"])).items():
         # The radius of an image that is certified, or of any image, 0 where none is: which is meant is not said, so both count.
         sides = set(map(side, medians))
         each.append(HOLDS if sides == {"near"} else FAILS if sides in ({"above"}, {"below"}) else OPEN)
@@ -212,7 +214,7 @@ def certified_radius(measured, number):
 def gauss_optimum(measured, number):
     each, said, used = [], [], []
     for attack, name in ATTACKED.items():
-        pair = [optimum_of(measured, label, attack) for label in ("Gauss", "CPNI-W")]
+        pair = [optimum_of(measured, label, attack, ranges=2 * len(ATTACKED)) for label in ("Gauss", "CPNI-W")]
         if None not in pair:
             gauss, cpni = pair
             least, most = (one / other if other else np.inf for one, other in ((gauss.low, cpni.high), (gauss.high, cpni.low)))
@@ -241,7 +243,7 @@ def votes_without_noise(measured, number):
 
 
 def similar_but_epgd(measured, number):
-    return judge(_against_cpni(measured, ATTACKS), GRID, dict(Clean=agrees, PGD=agrees, EPGD=lambda one: OPPOSITE[agrees(one)]))
+    return judge(_against_cpni(measured), GRID, dict(Clean=agrees, PGD=agrees, EPGD=lambda one: OPPOSITE[agrees(one)]))
 
 
 def strength_spread(measured, number):

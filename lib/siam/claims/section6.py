@@ -1,7 +1,9 @@
 """Claims of section 6, the conclusions: what decides each. All take (Measured, the number the paper gives or NaN)."""
 
+from dataclasses import replace
+
 from siam.claims.common import ATTACKED, TABLE3, Range, best_of_others
-from siam.claims.rules import judge, level, of_bases, pick, pick_chosen, rises, votes_add
+from siam.claims.rules import judge, level, pick, pick_chosen, rises, votes_add
 from siam.pages import figures
 from siam.paired import less
 from siam.report import ATTACKS, BASES, trainings
@@ -18,8 +20,9 @@ def various_sources(measured, number):
              if source in names and shown in bases and root[source] != root[shown] and (shown, shown) in at}
     sources = [shown for source, shown in at if source in names and shown in bases]
     labels = known.drop_duplicates("digest").set_index("digest")["label"]
-    return of_bases(judge(found, "the steps transfer-… of the campaign"),
-                    {labels[shown] for shown in sources if sources.count(shown) >= figures.ENOUGH})
+    met = {labels[shown] for shown in sources if sources.count(shown) >= figures.ENOUGH}
+    # The claim is about each base model, whatever attacks it was tried with.
+    return replace(judge(found, "the steps transfer-… of the campaign"), missing=sum(label not in met for label in BASES))
 
 
 def few_iterations(measured, number):

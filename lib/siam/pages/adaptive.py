@@ -40,15 +40,17 @@ def read(folder=RESULTS):
     return read_other(Path(folder) / PLACE, "adaptive", FIELDS)
 
 
-def networks(record):
-    """{label: Network} of those under the paper's two attackers at least; in ANY are the attackers that all of them face."""
-    found = {}
+def networks(record, labels=None):
+    """{label: Network} of those (among `labels`, where given) under the paper's two attackers at least; in ANY are the attackers that all
+    of them face. A second network of one label has its checkpoint's name as well."""
+    found, names = {}, {}
     for cell in record["cells"]:
         label = NAMES.get(cell["label"], cell["label"])
+        label = names.setdefault(cell["checkpoint"], f"{label}, {cell['checkpoint']}" if label in names.values() else label)
         of = found.setdefault(label, Network(cell["sigma"], cell["draws"][-1], cell["noisy"], cell["trained"], {}, {}))
         of.right[cell["attacker"]] = bits.unpack(cell["right"], len(cell["draws"]), record["n"])
         of.cost[cell["attacker"]] = _cost(cell)
-    found = {label: of for label, of in found.items() if {"", PGD, EPGD} <= set(of.right)}
+    found = {label: of for label, of in found.items() if {"", PGD, EPGD} <= set(of.right) and (labels is None or label in labels)}
     common = set.intersection(*(set(of.right) for of in found.values())) if found else set()
     return {label: of._replace(right=of.right | and_any({name: of.right[name] for name in common}))
             for label, of in found.items()}
@@ -158,9 +160,9 @@ def accuracies(folder=RESULTS):
                          "one pass, %": interval(cell_of(right[0])) if of.noisy else "", "the vote, %": interval(cell_of(right[-1])),
                          "vote less one pass": f"{gain}", "takes beyond EPGD": f"{beyond}", f"beyond {LONG}": f"{longer}"})
     wide = max(50 * (cell["high"] - cell["low"]) for of in found.values() for cell in (cell_of(of.right[name][-1]) for name in attackers))
-    caption = (f"{title}, prediction smoothing, ε = {record['epsilon']:g}/255. {ANY.capitalize()}: images that are right under every"
-               f" attacker above. Each point ± {wide:.1f} at most, but all share their images and draws, so most differences are known more"
-               f" exactly: see below. {_about(record, found)}")
+    caption = (f"{title}, prediction smoothing, ε = {record['epsilon']:g}/255. {ANY.capitalize()}: images that are right under each of the"
+               f" {len(single(found))} attackers that all of these networks met. Each point ± {wide:.1f} at most, but all share their"
+               f" images and draws, so most differences are known more exactly: see below. {_about(record, found)}")
     legend = {label: ("currentColor" if colour == INK else colour, mark) for label, (colour, mark) in look.items()}
     panel = drawing(draw, "All networks", "accuracy, %", "", "; ".join(said), "adaptive", 1.1 * ALONE, 1.5 * INCHES)
     name = "Accuracy in percent (95 % interval), and differences in points (± half a 95 % interval over batches)"
@@ -246,7 +248,7 @@ def overview(folder=RESULTS, label="CPNI-W"):
     """Figure for the first page: a network's vote and its single pass beside adversarial training without noise, under few attackers and
     all of them together."""
     title, record = "What noise and votes are worth, and against whom", read(folder)
-    found = networks(record) if record else {}
+    found = networks(record, (label, PLAIN)) if record else {}
     if not {label, PLAIN} <= set(found):
         return undrawn(title)
     of, alone, colour = found[label], found[PLAIN], NETWORKS.get(label, INK)
@@ -282,10 +284,10 @@ def overview(folder=RESULTS, label="CPNI-W"):
 def headline(folder=RESULTS, label="CPNI-W"):
     """What is left of a network's lead under all attackers together, a sentence; None where that is not measured."""
     record = read(folder)
-    found = networks(record) if record else {}
+    found = networks(record, (label, PLAIN)) if record else {}
     if label not in found or (last := lead(record, found, label, ANY, luck(evaluations(folder)))) is None:
         return None
-    of, sure = found[label], "" if last.low > 0 or last.high < 0 else ", which is not told apart from zero"
+    of, sure = found[label], ", which is not told apart from zero" if last.unsure else ""
     left = [f"{100 * one.right[ANY][-1].mean():.1f} %" for one in (of, found[PLAIN])]
     return (f"**An attacker who knows.** If [the attacker who knows the defence](notebooks/adaptive.ipynb) may pick for each image the best"
             f" of {len(single(found))} attacks, the vote is still right on {left[0]} of the images and adversarial training without noise"

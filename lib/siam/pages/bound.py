@@ -248,8 +248,8 @@ def halves(folder=RESULTS):
         rows.append({"Rows": f"{NETWORKS[cell[0]]}, {ATTACKS[cell[1]]}", "σ": f"{cell[2]:g}", "wrong": f"{int(wrong.sum()):,}",
                      "of these p > 1/2": f"{bad:,} ({100 * low:.1f}–{100 * high:.1f} % of n)", "surely": f"{sure:,}",
                      "2 (1 − p) − wrong, %": shown(interval_of(2 * (1 - p) - wrong, about), 1, 100)})
-    caption = (f"Votes against independent shares: {M} passes vote, {M} others estimate p. Surely: the exact 95\u00a0% interval"
-               f" of p lies above 1/2. Last column: {sampled(about)}. {measured(about)}")
+    caption = (f"Votes against independent shares: {M} passes vote, {M} others estimate p. In brackets: exact, over images."
+               f" Surely: the exact 95\u00a0% interval of p lies above 1/2. Last column: {sampled(about)}. {measured(about)}")
     return Table(pd.DataFrame(rows), caption, 1, PLACE)
 
 

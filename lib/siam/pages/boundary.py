@@ -70,7 +70,7 @@ def rise(record):
 
 
 class Median(NamedTuple):
-    """Of n values, with its exact 95 % interval by order."""
+    """Of n values, with its exact interval by order, of 95 % where it is the only one."""
 
     value: float
     low: float
@@ -81,20 +81,22 @@ class Median(NamedTuple):
         return f"{self.value:.2f} ({self.low:.2f}–{self.high:.2f})"
 
 
-def median_radius(record):
-    """{label: the Median of R / σ over images that are certified as what they are, and over all, 0 for those that are not}"""
+def median_radius(record, together=1):
+    """{label: the Median of R / σ over images that are certified as what they are, and over all, 0 for those that are not}; together:
+    how many of their intervals are to hold together with 95 %."""
     found = {}
     for one in record["networks"]:
         certified = np.array(one["certified"])
         if (certified > 0).sum() >= ENOUGH:
-            found[one["label"]] = _median(certified[certified > 0]), _median(np.maximum(certified, 0))
+            found[one["label"]] = (_median(certified[certified > 0], together),
+                                    _median(np.maximum(certified, 0), together))
     return found
 
 
-def _median(values):
-    # Of k independent values the median lies between the r-th from below and the r-th from above, but for one set in 20.
+def _median(values, together):
+    # Of k independent values the median lies between the r-th from below and the r-th from above, but for one set in 20 · together.
     values, k = np.sort(values), len(values)
-    r = int(binom.ppf(0.025, k, 0.5))
+    r = int(binom.ppf(0.025 / together, k, 0.5))
     return Median(float(np.median(values)), float(values[r - 1]), float(values[-r]), k)
 
 
@@ -120,10 +122,10 @@ def maps(folder=RESULTS, label="CPNI-W"):
     columns = {("image", ""): pictures} | {(name, "" if name != "vote" else f"M = {record['draws']['slices']}"): np.stack(of)
                                            for name, of in zip(LOOK, zip(*drawn))}
     caption = (f"{title}: {label}. The first {len(drawn)} test images, not hand-picked; σ = {one['sigma']:g}. The centre of a map is the"
-               f" image. To the right lies what PGD-7 of ε = {record['epsilon']:g}/255, made on the noisy network, adds to it, its full"
-               f" length at the small cross and {reach:g} times that at the edge. Upwards lies a random direction of the same length. Blue:"
-               f" the image's own class. The other colours are named under each image, in order of how much of the row they take. Each"
-               f" pass keeps one draw over the whole map. Tier {one['tier']}.")
+               f" image. To the right lies what PGD-{record['steps']} of ε = {record['epsilon']:g}/255, made on the noisy network,"
+               f" adds to it, its full length at the small cross and {reach:g} times that at the edge. Upwards lies a random direction of"
+               f" the same length. Blue: the image's own class. The other colours are named under each image, in order of how much of the"
+               f" row they take. Each pass keeps one draw over the whole map. Tier {one['tier']}.")
     keys = [{CLASSES[c]: colour for c, colour in of.items()} for of in colours]
     return Grid(caption, [CLASSES[label] for label in one["labels"]], columns, width=7, keys=keys)
 
@@ -177,8 +179,8 @@ def lines(folder=RESULTS):
                              "Classifier": reading(M), "class unchanged after ε, %": f"{unchanged[M][near]:.1f}",
                              "changes of class in 100 lines": f"{100 * np.mean(line['changes']):.1f}",
                              f"less vote of {record['draws']['lines']}": "" if less is None else str(less)})
-    caption = (f"{title}: along lines {places[-1]:g} ε long, in the direction of what PGD-7, made on the noisy network, adds, and in a"
-               f" random one that is as long in every pixel. {_about(record)}")
+    caption = (f"{title}: along lines {places[-1]:g} ε long, in the direction of what PGD-{record['steps']}, made on the noisy"
+               f" network, adds, and in a random one that is as long in every pixel. {_about(record)}")
     legend = {f"vote of {record['draws']['lines']}" if name == "vote" else name: ("currentColor" if colour == INK else colour, dashes)
               for name, (colour, dashes) in LOOK.items()}
     name = "Changes of class along lines (± half a 95 % interval over batches)"
@@ -209,8 +211,8 @@ def competing(folder=RESULTS):
                      "rise, points": str(rises.get(one["label"], "too few images")),
                      "images where it rises, %": f"{higher:.1f}"})
     caption = (f"{title}: the strongest wrong class's softmax, the mean over M = {record['draws']['competing']} passes, on images on which"
-               f" the vote is right before and after PGD-7; the curves give the share of these images with at most that probability."
-               f" {_about(record)}")
+               f" the vote is right before and after PGD-{record['steps']}; the curves give the share of these images with at most that"
+               f" probability. {_about(record)}")
     legend = {"before the attack": ("currentColor", ":"), "after it": (VERMILLION, "-")}
     name = "The strongest wrong class (rise ± half a 95 % interval over batches)"
     return Figure(panels, legend, caption, Table(pd.DataFrame(rows), name, 1, PLACE))

@@ -16,8 +16,8 @@ from siam.pages.style import Table, unfilled
 from siam.paired import by_image, less, of_differences, over_batches
 from siam.paths import CHECKPOINTS, RESULTS
 from siam.report import (ATTACKS, BASES, KIND, NOT_YET, SAMPLES, as_in_paper, by_network, cells, cells_of, chosen, evaluations, find,
-                         interval, made_on, most_votes, of_eight, one_pass, select, signed, sources, suite, suites, trainings, usual,
-                         warning)
+                         interval, made_on, measured_on, most_votes, of_eight, one_pass, select, signed, sources, suite, suites, trainings,
+                         usual, warning)
 
 NAMES = {"rank": "r", "epochs": "Epochs"}
 UNITS = {0.24: "σ = 0.24 in normalised units", 0.97: "σ = 0.24 of the pixel range, 0.97 normalised"}
@@ -235,13 +235,19 @@ def repeated(folder=RESULTS):
                 shown = {text: str(over_batches(gains[attack])) if attack in gains else NOT_YET for attack, text in ATTACKS.items()}
                 both = both[both["attack"].isin(gains)].assign(ids=both["ids"] + both["ids_one"])
                 lines.append({"Rows": f"less one pass {name}", "Network": kind["label"], "σ": f"{sigma:g}", "M": f"{M}", **shown,
-                              "Trainings": str(max(map(len, gains.values()))), **sources(list(both.itertuples()))})
+                              "Trainings": _counts(gains), **sources(list(both.itertuples()))})
                 used.append(kind["tier"])
     caption = "What a vote adds, in points, over networks trained with different seeds"
     if not lines:
         return unfilled(f"{caption}.")
     lines = pd.DataFrame(lines).sort_values("Rows", ascending=False, kind="stable")
     return Table(lines, f"{caption} (± half a 95 % interval over these).{warning(used)}", 1)
+
+
+def _counts(each):
+    """How many values {attack: values} has of each: a number, or the least and the most."""
+    sizes = sorted(set(map(len, each.values())))
+    return "–".join(map(str, dict.fromkeys((sizes[0], sizes[-1]))))
 
 
 def tuned(folder=RESULTS):
@@ -255,7 +261,7 @@ def tuned(folder=RESULTS):
         if min(map(len, each.values())) >= 3:
             lines.append({"Rows": "less the network it started from", "Network": of["label"].iloc[0],
                           **{text: str(over_batches(each[attack])) for attack, text in PRINTED.items()},
-                          "Starts": str(max(map(len, each.values()))),
+                          "Starts": _counts(each),
                           "Epochs": str(json.loads(of["recipe"].iloc[0])["schedule"]["epochs"]), **sources(list(of.itertuples()))})
             used += list(of["tier"])
     caption = "What fine-tuning adds to one noisy pass, σ = 0, in points, over networks trained and fine-tuned with different seeds"
@@ -347,6 +353,7 @@ def in_sums(folder=RESULTS):
         for M in sorted({1, max(select(of, attack="pgd-sum")["M"], default=1)}):
             at = {cell["attack"]: cell for _, cell in select(of, M=M).iterrows()}
             each = {attack: (at[attack], at[f"{attack}-sum"]) for attack in ("pgd", "epgd") if {attack, f"{attack}-sum"} <= set(at)}
+            each = {attack: pair for attack, pair in each.items() if len(set(map(measured_on, pair))) == 1}
             if each:
                 cell = next(iter(each.values()))[0]
                 name = tables.PLAIN[cell["method"]] if cell["label"] == "plain" else cell["label"]

@@ -25,6 +25,7 @@ class Voted(NamedTuple):
     """A network whose layers' noise is k times as strong as in training, behind input noise σ: for each attacker ("": none) which test
     images are right [M, n], and which of the held-out ones under PGD (None where not measured)."""
 
+    checkpoint: str
     label: str
     trained: str
     k: float
@@ -43,11 +44,11 @@ def voted(record):
     """The Voted of a record, those under all attackers that any is under, in its order."""
     found, attackers = {}, {cell["attacker"] for cell in record["cells"] if cell["split"] == "test"}
     for cell in record["cells"]:
-        about = cell["label"], cell["trained"], cell["strength"], cell["sigma"], tuple(cell["draws"])
+        about = cell["checkpoint"], cell["label"], cell["trained"], cell["strength"], cell["sigma"], tuple(cell["draws"])
         right = bits.unpack(cell["right"], len(cell["draws"]), record["n"])
-        found.setdefault((cell["checkpoint"], *about), {})[cell["split"], cell["attacker"]] = right
+        found.setdefault(about, {})[cell["split"], cell["attacker"]] = right
     each = [(about, {name: right for (split, name), right in of.items() if split == "test"}, of.get(("heldout", PGD)))
-            for (_, *about), of in found.items()]
+            for about, of in found.items()]
     return [Voted(*about, and_any(right), heldout) for about, right, heldout in each if set(right) == attackers and len(attackers) > 1]
 
 
@@ -55,7 +56,7 @@ def groups(record):
     """[[Voted of one network and σ, k ascending]], those that have k = 1 to be held against."""
     each = {}
     for one in voted(record) if record else ():
-        each.setdefault((one.label, one.trained, one.sigma), []).append(one)
+        each.setdefault((one.checkpoint, one.sigma), []).append(one)
     return [sorted(of, key=lambda one: one.k) for of in each.values() if any(one.k == 1 for one in of)]
 
 
@@ -111,7 +112,8 @@ def curves(folder=RESULTS):
         drawn += [panel(frames, look, "k", "k, times the trained strength", name, f"strength {name}", marks, limits, 3)
                   for name, frames, marks in each]
     epsilon, M = record["epsilon"], found[0][0].draws[-1]
-    caption = (f"{title}: prediction smoothing, M = {M}, ε = {epsilon:g}/255, 7 steps. Short ticks: the k that held-out images choose"
+    steps = " or ".join(map(str, sorted({cell["steps"] for cell in record["cells"] if "steps" in cell})))
+    caption = (f"{title}: prediction smoothing, M = {M}, ε = {epsilon:g}/255, {steps} steps. Short ticks: the k that held-out images choose"
                f" (highest accuracy of the vote under PGD). {ANY.capitalize()}: images that are right under every attacker. Bands are"
                f" 95 % intervals over images; all points share their images. Clean images have panels, and an axis, of their own."
                f" {_about(record, found)}")

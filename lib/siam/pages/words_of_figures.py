@@ -11,9 +11,9 @@ from siam.claims import rules
 from siam.pages import figures
 from siam.pages.figures import FIGURE1, FIGURE2, FIGURE3, along_sigma, fullest, of_same_networks, strengths
 from siam.pages.style import listed
-from siam.paired import less, mean_of
+from siam.paired import averaged, less, mean_of
 from siam.paths import RESULTS
-from siam.report import ATTACKS, BASES, by_tier, evaluations, select, trainings
+from siam.report import ATTACKS, BASES, SIGMA_MAX, by_tier, evaluations, select, trainings
 
 WHERE = {attack: f"under {name}" if attack != "none" else "without an attack" for attack, name in ATTACKS.items()}
 
@@ -114,10 +114,6 @@ def _known(differences):
     return {name: one for name, one in differences.items() if one is not None}
 
 
-def _unsure(one):
-    return one.low <= 0 <= one.high
-
-
 def told(differences):
     """{what: Difference} in words: each, or the ends of many, and which cannot be told from zero."""
     many = len(differences) > 4
@@ -127,7 +123,7 @@ def told(differences):
 
 def _doubt(differences):
     """Which of {what: Difference} cannot be told from zero."""
-    unsure = [name for name, one in differences.items() if _unsure(one)]
+    unsure = [name for name, one in differences.items() if one.unsure]
     if len(unsure) == len(differences):
         return f"; {'none' if len(unsure) > 1 else 'it'} is {'' if len(unsure) > 1 else 'not '}told apart from zero"
     return f"; not told apart from zero: {_and(unsure)}" if unsure else ""
@@ -167,7 +163,9 @@ def _votes(drawn, label, attacks):
 def _over(drawn, label, attack, *Ms):
     """The σ of `rules.over_sigmas`, or how many they are."""
     sigmas = sorted(set.intersection(*(set(rules.sigmas_of(drawn, label, attack, M)) for M in Ms)))
-    sigmas = [f"{sigma:g}" for sigma in sigmas if sigma <= 0.5]
+    each = {sigma: less(*(rules.pick(drawn, label, attack, M, sigma) for M in Ms)) for sigma in sigmas if sigma <= SIGMA_MAX}
+    used = averaged([one for one in each.values() if one is not None])
+    sigmas = [f"{sigma:g}" for sigma, one in each.items() if any(one is other for other in used)]
     return f"σ = {' and '.join(sigmas)}" if len(sigmas) < 4 else f"{len(sigmas)} σ"
 
 
@@ -187,7 +185,7 @@ def _ahead(drawn, rule):
 def _many(kept, M=64):
     softs = {"probabilities": "soft", "logits": "soft-logits"}
     drawn = _read(of_same_networks(along_sigma(kept, BASES, ("prediction", *softs.values()), M=M)))
-    each = {text: _known(rules.prediction_adds(drawn, (M,), ("pgd", "epgd"), (rule,))) for text, rule in softs.items()}
+    each = {text: _known(rules.prediction_adds(drawn, (M,), ("pgd", "epgd"), rule)) for text, rule in softs.items()}
     found = _known({f"soft on {text}": mean_of(of.values()) for text, of in each.items()})
     pairs = max(map(len, each.values()))
     said = (f"with {M} votes, where ties are few, prediction less soft under attack, in points averaged over σ and {pairs}"
@@ -218,7 +216,8 @@ def _averaging(measured, M):
 
 
 def _more_steps_or_averages(found):
-    steps, averages = (sum(sure(one) for one in found.values()) for sure in (lambda one: one.low > 0, lambda one: one.high < 0))
+    every = [one.among(len(found)) for one in found.values()]  # what some of many do: intervals that all of them keep
+    steps, averages = sum(one.low > 0 for one in every), sum(one.high < 0 for one in every)
     return (f"of {len(found)} comparison{'s' * (len(found) > 1)} at the same number of gradients, more steps win {steps} and averaging"
             f" wins {averages}; accuracy under EPGD less that under PGD, in points: {told(found)}"
             f" {_about(found.values())}.") if found else None

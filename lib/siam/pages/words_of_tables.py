@@ -115,9 +115,8 @@ def _coloured(sides, folder):
     pairs = [(*text.split(" less "), of["pgd"]) for text, of in sides.items() if "pgd" in of]
     pairs = [(one, other, gain) for one, other, gain in pairs if one.startswith("CPNI-W") and other.startswith("PNI-W")]
     found = {other.rpartition(" ")[2]: gain for one, other, gain in pairs if one == pairs[0][0]}
-    unsure = {start: _unsure(one) for start, one in found.items()}
     named = {"1": "at its authors' strength"}
-    said = [f"{one}{unsure[start]} where white noise starts {named.get(start, f'at {start} of that strength')}"
+    said = [f"{one}{_doubt(one)} where white noise starts {named.get(start, f'at {start} of that strength')}"
             for start, one in reversed(found.items())]
     if not found:
         return None
@@ -132,11 +131,11 @@ def _of_table1(shown, folder):
     best = next((ours[0][0] for _, attack, _, ours in tables.compared(1, folder) if attack == "pgd" and ours), shown)
     if runs.TIERS.index(best.tier) <= runs.TIERS.index(shown.tier):
         return ""
-    return f" Between the two of [Table 1](notebooks/table1.ipynb), of tier {best.tier}, it is {best}{_unsure(best)}."
+    return f" Between the two of [Table 1](notebooks/table1.ipynb), of tier {best.tier}, it is {best}{_doubt(best)}."
 
 
-def _unsure(one):
-    return " (not told apart from zero)" if one.low <= 0 <= one.high else ""
+def _doubt(one):
+    return " (not told apart from zero)" if one.unsure else ""
 
 
 def _without_noise(ours):
@@ -148,7 +147,7 @@ def _without_noise(ours):
     if None in each.values():
         return None
     said = [f"{one} {ON[attack]}" for attack, one in each.items()]
-    unsure = [UNDER[attack] for attack, one in each.items() if one.low <= 0 <= one.high]
+    unsure = [UNDER[attack] for attack, one in each.items() if one.unsure]
     sure = f"; not told apart from zero: {' and '.join(unsure)}" if unsure else ""
     return (f"**Without any noise.** Compared with adversarial training without any noise, the vote's accuracy differs, in points, by"
             f" {', '.join(said[:-1])} and {said[-1]} (CPNI-W, σ = {SIGMA:g}, M = {VOTES}; {about(each['pgd'])}){sure}.")
@@ -182,7 +181,7 @@ def _contrasts(compared):
 
 def _against(difference, theirs):
     printed = f"(the paper: {signed(theirs, 1)})"
-    if difference.low <= 0 <= difference.high:
+    if difference.unsure:
         return f"not told apart from zero {printed}"
     if theirs == 0:
         return printed[1:-1]
@@ -254,7 +253,8 @@ def selection(folder=RESULTS):
     said = ", ".join(f"{label} {gain}" for label, gain, same in found if not same)
     said = f"{said} points, where the ± ignores that the larger one was picked" if said else "nothing"
     also = f" For {' and '.join(alike)} both sets of images choose the same cell." if alike else ""
-    return listed([f"Choosing σ and M on the test images adds to accuracy under PGD ({about(found[0][1])}): {said}.{also}"])
+    of = " or ".join(dict.fromkeys(about(gain) for _, gain, _ in found))
+    return listed([f"Choosing σ and M on the test images adds to accuracy under PGD ({of}): {said}.{also}"])
 
 
 def summed(folder=RESULTS):
@@ -265,13 +265,16 @@ def summed(folder=RESULTS):
         each = {place: less(*reversed(of[attack])) for place, of in found.items() if attack in of}
         if each:
             ends = [find_end(each, key=lambda place: each[place].points) for find_end in (min, max)]
-            said = " to ".join(f"{each[place]} ({place[0]}, σ = {place[2]:g}, M = {place[3]})" for place in dict.fromkeys(ends))
+            said = " to ".join(f"{each[place]} ({place[0]}, σ = {place[2]:g}, M = {place[3]}; {about(each[place])})"
+                               for place in dict.fromkeys(ends))
             lines.append(f"Accuracy under {ATTACKS[attack]} along the sum of its gradients, less that along each gradient alone:"
                          f" {said} points.")
     for recipe in dict.fromkeys(recipe for label, recipe, *_ in found if label == "CPNI-W"):
         once, voted = (found.get(("CPNI-W", recipe, sigma, M), {}) for sigma, M in ((0, 1), (SIGMA, VOTES)))
         gains = {attack: [less(*pair) for pair in zip(voted[attack], once[attack])] for attack in once if attack in voted}
         for attack, (alone, together) in gains.items():
+            if None in (alone, together):
+                continue
             lines.append(f"What votes and noise add to one pass of CPNI-W under {ATTACKS[attack]} (σ = {SIGMA:g}, M = {VOTES};"
                          f" {about(alone)}): {alone} points along each gradient alone, {together} along their sum.")
         if {"pgd", "epgd"} <= set(voted):

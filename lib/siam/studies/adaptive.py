@@ -245,9 +245,12 @@ def met(attackers, noisy):
     return found
 
 
-def _named(value):
-    """A setting as a record has it: of functions their names."""
-    return [_named(each) for each in value] if isinstance(value, tuple) else getattr(value, "__name__", value)
+def said_of(attacker):
+    """The settings of an attacker as a record has them, {name: value}: of functions their names."""
+    def named(value):
+        return [named(each) for each in value] if isinstance(value, tuple) else getattr(value, "__name__", value)
+
+    return {key: named(value) for key, value in attacker._asdict().items()}
 
 
 def measure(path=RECORD, networks=NETWORKS, attackers=ATTACKERS, checkpoints=CHECKPOINTS, results=RESULTS, split="test", n=1000):
@@ -271,8 +274,7 @@ def measure(path=RECORD, networks=NETWORKS, attackers=ATTACKERS, checkpoints=CHE
         noisy = sigma > 0 or about["variant"] != "plain"
         of_network = dict(checkpoint=checkpoint, digest=digest, sigma=sigma, noisy=noisy, draws=list(powers_of_two(M)))
         for name, (attacker, again) in ({"": (None, ())} | met(attackers, noisy)).items():
-            said = {key: _named(value) for key, value in attacker._asdict().items()} if attacker else {}
-            identity = of_network | dict(attacker=name, again=list(again)) | said
+            identity = of_network | dict(attacker=name, again=list(again)) | (said_of(attacker) if attacker else {})
             if identity.items() <= cells.get((checkpoint, name), {}).items():
                 continue
             known_by = hashlib.sha256(json.dumps(identity | fixed).encode()).hexdigest()[:12]

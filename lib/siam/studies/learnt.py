@@ -61,7 +61,7 @@ def slopes(model, x, y, M):
 
 
 def learn(checkpoint, M, weight, checkpoints=CHECKPOINTS, steps=STEPS, batch=BATCH):
-    """σ after each step (normalised units) and both losses there, by Adam on log σ: three lists of `steps`."""
+    """σ after each step (normalised units) and both losses before it, by Adam on log σ: three lists of `steps`."""
     network = models.load(Path(checkpoints) / f"{checkpoint}.safetensors").requires_grad_(False)
     network.input_noise = noise = GaussianInput(START, learnt=True)
     model = Folded(network)

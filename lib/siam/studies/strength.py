@@ -21,7 +21,7 @@ from siam.models import digest_of
 from siam.noise import strengthen
 from siam.paths import CHECKPOINTS, RESULTS
 from siam.smoothing import powers_of_two
-from siam.studies.adaptive import SETTINGS, Attacker, measure_one
+from siam.studies.adaptive import SETTINGS, Attacker, measure_one, said_of
 
 RECORD = RESULTS / "strength" / "record.json"
 NETWORKS = {"cpni-w-fast-0": (0, 0.5, 1, 1.5, 2, 2.5)}  # checkpoint: k
@@ -64,12 +64,12 @@ def measure(path=RECORD, cells=CELLS, checkpoints=CHECKPOINTS, results=RESULTS, 
     ranks = {((*cell, *which)): rank for rank, (cell, which) in enumerate(asked)}
     for (checkpoint, k, sigma), (split, name) in asked:
         digest, about = digest_of(checkpoint, checkpoints, results), models.about(Path(checkpoints) / f"{checkpoint}.safetensors")
+        attacker, on = ATTACKERS.get(name, (None, ITSELF))
         identity = dict(checkpoint=checkpoint, strength=k, sigma=sigma, split=split, attacker=name, digest=digest,
-                        draws=list(powers_of_two(M)))
+                        draws=list(powers_of_two(M)), **(said_of(attacker) | dict(on=on) if attacker else {}))
         if any(identity.items() <= cell.items() for cell in record["cells"]):
             continue
         shared = runs.provenance(describe("cpu"))
-        attacker, on = ATTACKERS.get(name, (None, ITSELF))
         nets = networks(checkpoint, k, sigma, checkpoints)
         right, seconds = measure_one(attacker, nets[ITSELF], nets[on], *images(split, n), M)
         this = identity | dict(label=about["label"], trained=about["tier"], tier=runs.tier(about["tier"], split, n), right=bits.pack(right),
