@@ -1,5 +1,8 @@
 """Attacks reach the known optimum of a linear model, keep their budget, and are one another's special cases."""
 
+import re
+from functools import partial
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -134,7 +137,7 @@ def test_gradients_are_taken_where_the_caller_keeps_none():
     (torch.tensor([-2.5, 0.5]), "x from -2.5 to 0.5 is not allowed: give pixels in .0, 1., and put the normalisation inside your network"),
     (torch.tensor([0.0, 255.0]), "x from 0 to 255 is not allowed"),
     (torch.tensor([0.5, float("nan")]), "x from nan to nan is not allowed"),
-    (torch.tensor([0, 255], dtype=torch.uint8), "x of torch.uint8 is not allowed: give pixels in .0, 1. as torch.float32"),
+    (torch.tensor([0, 255], dtype=torch.uint8), "x of torch.uint8 is not allowed: give pixels in .0, 1. as a tensor of torch.float32"),
     (torch.tensor([0.0, 0.5], dtype=torch.float64), "x of torch.float64 is not allowed"),
 ])
 @pytest.mark.parametrize("attack", [attacks.fgsm, attacks.pgd, attacks.epgd])
@@ -151,16 +154,40 @@ def test_what_a_graph_captures_is_not_read(monkeypatch):
         dtype, is_cuda, is_meta = torch.float32, True, False
 
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
-    attacks._in_pixels(Captured(), epsilon=EPS)
+    attacks.in_pixels(Captured(), epsilon=EPS)
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
     with pytest.raises(TypeError):  # here it would be
-        attacks._in_pixels(Captured(), epsilon=EPS)
+        attacks.in_pixels(Captured(), epsilon=EPS)
+
+
+@pytest.mark.parametrize("objective, message", [
+    (lambda x: x.flatten(1), "an objective of shape (2, 12) is not allowed for 2 images: give one number for each"),  # a network's logits
+    (lambda x: x.mean(), "an objective of shape () is not allowed for 2 images"),
+    (lambda x: x.sum((1, 2, 3)) * float("nan"), "the gradient of the objective is not finite"),
+])
+@pytest.mark.parametrize("attack", [attacks.fgsm, partial(attacks.pgd, step_size=EPS / 4, steps=2), partial(attacks.apgd, steps=2)])
+def test_an_objective_that_leads_nowhere_is_refused(attack, objective, message):
+    """Its sign would be zero where it is not a number, and the images come back as if they had been attacked."""
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}") as error:
+        attack(objective, torch.full((2, 3, 2, 2), 0.5), epsilon=EPS)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("mode", ["eval", "train"])
+def test_a_network_in_training_mode_is_not_attacked(mode):
+    model = getattr(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.BatchNorm1d(12)), mode)()
+    if mode == "eval":
+        return attacks.error_of(model, torch.zeros(2, dtype=torch.int64))(torch.rand(2, 3, 2, 2))
+    with pytest.raises(ValueError, match="Sequential is not allowed with its BatchNorm in training mode: call .eval.. first"):
+        attacks.error_of(model, torch.zeros(2, dtype=torch.int64))
 
 
 @pytest.mark.parametrize("sizes, message", [
     (dict(epsilon=8, step_size=2 / 255, steps=7), "epsilon = 8 is not allowed: pixels are in"),
     (dict(epsilon=8 / 255, step_size=2, steps=7), "step_size = 2 is not allowed"),
-    (dict(epsilon=0.1, step_size=0.1, steps=-1), "steps = -1, samples = 1 is not allowed"),
+    (dict(epsilon="8/255", step_size=2, steps=7), "epsilon = '8/255' is not allowed: pixels are in"),
+    (dict(epsilon=0.1, step_size=0.1, steps=1.5), "steps = 1.5 is not allowed"),
+    (dict(epsilon=0.1, step_size=0.1, steps=-1), "steps = -1 is not allowed: give a whole number, 0 or more"),
     (dict(epsilon=0.1, step_size=0.1, steps=1, samples=0), "samples = 0 is not allowed"),
 ])
 def test_sizes_that_are_not_in_pixels_are_refused(sizes, message):
@@ -235,6 +262,11 @@ def test_of_several_images_the_strongest_is_kept_one_by_one():
     assert torch.equal(found[:, 0, 0, 0], torch.tensor([0.3, 0.9, 0.5]))
 
 
+def test_a_comparison_over_no_draws_is_refused():
+    with pytest.raises(ValueError, match="samples = 0 is not allowed: give a whole number, 1 or more"):
+        attacks.strongest(lambda x: x.sum((1, 2, 3)), [torch.zeros(1, 3, 2, 2)], samples=0)
+
+
 def test_candidates_are_compared_under_the_same_draws_and_each_comparison_has_its_own():
     """The draws, a hundred times what the candidates differ by, cancel."""
     low, high, seen = torch.full((40, 3, 2, 2), 0.50), torch.full((40, 3, 2, 2), 0.51), []
@@ -298,7 +330,7 @@ def test_the_squares_shrink_from_most_of_the_image_to_a_pixel(monkeypatch):
 
 @pytest.mark.parametrize("sizes, message", [
     (dict(epsilon=8, queries=1), "epsilon = 8 is not allowed"),
-    (dict(epsilon=0.1, queries=-1), "queries = -1, samples = 1 is not allowed"),
+    (dict(epsilon=0.1, queries=-1), "queries = -1 is not allowed"),
     (dict(epsilon=0.1, queries=1, samples=0), "samples = 0 is not allowed"),
 ])
 def test_a_square_attack_of_nothing_is_refused(sizes, message):

@@ -325,6 +325,10 @@ def test_minutes_that_are_none_are_refused(minutes):
         campaign.main(["script", "--minutes", minutes])
 
 
+def test_a_notebook_is_read_once_and_not_for_every_step():
+    assert campaign.defaults("train") is campaign.defaults("train") != campaign.defaults("evaluate")
+
+
 @pytest.mark.parametrize("notebook, name, value", [("train", "epochs", 1), ("evaluate", "sigma", 0.1)])
 def test_a_parameter_that_there_is_not_is_refused(notebook, name, value):
     there = campaign.defaults(notebook) | {"In": [""], "Out": {}, "_": "", "open": open, "campaign": campaign}

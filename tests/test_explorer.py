@@ -125,6 +125,17 @@ def test_attacks_of_another_budget_are_left_out_and_another_setting_is_another_a
     assert payload(pd.concat([rows(), weaker]), epsilon=4)["sources"][0]["attacks"].keys() == {"none", "pgd"}
 
 
+def sums():
+    """PGD and EPGD, each along the last gradient, along their sum, and PGD with more steps."""
+    summed = [rows(attacks=(attack,)).assign(attack=f"{attack}-sum", id=letter * 16) for attack, letter in (("pgd", "a"), ("epgd", "b"))]
+    return pd.concat([rows(attacks=("pgd", "epgd")), *summed, rows(attacks=("pgd",), sigmas=(0.0, 0.1)).assign(steps=10, id="c" * 16)])
+
+
+def test_a_summed_attack_has_the_colour_of_its_attack():
+    kinds = {attack["key"]: attack["kind"] for attack in payload(sums())["attacks"] if attack["key"] != "none"}
+    assert kinds == {"pgd": "pgd", "pgd-10-2-1": "pgd", "epgd": "epgd", "pgd-sum": "pgd", "epgd-sum": "epgd"}
+
+
 def test_a_frame_of_the_readers_own_needs_few_columns():
     frame = rows()[["label", "attack", "sigma", "rule", "M", "correct", "n"]]
     mine = explorer(frame.replace({"label": {"CPNI-W": "my net"}}))
@@ -365,6 +376,15 @@ def test_along_the_budget_every_sigma_is_a_source_of_its_own():
 def test_an_axis_that_is_none_is_refused():
     with pytest.raises(ValueError, match="axis = 'M' is not allowed: give one of sigma, epsilon"):
         Explorer(rows(), axis="M")
+
+
+def test_a_budget_is_in_255ths_and_one_of_the_frame():
+    attacked = budgets()
+    for given, budget, said in ((attacked, 3, "epsilon = 3 is not allowed, as the frame has nothing at it: give one of 2, 4, 8"),
+                                (attacked, 8 / 255, "epsilon = 0.03.* is not allowed: its unit is 1/255: give 8 for 8/255"),
+                                (attacked.assign(epsilon=8 / 255), 8, "epsilon = 0.03.* is not allowed: its unit is 1/255")):
+        with pytest.raises(ValueError, match=said):
+            payload(given, epsilon=budget)
 
 
 @pytest.mark.parametrize("view, message", [

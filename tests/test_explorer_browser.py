@@ -14,9 +14,10 @@ from functools import partial
 import pandas as pd
 import pytest
 from siam.explorer import Explorer
+from siam.live.record import CHECKPOINT
 from siam.paths import ROOT
 
-from test_explorer import PRINTED, SIGMAS, budgets, own, rows
+from test_explorer import PRINTED, SIGMAS, budgets, own, rows, sums
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -62,9 +63,12 @@ def site(tmp_path_factory):
         "printed": Explorer(frame, PRINTED, sigma=0.24, draws=64),
         "empty": Explorer(pd.DataFrame(), PRINTED),
         "own": Explorer(own(), PRINTED, rule="borda"),
+        "sums": Explorer(sums(), attacks=["pgd", "pgd-10-2-1", "pgd-sum", "epgd", "epgd-sum"]),
+        "close": Explorer(rows(sigmas=(0.12, 0.125, 0.13, 0.2), checkpoint=CHECKPOINT), sigma=0.12),
         "budget": Explorer(pd.concat([budgets(0.0), budgets(0.24, (2.0, 4.0, 8.0, 16.0))]), axis="epsilon", epsilon=4),
     }.items():
         (folder / f"{name}.html").write_text(embedded(widget), encoding="utf-8")
+    (folder / "live.html").write_text('<title>live</title><link rel="icon" href="data:,">')
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Silent, directory=folder))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield {"http": f"http://127.0.0.1:{server.server_port}", "file": folder.as_uri()}
@@ -141,6 +145,28 @@ def test_a_rule_and_an_attack_of_ones_own_have_a_name_and_a_colour(visit):
     assert len(set(strokes)) == 4 and strokes[-1] == "rgb(72, 86, 107)"  # --siam-quiet
 
 
+def test_dashes_tell_a_sum_and_another_setting_from_the_attack_of_their_colour(visit):
+    page = visit("sums")
+    drawn = page.locator(".siam-lines path").evaluate_all("all => all.map((path) => [getComputedStyle(path).stroke, "
+                                                          "path.getAttribute('stroke-dasharray')])")
+    (pgd, solid), (longer, dashed), (epgd, _), (summed, dotted), (epgd_summed, _) = drawn
+    assert pgd == longer == summed != epgd == epgd_summed and len({solid, dashed, dotted}) == 3
+    label = page.locator(".siam-labels text").first  # a line behind a name does not run through it
+    assert label.evaluate("text => getComputedStyle(text).paintOrder").startswith("stroke")
+    assert label.evaluate("text => getComputedStyle(text).stroke") == "rgb(255, 255, 255)"
+
+
+def test_a_name_at_the_end_of_a_line_and_the_values_beside_it_do_not_lie_on_each_other(visit):
+    page = visit("sums")
+    page.get_by_test_id("siam-sigma").press("Home")
+    page.get_by_test_id("siam-sigma").press("PageUp")
+    page.get_by_test_id("siam-sigma").press("ArrowRight")
+    assert readout(page).startswith("σ = 0.10,")
+    heights = page.locator(".siam-labels text, .siam-cursor text").evaluate_all(
+        "all => all.filter((text) => /\\d$/.test(text.textContent)).map((text) => Number(text.getAttribute('y')))")
+    assert len(heights) == 5 and all(b - a > 14.9 for a, b in itertools.pairwise(sorted(heights)))
+
+
 def test_the_loader_is_small():
     assert LOADER.stat().st_size < 3000
 
@@ -164,6 +190,23 @@ def test_the_noise_slider_moves_by_keyboard_and_by_drag(visit, scheme):
     drag(page, slider, 0.26)  # 0.104 lies between two measured σ: the nearest is read
     assert readout(page) == seen[0]
     assert float(slider.input_value()) == 0.1
+
+
+def test_a_key_passes_over_no_measured_noise_and_the_page_that_runs_the_network_leads_back(visit):
+    page = visit("close")
+    slider = page.get_by_test_id("siam-sigma")
+    slider.focus()
+    for key, sigma in (("ArrowRight", "0.125"), ("ArrowRight", "0.13"), ("ArrowRight", "0.20"), ("ArrowLeft", "0.13"),
+                       ("ArrowLeft", "0.125"), ("ArrowLeft", "0.12"), ("End", "0.20"), ("Home", "0.12"), ("PageUp", "0.13")):
+        page.keyboard.press(key)
+        assert f"σ = {sigma}, M = 64" in readout(page), key
+    page.get_by_label("Voting rule").select_option("weighted")
+    said = readout(page)
+    page.get_by_role("link", name="Try σ = 0.13, M = 64 on an image").click()
+    page.wait_for_url("**/live.html#sigma=0.13&draws=64&rule=weighted")
+    page.go_back()
+    page.get_by_test_id("siam-explorer").locator("svg").wait_for()
+    assert readout(page) == said and page.get_by_label("Voting rule").input_value() == "weighted"
 
 
 @pytest.mark.parametrize("scheme", ["http", "file"])
@@ -403,7 +446,12 @@ def test_a_link_leads_back_to_the_view(visit, site):
     page.get_by_text("It is in the address bar.").or_(page.get_by_text("Copied.")).wait_for()
     address = page.url
     page.get_by_label("Base model").select_option("CPNI-W")
-    assert readout(page) != said
+    other = readout(page)
+    assert other != said
+    page.wait_for_url("**base_model=CPNI-W&**")  # the address goes with the view
+    page.reload()
+    page.get_by_test_id("siam-explorer").locator("svg").wait_for()
+    assert readout(page) == other
     again = visit()
     again.goto(address)
     again.reload()

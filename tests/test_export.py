@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from conftest import restless
+from parts import read
 
 from siam import cifar10, export, models
 from siam.folding import Folded, folded_factors
@@ -43,7 +44,7 @@ def test_noise_of_more_columns_than_the_engine_has_room_for_is_refused(tmp_path)
 @pytest.mark.parametrize("variant", ["plain", "PNI-W", "CPNI-W"])
 def test_the_parts_are_what_torch_folds(tmp_path, variant):
     path = saved(tmp_path, variant)
-    found = export.read(*export.parts(path))
+    found = read(*export.parts(path))
     first = channel = 0
     for layer, norm in Folded(models.load(path)).layers:
         W, D, F, bias = (None if t is None else t.detach().numpy() for t in folded_factors(layer, norm))
@@ -76,7 +77,7 @@ def test_the_parts_are_what_torch_folds(tmp_path, variant):
 
 def test_the_coarse_part_alone_is_the_weights_in_eight_bits(tmp_path):
     coarse, fine = export.parts(saved(tmp_path, "CPNI-W"))
-    rough, whole = export.read(coarse)["W"], export.read(coarse, fine)["W"]
+    rough, whole = read(coarse)["W"], read(coarse, fine)["W"]
     assert 0 < np.abs(rough - whole).max() <= 0.51 / 127 * np.abs(whole).max()
     assert len(coarse) < 300_000
 
@@ -128,11 +129,3 @@ def test_what_the_page_cannot_do_is_refused_in_one_line(tmp_path, capsys):
     save_file({"weight": torch.zeros(2, 2)}, other, {"variant": "plain"})
     assert "no network.conv.weight" in refusal(other)
     assert not (tmp_path / "out").exists()
-
-
-def test_parts_of_two_checkpoints_do_not_go_together(tmp_path):
-    one, two = (export.parts(saved(tmp_path, variant)) for variant in ("plain", "PNI-W"))
-    with pytest.raises(ValueError, match="not of the coarse part's checkpoint"):
-        export.read(one[0], two[1])
-    with pytest.raises(ValueError, match="siamFIN1"):
-        export.read(one[1])

@@ -223,6 +223,95 @@ def test_a_link_carries_the_state_and_nothing_out_of_range(browser):
     tab.close()
 
 
+# --- its work --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def scripts(browser):
+    """The scripts of the page with nothing started: a function of theirs."""
+    tab = browser.new_page()
+    tab.add_script_tag(content=live.source(*live.FRONT_END))
+    yield tab.evaluate
+    tab.close()
+
+
+def test_what_was_computed_is_not_computed_again(scripts):
+    """Of more passes the first are known; the pictures that they saw depend on neither rule nor M."""
+    asked, gone, equal, fewer, pictures = scripts("""async () => {
+        const asked = [];
+        const engine = {
+            exact: new Promise(() => {}),
+            async vote({ first = 0, draws }, onPasses) {
+                asked.push([first, draws]);
+                const logits = Float32Array.from({ length: 10 * (draws - first) }, (_, i) => 10 * first + i);
+                for (let i = 0; i < logits.length; i += 20) onPasses(first + i / 10, logits.subarray(i, i + 20));
+                return logits;
+            },
+            async noisy({ pass, sigma }, signal) {
+                asked.push(sigma);
+                signal.throwIfAborted();
+                return pass;
+            },
+        };
+        const [lab, other] = [laboratory(engine), laboratory(engine)];
+        const s = { sigma: 0.1, weightNoise: false, seed: 1 };
+        const gone = [];
+        await lab.vote([7], [], { ...s, draws: 64 });
+        const more = await lab.vote([7], [], { ...s, draws: 128 }, (some) => gone.push(some.length / 10));
+        const once = await other.vote([7], [], { ...s, draws: 128 });
+        const fewer = await lab.vote([7], [], { ...s, draws: 32 });
+        const { signal } = new AbortController();
+        const see = (sigma, count) => lab.noisy([7], [], { ...s, sigma }, count, signal);
+        const pictures = [await see(0.1, 3), await see(0.1, 3), await see(0.1, 2), await see(0.2, 1)];
+        pictures.push(await lab.noisy([7], [], { ...s, sigma: 0.3 }, 1, AbortSignal.abort()).catch(({ name }) => name));
+        return [asked, gone, more.join() === once.join(), fewer.length, pictures];
+    }""")
+    assert asked == [[0, 64], [64, 128], [0, 128], *[0.1] * 3, 0.2, 0.3]
+    assert equal and fewer == 320 and gone == list(range(64, 129, 2))
+    assert pictures == [[0, 1, 2], [0, 1, 2], [0, 1], [0], "AbortError"]
+
+
+def test_as_many_images_are_attacked_at_a_time_as_there_are_workers(scripts):
+    most, attacked, text, stopped = scripts("""async () => {
+        let [now, most] = [0, 0];
+        const [attacked, pause] = [[], (ms) => new Promise((resolve) => setTimeout(resolve, ms))];
+        const lab = {
+            ready: Promise.resolve(),
+            workers: 3,
+            async attack(id, { label, pixels }, s, onStep, signal) {
+                now += 1;
+                most = Math.max(most, now);
+                attacked.push(pixels[0]);
+                await pause(attacked.length % 3); // not in their order
+                now -= 1;
+                signal.throwIfAborted();
+                return pixels;
+            },
+            vote: async (id, pixels) => Float32Array.from({ length: 10 }, (_, c) => c === Math.round(255 * pixels[0]) % 2),
+        };
+        const bytes = Uint8Array.from({ length: 100 * 3073 }, (_, i) => (i < 100 ? 0 : Math.floor((i - 100) / 3072)));
+        const about = { book: null };
+        const s = { rule: "prediction", draws: 1, sigma: 0, epsilon: 8, steps: 1, samples: 1, noisyAttack: true, weightNoise: true };
+        const { node } = hundred(about, () => s, () => lab, { images: async () => bytes });
+        const [button, until] = [node.querySelector("button"), async (has) => { while (!has()) await pause(1); }];
+        button.click();
+        await until(() => node.textContent.includes("Done"));
+        const result = [most, attacked.map((value) => Math.round(255 * value)), node.textContent];
+        button.click();
+        await until(() => attacked.length > 110);
+        button.click();
+        const { length } = attacked;
+        await pause(30);
+        return [...result, [attacked.length - length, now, node.textContent.includes("Stopped.")]];
+    }""")
+    assert most == 3 and sorted(attacked) == list(range(100)) and "Done: 50 of 100 images right" in text
+    assert stopped == [0, 0, True]
+
+
+def test_workers_leave_the_page_a_core(scripts):
+    assert [scripts("teamSize", cores) for cores in (1, 2, 3, 4, 6, 64)] == [1, 2, 2, 3, 5, 6]
+
+
 # --- the page --------------------------------------------------------------------------------------------------------
 
 
@@ -308,9 +397,15 @@ def test_every_control_changes_what_it_should(browser, file):
         settled(tab, "seed=0&")
         assert counts(tab) == first
 
+        tab.evaluate("""() => {
+            window.blank = 0;
+            const count = () => { blank += document.querySelectorAll(".live-idle").length; };
+            new MutationObserver(count).observe(document.querySelector(".live-samples"), {attributeFilter: ["class"], subtree: true});
+        }""")
         for rule, name in (("soft", "Soft"), ("weighted", "Weighted"), ("prediction", "Prediction")):
             tab.get_by_role("radio", name=f"{name} smoothing").check()
             assert f"and {name.lower()} smoothing say" in settled(tab, f"rule={rule}")
+        assert tab.evaluate("blank") == 0, "what the passes saw stays"
 
         attacks = [drawn(tab, ".live-pictures")[1]]
         for name, key, part in (("ε, budget", "ArrowRight", "epsilon=9&"), ("Steps", "ArrowLeft", "steps=6&"),
@@ -364,6 +459,11 @@ def test_an_image_that_nobody_chose_can_be_attacked(browser, file):
         tab.goto("about:blank")
         tab.goto(f"{file}{PAGE}.html#image={number}")  # by its link
         settled(tab, f"image={number}&")
+        beyond = max(shown)
+        assert beyond > 99
+        tab.get_by_role("radio", name=f"test image {beyond}", exact=False).check()
+        settled(tab, f"image={beyond}&")
+        assert field.input_value() == "" and field.evaluate("field => field.validity.valid"), "the field does not take it"
 
 
 def test_who_moves_the_attack_sees_one(browser, file):
@@ -383,6 +483,70 @@ def test_who_moves_the_attack_sees_one(browser, file):
         tab.get_by_role("button", name="Reset").click()
         settled(tab, "attacked=1", "epsilon=8&")
         assert counts(tab) == attacked
+
+
+def test_undo_goes_back_from_a_drag_that_ended_where_it_began(browser, file):
+    with visit(browser, file, PAGE) as tab:
+        settled(tab)
+        undo = tab.get_by_role("button", name="Undo")
+        vote_on(tab, "the original")
+        settled(tab, "attacked=0")
+        box = tab.get_by_role("slider", name="ε, budget", exact=True).bounding_box()
+        x, y = box["x"] + 8 + (box["width"] - 16) * 8 / 35, box["y"] + box["height"] / 2
+        tab.mouse.move(x, y)
+        tab.mouse.down()
+        tab.mouse.move(x + 60, y, steps=3)
+        tab.mouse.move(x, y, steps=3)
+        tab.mouse.up()
+        settled(tab, "attacked=1", "epsilon=8&")  # who moves the attack sees one
+        undo.click()
+        settled(tab, "attacked=0")
+        undo.click()
+        settled(tab, "attacked=1")
+        assert undo.is_disabled()
+
+
+def test_the_attack_without_noise_does_not_wait_for_the_votes_and_a_dead_worker_leaves_nothing_as_if_current(browser, file):
+    with visit(browser, file, PAGE) as tab:
+        settled(tab)
+        right = tab.get_by_test_id("live-verdict").get_attribute("data-right")
+        tab.evaluate("""() => {
+            window.posted = [];
+            const post = Worker.prototype.postMessage;
+            Worker.prototype.postMessage = function (message) {
+                window.last = this;
+                posted.push(`${message.job} ${message.sigma} ${message.weightNoise}`);
+                return post.call(this, message);
+            };
+        }""")
+        tab.get_by_role("button", name="Draw anew").click()
+        settled(tab, "seed=1&")
+        posted = tab.evaluate("posted")
+        assert [posted.count(f"gradient {of}") for of in ("0.36 true", "0 false")] == [7, 7]
+        votes = [i for i, job in enumerate(posted) if job == "vote 0.36 true"]
+        assert len(votes) == 32 and max(i for i, job in enumerate(posted) if job == "gradient 0 false") < votes[-1]
+        tab.get_by_label("noise on during the attack").uncheck()  # then both are one
+        settled(tab, "noisyAttack=0")
+        assert tab.evaluate("posted").count("gradient 0 false") == 7
+        tab.get_by_role("button", name="Undo").click()
+        settled(tab, "noisyAttack=1")
+
+        tab.evaluate("last.onerror(new ErrorEvent('error', {message: 'out of memory'}))")
+        root, verdict = tab.get_by_test_id("siam-live"), tab.get_by_test_id("live-verdict")
+        # console.error is what it logs, on purpose: here nobody has to read it.
+        tab.evaluate("console.error = () => {}")
+        move(tab, "M", "ArrowRight")
+        tab.locator(".live-stale").wait_for()
+        assert verdict.inner_text() == (
+            "This could not be computed: a worker of the live page died (out of memory); reload the page to try again")
+        assert verdict.get_attribute("data-right") is None
+        tab.wait_for_function("""[".live-pictures", ".live-verdicts", ".live-samples", ".live-convergence"].every(
+            (of) => getComputedStyle(document.querySelector(of)).opacity === "0.45")""")
+        assert verdict.evaluate("node => getComputedStyle(node).opacity") == "1"
+        move(tab, "M", "ArrowLeft")  # what is kept can still be seen
+        settled(tab, "draws=64&")
+        assert verdict.get_attribute("data-right") is not None and right is not None
+        assert "live-stale" not in root.get_attribute("class")
 
 
 def test_no_answer_is_cut_off_on_the_phone(browser, file):
@@ -443,6 +607,10 @@ def test_the_link_restores_the_exact_state(browser, base):  # noqa: F811
         tab.get_by_role("button", name="Link to this state").click()
         url = tab.url
         assert "#image=" in url
+        move(tab, "M", "ArrowRight")
+        tab.wait_for_url("**draws=64&**")
+        tab.reload()
+        assert "64 noisy passes and weighted" in settled(tab, "attacked=0", "seed=1", "draws=64&")
     with visit(browser, base, PAGE) as tab:
         tab.goto("about:blank")
         tab.goto(url)
@@ -464,12 +632,21 @@ def test_the_link_restores_the_exact_state(browser, base):  # noqa: F811
 def test_the_explorer_and_this_page_lead_to_each_other(browser, file):
     with visit(browser, file, "notebooks/explorer") as tab:
         tab.get_by_role("slider", name="M, number of noisy passes that vote").press("ArrowLeft")
+        tab.get_by_label("Voting rule").select_option("soft")
+        shown = tab.get_by_test_id("siam-readout").inner_text()
         link = tab.get_by_role("link", name=re.compile("^Try σ = "))
         sigma, M = re.fullmatch(r"Try σ = ([\d.]+), M = (\d+) on an image", link.inner_text()).groups()
         link.click()
-        assert f"{M} noisy passes" in settled(tab, f"draws={M}&", f"sigma={float(sigma):g}&")
+        assert f"{M} noisy passes and soft" in settled(tab, f"draws={M}&", f"sigma={float(sigma):g}&", "rule=soft")
+        move(tab, "Steps", "ArrowLeft")
+        said = settled(tab, "steps=6&")
         tab.get_by_role("link", name="This σ and M on all test images").click()
         tab.get_by_test_id("siam-readout").get_by_text(f"σ = {sigma}, M = {M}").wait_for()
+        tab.go_back()
+        assert settled(tab, "steps=6&", f"draws={M}&", "rule=soft") == said
+        tab.go_back()
+        tab.get_by_test_id("siam-readout").get_by_text(f"σ = {sigma}, M = {M}").wait_for()
+        assert tab.get_by_test_id("siam-readout").inner_text() == shown
         tab.get_by_label("Base model").select_option("Gauss")
         assert link.count() == 0 or link.is_hidden(), "that network does not run here"
 
@@ -612,6 +789,46 @@ def test_on_a_phone_the_result_stays_in_sight_while_a_slider_is_moved(browser, f
         assert 480 < slider.bounding_box()["y"] < 520
         box = tab.get_by_test_id("live-verdict").bounding_box()
         assert 0 < box["y"] and box["y"] + box["height"] <= PHONE["height"] + 1
+
+
+@pytest.mark.parametrize("viewport", [{"width": 320, "height": 568}, PHONE], ids=["small", "phone"])
+def test_no_control_has_the_focus_behind_the_verdict(browser, file, viewport):
+    with visit(browser, file, PAGE, viewport, reduced_motion="reduce") as tab:
+        settled(tab)
+        live = tab.get_by_test_id("siam-live")
+        live.locator("input").first.focus()
+        at = """root => {
+            const control = document.activeElement;
+            if (!root.contains(control)) return null;
+            const {left, top, width, height} = control.getBoundingClientRect();
+            const there = document.elementFromPoint(left + width / 2, top + height / 2);
+            return [control.getAttribute("aria-label") ?? control.textContent, control.contains(there)];
+        }"""
+        for key in ("Tab", "Shift+Tab"):
+            seen = []
+            while (found := live.evaluate(at)) is not None:
+                seen.append(found)
+                tab.keyboard.press(key)
+            assert len(seen) > 15 and [name for name, shown in seen if not shown] == [], key
+            tab.keyboard.press("Shift+Tab" if key == "Tab" else "Tab")
+        verdict = tab.get_by_test_id("live-verdict")
+        assert verdict.evaluate("node => getComputedStyle(node).position") == "sticky"
+        tab.set_viewport_size({"width": 320, "height": 225})  # 400 %: it would fill the screen
+        assert verdict.evaluate("node => getComputedStyle(node).position") == "static"
+
+
+def test_the_longest_name_lies_within_its_cell(browser, file):
+    with visit(browser, file, PAGE, {"width": 320, "height": 568}) as tab:
+        settled(tab)
+        for chosen in (False, True):
+            wide = tab.locator(".live-strip label span").evaluate_all("""all => all.map((span) => {
+                const range = document.createRange();
+                range.selectNodeContents(span);
+                return [span.textContent, range.getBoundingClientRect().width, span.parentNode.getBoundingClientRect().width];
+            }).filter(([, width, cell]) => width > cell)""")
+            assert wide == []
+            if not chosen:
+                tab.get_by_role("radio", name="automobile").first.check()
 
 
 @pytest.mark.parametrize("missing", ["script", "network"])

@@ -83,7 +83,7 @@ def test_checkpoint_round_trip(tmp_path):
     model = restless(models.classifier("CPNI-W", rank=2, sigma=0.1))
     path = tmp_path / "a.safetensors"
     models.save(model, path, variant="CPNI-W", rank=2, sigma=0.1, label="CPNI-W", tier="smoke")
-    loaded = models.load(path)
+    loaded = models.load(path, device=torch.device("cpu"))
     for name, value in model.state_dict().items():
         assert torch.equal(value, loaded.state_dict()[name]), name
     assert loaded.input_noise.sigma == 0.1 and models.load(path, sigma=0.3).input_noise.sigma == 0.3
@@ -181,11 +181,11 @@ def test_what_no_network_has_is_not_saved(tmp_path, change, why):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("sigma", [-1.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("sigma", [-1.0, float("nan"), float("inf"), "0.24"])
 def test_a_checkpoint_is_loaded_with_no_sigma_that_is_none(tmp_path, sigma):
     path = tmp_path / "x.safetensors"
     models.save(models.classifier("plain"), path, variant="plain", rank=0, sigma=0.0, label="x", tier="smoke")
-    with pytest.raises(ValueError, match=f"σ = {sigma} is not allowed"):
+    with pytest.raises(ValueError, match=f"σ = {sigma!r} is not allowed"):
         models.load(path, sigma)
 
 
@@ -198,6 +198,12 @@ def test_saving_draws_nothing(tmp_path):
 def test_unknown_variant_is_named():
     with pytest.raises(ValueError, match="'CPNI' is not one of plain, PNI-W"):
         models.classifier("CPNI")
+
+
+def test_a_rank_is_a_whole_number_however_it_is_spelt():
+    assert models.classifier("CPNI-W", rank=2.0).network.conv.weight_noise.F.shape[-1] == 2
+    with pytest.raises(ValueError, match="rank = '2' is not allowed: give a whole number, 0 or more"):
+        models.classifier("CPNI-W", rank="2")
 
 
 def test_runs_and_models_agree_on_the_variants():

@@ -130,7 +130,10 @@ def test_learnt_input_noise_stays_positive_and_gets_a_gradient():
         (lambda: GaussianInput(float("nan")), "σ = nan is not allowed: give a finite number, 0 or more"),
         (lambda: GaussianInput(float("inf")), "σ = inf"),
         (lambda: GaussianInput(0.0, learnt=True), "σ = 0.0 is not allowed: give a finite number, above 0 to be learnt"),
-        (lambda: ColouredNoise(SHAPE, -1), "rank -1"),
+        (lambda: GaussianInput("0.24"), "σ = '0.24' is not allowed: give a finite number, 0 or more"),
+        (lambda: ColouredNoise(SHAPE, -1), "rank = -1 is not allowed: give a whole number, 0 or more"),
+        (lambda: ColouredNoise(SHAPE, "2"), "rank = '2' is not allowed"),
+        (lambda: ColouredNoise(SHAPE, 2.5), "rank = 2.5 is not allowed"),
         (lambda: WhiteNoise(SHAPE, "row"), "'row'"),
     ],
 )

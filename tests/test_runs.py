@@ -49,6 +49,9 @@ def test_what_an_attack_does_not_use_is_not_part_of_the_run():
     fgsm = runs.EvaluationRun("a", DIGEST, "fgsm", epsilon=4, steps=9, samples=8)
     assert (fgsm.step_size, fgsm.steps, fgsm.samples) == (4, 1, 1)
     assert runs.EvaluationRun("a", DIGEST, images=100, batch_size=250).batch_size == 100
+    itself = replace(EVALUATION, source=DIGEST, source_sigma=EVALUATION.sigma)
+    assert itself == EVALUATION and itself.id == EVALUATION.id
+    assert replace(EVALUATION, source=DIGEST).source == DIGEST  # at another σ it is another network
     assert replace(TRAINING, variant="PNI-W", rank=5) == replace(TRAINING, variant="PNI-W", rank=3)
 
 

@@ -119,8 +119,23 @@ def test_a_bad_number_of_passes_is_named():
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_logits_that_are_not_finite_are_no_votes(bad):
-    with pytest.raises(ValueError, match="the logits of Noisy are not finite"):
-        tally(Noisy(), torch.tensor([[0.0, bad]]), 2, (0,))
+    class Broken(Noisy):
+        def forward(self, x):
+            return super().forward(x) * bad
+
+    with pytest.raises(ValueError, match="the logits of Broken are not finite"):
+        tally(Broken(), torch.tensor([[0.0, 0.0]]), 2, (0,))
+
+
+@pytest.mark.parametrize("x", [torch.zeros(2, 3, dtype=torch.uint8), torch.full((2, 3), 255.0), torch.full((2, 3), -1.0)])
+def test_images_that_are_no_pixels_are_not_voted_on(x):
+    with pytest.raises(ValueError, match="is not allowed: give pixels in .0, 1."):
+        tally(Noisy(), x, 1, (0,))
+
+
+def test_a_network_in_training_mode_does_not_vote():
+    with pytest.raises(ValueError, match="BatchNorm1d is not allowed with its BatchNorm in training mode: call .eval.. first"):
+        tally(torch.nn.BatchNorm1d(3), torch.zeros(2, 3), 1, (0,))
 
 
 @pytest.mark.parametrize("seed", [0, "words", [0], None])

@@ -194,6 +194,25 @@ def test_another_seed_gives_other_weights(done, tmp_path):
     assert not same(weights(tmp_path, other), weights(folder, record))
 
 
+def test_a_field_of_the_schedule_that_there_is_not_is_refused(tmp_path):
+    run = replace(tiny(), schedule=tiny().schedule | {"epoch": 3})
+    with pytest.raises(ValueError, match="^schedule field 'epoch' is not one of tier, epochs, "):
+        training.train(run, checkpoints=tmp_path, results=tmp_path, progress=False)
+
+
+@pytest.mark.parametrize("precision", ["fp8", "FP32", None])
+def test_no_other_precision_passes_as_fp32(precision):
+    with pytest.raises(ValueError, match=f"^precision = {precision!r} is not allowed: give one of fp32, bf16$"):
+        devices.autocast("cpu", precision)
+
+
+def test_a_device_is_a_text_or_torchs_own():
+    for device in ("cpu", torch.device("cpu")):
+        devices.available(device)
+    with pytest.raises(ValueError, match=r"device device\(type='meta'\) is not available here; there is: cpu"):
+        devices.available(torch.device("meta"))
+
+
 def test_a_foreign_state_is_refused_by_name_and_kept(tmp_path):
     state = tmp_path / ".partial" / f"{tiny().id}.safetensors"
     state.parent.mkdir()
@@ -212,11 +231,35 @@ def state_at(path, provenance=None, variant="CPNI-W", rank=5):
 def test_a_state_whose_epoch_does_not_fit_its_history_is_refused(tmp_path):
     state = state_at(tmp_path / "x.safetensors")
     state.save()
-    state.restore()
+    state.restore(8, 10)
     state.position |= dict(epoch=1)
     state.save()
     with pytest.raises(ValueError, match="x.safetensors: not a training state"):
-        state.restore()
+        state.restore(8, 10)
+
+
+@pytest.mark.parametrize("spoil, why", [
+    (lambda state: state.kept.pop("best"), "its best and worst epoch do not fit its history"),
+    (lambda state: state.position.pop("worst"), "its best and worst epoch do not fit its history"),
+    (lambda state: state.position.update(best=2), "its best and worst epoch do not fit its history"),
+    (lambda state: state.kept["best"].pop("network.linear.bias"), r"best: network.linear.bias must be \[10\] and is absent"),
+    (lambda state: state.position.update(step=3), "its history or sums do not fit its position"),
+    (lambda state: (state.position.update(step=11), state.sums.fill_(1)), "epoch 1 and step 11, is beyond 8 epochs of 10 steps"),
+    (lambda state: state.position.update(epoch=9, history=9 * state.position["history"]), "epoch 9 and step 0, is beyond 8 epochs"),
+    (lambda state: state.position.update(epoch="1"), "epoch = '1' is not allowed: give a whole number"),
+])
+def test_a_state_from_which_a_training_could_not_end_is_refused(tmp_path, spoil, why):
+    state = state_at(tmp_path / "x.safetensors", variant="plain")
+    state.position.update(epoch=1, history=[dict(heldout=dict(clean=3), seconds=1.0)])
+    for name in ("best", "worst"):
+        state.keep(name, lambda now, kept: False)
+    state.save()
+    state.restore(8, 10)
+    spoil(state)
+    state.save()
+    with pytest.raises(ValueError, match=rf"^{state.path}: not a training state, or one of an older version \(.*{why}") as caught:
+        state_at(state.path, variant="plain").restore(8, 10)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_state_that_does_not_say_where_it_was_begun_is_refused(tmp_path):
@@ -227,7 +270,7 @@ def test_a_state_that_does_not_say_where_it_was_begun_is_refused(tmp_path):
     assert said.pop("provenance")
     save_file(load_file(state.path), state.path, said)
     with pytest.raises(ValueError, match="x.safetensors: not a training state, or one of an older version"):
-        state.restore()
+        state.restore(8, 10)
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), PermissionError("not yours")])
@@ -240,7 +283,7 @@ def test_what_says_nothing_about_a_state_does_not_ask_to_remove_it(tmp_path, mon
 
     monkeypatch.setattr(training, "safe_open", fail)
     with pytest.raises(type(error), match=str(error)):
-        state.restore()
+        state.restore(8, 10)
 
 
 def test_a_network_learns(tmp_path):

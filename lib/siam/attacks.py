@@ -5,17 +5,29 @@ pixel units: ε = 8/255 is 8 grey levels whatever the network's normalisation do
 """
 
 import math
+from numbers import Real
 
 import torch
+from torch import nn
 from torch.nn.functional import cross_entropy
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from siam.runs import whole
 from siam.seeding import seeded
 
 HALVED = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)  # where `square` halves the share of an image that it changes
 
 
+def refuse_training(model):
+    """Raise ValueError, one line, for a network whose BatchNorm is in training mode: its answers would depend on the other images of a
+    batch, and every pass would change its stored statistics."""
+    if isinstance(model, nn.Module) and any(isinstance(layer, _BatchNorm) and layer.training for layer in model.modules()):
+        raise ValueError(f"{type(model).__name__} is not allowed with its BatchNorm in training mode: call .eval() first")
+
+
 def error_of(model, y):
-    """The objective of an untargeted attack: the cross-entropy of `model` at labels y [N]."""
+    """The objective of an untargeted attack: the cross-entropy of `model` at labels y [N]. Raises as `refuse_training`."""
+    refuse_training(model)
     return lambda x: cross_entropy(model(x).float(), y, reduction="none")
 
 
@@ -27,13 +39,16 @@ def towards(model, target):
 def ascent(objective, x, samples=1):
     """The objective's mean over `samples` draws of its noise, [N], and its ∇ₓ, [N, 3, H, W].
 
-    One draw after the other: the mean's gradient is the gradients' mean, in the memory of a single draw.
+    One draw after the other: the mean's gradient is the gradients' mean, in the memory of a single draw. Raises ValueError, one line,
+    for an objective that does not give one number for each image.
     """
     value, total = 0, 0
     with torch.enable_grad():  # also where the caller keeps no gradients
         for _ in range(samples):
             leaf = x.detach().requires_grad_()
             each = objective(leaf)
+            if each.shape != x.shape[:1]:
+                raise ValueError(f"an objective of shape {tuple(each.shape)} is not allowed for {len(x)} images: give one number for each")
             value, total = value + each.detach(), total + torch.autograd.grad(each.sum(), leaf)[0]
     return value / samples, total / samples
 
@@ -43,31 +58,42 @@ def gradient(objective, x, samples=1):
     return ascent(objective, x, samples)[1]
 
 
-def _in_pixels(x, **sizes):
-    """Raise ValueError, one line, unless x is float32 in [0, 1] and so is each of `sizes`."""
+def _has_values(x):
+    """Whether there are numbers to look at: what a graph captures was called before as it is, and checked."""
+    return not (x.is_meta or (x.is_cuda and torch.cuda.is_current_stream_capturing()))
+
+
+def in_pixels(x, **sizes):
+    """Raise ValueError, one line, unless x is a float32 tensor in [0, 1] and so is each of `sizes`, a number."""
     for name, size in sizes.items():
-        if not 0 <= size <= 1:
-            raise ValueError(f"{name} = {size} is not allowed: pixels are in [0, 1], eight grey levels are 8/255")
-    if x.dtype != torch.float32:
-        raise ValueError(f"x of {x.dtype} is not allowed: give pixels in [0, 1] as torch.float32")
-    if x.is_meta or (x.is_cuda and torch.cuda.is_current_stream_capturing()):
-        return  # there are no values yet; what a graph captures was called before as it is, and checked
-    if not ((x >= 0) & (x <= 1)).all():
+        if not isinstance(size, Real) or not 0 <= size <= 1:
+            raise ValueError(f"{name} = {size!r} is not allowed: pixels are in [0, 1], eight grey levels are 8/255")
+    dtype = getattr(x, "dtype", type(x).__name__)
+    if dtype != torch.float32:
+        raise ValueError(f"x of {dtype} is not allowed: give pixels in [0, 1] as a tensor of torch.float32")
+    if _has_values(x) and not ((x >= 0) & (x <= 1)).all():
         raise ValueError(f"x from {float(x.min()):.8g} to {float(x.max()):.8g} is not allowed: give pixels in [0, 1], and put the "
                          "normalisation inside your network")
+
+
+def _finite(slope):
+    """`slope`, once it is seen to be finite: another has no sign, and an attack along it would leave images as they are, unsaid."""
+    if _has_values(slope) and not slope.isfinite().all():
+        raise ValueError("the gradient of the objective is not finite: nothing can be attacked along it")
+    return slope
 
 
 def _counted(samples, **rounds):
     """Raise ValueError, one line, unless an attack has 0 rounds or more, and samples in each."""
     for name, number in rounds.items():
-        if number < 0 or samples < 1:
-            raise ValueError(f"{name} = {number}, samples = {samples} is not allowed: give {name} of 0 or more, samples of 1 or more")
+        whole(name, number, 0)
+    whole("samples", samples, 1)
 
 
 def fgsm(objective, x, *, epsilon):
     """Eq. (1): one step of size ε along the gradient's sign, kept within the range of pixels. Raises ValueError as `pgd` does."""
-    _in_pixels(x, epsilon=epsilon)
-    return (x + epsilon * gradient(objective, x).sign()).clamp(0, 1)
+    in_pixels(x, epsilon=epsilon)
+    return (x + epsilon * _finite(gradient(objective, x)).sign()).clamp(0, 1)
 
 
 def pgd(objective, x, *, epsilon, step_size, steps, samples=1, random_start=True, summed=False):
@@ -78,10 +104,11 @@ def pgd(objective, x, *, epsilon, step_size, steps, samples=1, random_start=True
     summed: step along the sign of the sum of this step's gradient and all before it, as the authors' published code does, which
     leaves the gradient of the image standing from step to step (as the momentum of Dong et al., 2018, which never fades here and
     normalises no gradient).
-    Raises ValueError for sizes beyond the range of pixels, which 8 for 8/255 is, for steps below 0 and samples below 1, and for an x
-    that is not float32 in [0, 1]; its values are not looked at on the device meta, nor while a graph is captured.
+    Raises ValueError for sizes beyond the range of pixels, which 8 for 8/255 is, for steps below 0 and samples below 1, for an x
+    that is not float32 in [0, 1], as `ascent` does, and where the last step's gradient is not finite; values are not looked at on the
+    device meta, nor while a graph is captured.
     """
-    _in_pixels(x, epsilon=epsilon, step_size=step_size)
+    in_pixels(x, epsilon=epsilon, step_size=step_size)
     _counted(samples, steps=steps)
     low, high = (x - epsilon).clamp_min(0), (x + epsilon).clamp_max(1)
     start = x + epsilon * (2 * torch.rand_like(x) - 1) if random_start else x
@@ -89,6 +116,8 @@ def pgd(objective, x, *, epsilon, step_size, steps, samples=1, random_start=True
     for _ in range(steps):
         total = gradient(objective, adversarial, samples) + (total if summed else 0)
         adversarial = (adversarial + step_size * total.sign()).clamp(low, high)
+    if steps:
+        _finite(total)
     return adversarial
 
 
@@ -107,7 +136,7 @@ def apgd(objective, x, *, epsilon, steps, samples=1):
     "up" and "best" of a noisy objective are estimates. (AutoAttack's code has the value of the last draw.) Starts from a uniform draw
     in the ball. Raises ValueError as `pgd` does.
     """
-    _in_pixels(x, epsilon=epsilon)
+    in_pixels(x, epsilon=epsilon)
     _counted(samples, steps=steps)
     low, high = (x - epsilon).clamp_min(0), (x + epsilon).clamp_max(1)
 
@@ -117,6 +146,7 @@ def apgd(objective, x, *, epsilon, steps, samples=1):
 
     point = (x + epsilon * (2 * torch.rand_like(x) - 1)).clamp(low, high)
     value, slope = ascent(objective, point, samples)
+    _finite(slope)
     previous, best, best_value, best_slope = point, point, value, slope
     step_size, ups, best_before = torch.full_like(value, 2 * epsilon), torch.zeros_like(value), value
     halved, checkpoint, checkpoints = torch.zeros_like(value, dtype=torch.bool), 0, apgd_checkpoints(steps)
@@ -152,8 +182,10 @@ def apgd_checkpoints(steps):
 def strongest(objective, candidates, samples=1):
     """Of several `candidates` for each image, a list of [N, 3, H, W], those of the largest mean objective over `samples` draws.
 
-    All candidates see the same draws, so that the comparison is not one of luck. Of equals the first is taken.
+    All candidates see the same draws, so that the comparison is not one of luck. Of equals the first is taken. Raises ValueError,
+    one line, for samples below 1.
     """
+    _counted(samples)
     draws, means = int(torch.randint(2**62, ())), []
     for x in candidates:
         with seeded("draws", draws):
@@ -168,7 +200,7 @@ def square(objective, x, *, epsilon, queries, samples=1):
     Starts from vertical stripes of ±ε; each of `queries` trials sets a square of each image, somewhere, to ±ε in each channel and
     keeps what has the larger mean over `samples` draws, the same for both: 2 × queries × samples passes. Raises ValueError as `pgd` does.
     """
-    _in_pixels(x, epsilon=epsilon)
+    in_pixels(x, epsilon=epsilon)
     _counted(samples, queries=queries)
     n, channels, height, width = x.shape
 

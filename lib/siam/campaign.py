@@ -13,6 +13,7 @@ import sys
 import traceback
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cache
 from itertools import product
 from pathlib import Path
 
@@ -136,8 +137,9 @@ def _only(said, keys):
     return found
 
 
+@cache  # every step asks for them
 def defaults(notebook):
-    """The parameters of a compute notebook and their defaults, from its cell of that tag."""
+    """The parameters of a compute notebook and their defaults, from its cell of that tag: one dict for all callers, to be left as it is."""
     cells = json.loads((ROOT / "notebooks" / f"{notebook}.ipynb").read_text(encoding="utf-8"))["cells"]
     (cell,) = (cell for cell in cells if "parameters" in cell["metadata"].get("tags", []))
     return {line.targets[0].id: ast.literal_eval(line.value) for line in ast.parse("".join(cell["source"])).body}
@@ -264,7 +266,8 @@ def script(steps, minutes):
 def carry_out(step):
     """Make the records of a step that are not there yet in this process: without papermill, and what steps share is loaded once.
 
-    Raises ValueError or FileNotFoundError, one line, as the notebook would before it begins.
+    Raises ValueError, FileNotFoundError or FileExistsError, one line, as the notebook would: before the first of them what
+    `requested` and `ready` of its module do, and at each what `train` or `evaluate` does.
     """
     module, given = NOTEBOOKS[step.notebook], defaults(step.notebook) | step.parameters
     asked = module.requested(**given)

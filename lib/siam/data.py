@@ -24,8 +24,9 @@ SPLITS = ("train", "heldout", "test", "sample-train", "sample-test")
 def images(split, n=None, device="cpu"):
     """The first n images of a split (all of them by default) on `device`.
 
-    Returns (x uint8 [n, 3, 32, 32], y int64 [n]). Raises ValueError, one line, for an unknown split, an n beyond it or one
-    that is no whole number, FileNotFoundError where CIFAR-10 has not been fetched (the two samples need no fetching).
+    Returns (x uint8 [n, 3, 32, 32], y int64 [n]), the caller's own to change. Raises ValueError, one line, for an unknown split,
+    an n beyond it or one that is no whole number, FileNotFoundError where CIFAR-10 has not been fetched (the two samples need no
+    fetching).
     """
     if split not in SPLITS:
         raise ValueError(f"split = {split!r}: choose one of {', '.join(SPLITS)}")
@@ -33,7 +34,7 @@ def images(split, n=None, device="cpu"):
     n = len(y) if n is None else runs.whole("images", n, 1)
     if n > len(y):
         raise ValueError(f"images = {n}: choose 1 to {len(y):,} for the split {split!r}")
-    x, y = torch.from_numpy(x[:n]).to(device), torch.from_numpy(y[:n]).to(device)
+    x, y = torch.from_numpy(x[:n]).to(device), torch.from_numpy(y[:n]).to(device, copy=True)  # x becomes a copy as it is permuted
     return x.permute(0, 3, 1, 2).contiguous(), y
 
 
@@ -55,17 +56,16 @@ def pixels(x):
     return x.float() / 255
 
 
-def crop_and_flip(x, generator=None):
+def crop_and_flip(x):
     """Each image moved by up to 4 pixels both ways, over zeros, and mirrored left to right half of the time.
 
-    x: [N, C, H, W] of any type and device; the result is like it, contiguous. The draws come from
-    `generator`, on whose device they are made, or from torch's global one for x's device.
+    x: [N, C, H, W] of any type and device; the result is like it, contiguous. The draws come from torch's global generator for
+    x's device.
     """
     padding = 4
     n, channels, height, width = x.shape
-    device = x.device if generator is None else generator.device
-    dy, dx = torch.randint(2 * padding + 1, (2, n, 1), generator=generator, device=device).to(x.device)
-    mirrored = torch.randint(2, (n, 1), generator=generator, device=device).to(x.device).bool()
+    dy, dx = torch.randint(2 * padding + 1, (2, n, 1), device=x.device)
+    mirrored = torch.randint(2, (n, 1), device=x.device).bool()
     rows = dy + torch.arange(height, device=x.device)
     columns = dx + torch.arange(width, device=x.device)
     columns = torch.where(mirrored, columns.flip(1), columns)

@@ -7,6 +7,8 @@ import time
 import torch
 from torch.nn import functional
 
+from siam.runs import PRECISIONS, one_of
+
 # On a GPU fp32 shall mean fp32 and not TF32, and a run that was cut off end in the numbers that it would have had. Here, as
 # training and evaluation both need this module: one run must not have two arithmetics.
 torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic = False, True
@@ -28,9 +30,9 @@ keep_memory()
 
 
 def available(device):
-    """Raise ValueError, one line, if torch cannot use `device` here."""
+    """Raise ValueError, one line, if torch cannot use `device`, a text or a torch.device, here."""
     try:
-        if not isinstance(device, str) or torch.device(device).type not in ("cpu", "cuda"):
+        if not isinstance(device, (str, torch.device)) or torch.device(device).type not in ("cpu", "cuda"):
             raise RuntimeError("no device that this package runs on")
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, TypeError) as error:
@@ -48,7 +50,8 @@ def describe(device):
 
 
 def autocast(device, precision):
-    """The context of forward passes at a precision, "fp32" or "bf16"."""
+    """The context of forward passes at a precision, one of `runs.PRECISIONS`. Raises ValueError, one line, for another."""
+    one_of("precision", precision, PRECISIONS)
     return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16")
 
 

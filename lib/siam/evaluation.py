@@ -115,7 +115,8 @@ def evaluate(run, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, progre
     A finished run is refused (FileExistsError); one that was cut off goes on after its last finished batch and gives
     what it would have given, on the same kind of machine with as many threads; its record says where that was another.
     Raises ValueError if the checkpoint is not the one the run names, where another process does the run, for a device that is not to
-    be had, and for a voting rule that records do not know.
+    be had, and for a voting rule that records do not know; FileNotFoundError where its checkpoint or its source is not here
+    (`models.about`, `models.find`), or CIFAR-10 has not been fetched.
     """
     available(device)
     if unlike := sorted(set(RULES) ^ set(runs.RULES)):

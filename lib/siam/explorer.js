@@ -139,10 +139,20 @@ function chart(view, width) {
   const drawn = view.lines.filter(({ points }) => points.length);
   const cx = x(view.x);
   const left = cx > inner.width - 44; // no room for a value on the right
-  // Where the cursor is at the end of a line, the value stands behind its name: both have their place there.
+  // Where the cursor is at the end of a line, the value stands behind its name: both have their place there. What stands beside
+  // the cursor is one column, names are another. A name that is in both makes room for the values, then for the other names; then
+  // the values make room for it.
   const ended = (points) => !left && points.at(-1).x === view.x;
-  const ends = apart(drawn.map(({ points }) => y(points.at(-1).accuracy)), inner.height);
-  drawn.forEach(({ attack, points }, i) => {
+  const column = (all, height) => {
+    const heights = apart(all.map(height), inner.height);
+    return new Map(all.map(({ attack }, i) => [attack.key, heights[i]]));
+  };
+  const here = drawn.flatMap(({ attack, points }) =>
+    points.filter((p) => p.x === view.x).map((p) => ({ attack, ...p, said: !ended(points) })));
+  const room = column(here, (p) => y(p.accuracy) - (p.said ? 13 : 0));
+  const ends = column(drawn, ({ attack, points }) => ended(points) ? room.get(attack.key) : y(points.at(-1).accuracy));
+  const beside = column(here, (p) => p.said ? y(p.accuracy) - 13 : ends.get(p.attack.key));
+  drawn.forEach(({ attack, points }) => {
     const kind = `siam-${attack.kind}`;
     view.draws.forEach((_, m) => {
       const other = m === view.m ? [] : curve(view.source, attack, view.rule.key, m);
@@ -151,13 +161,13 @@ function chart(view, width) {
     const upper = points.map((p) => [p.x, p.high]);
     const lower = points.map((p) => [p.x, p.low]).reverse();
     const lone = points.length === 1 ? "siam-whisker" : ""; // one point has no band
-    const dash = attack.extra ? "5 4" : null;
+    const dash = attack.key.includes("-sum") ? "2 3" : attack.extra ? "5 4" : null;
     bands.append(svg("path", { class: `${kind} ${lone}`, d: path([...upper, ...lower]) }));
     lines.append(svg("path", { class: kind, "stroke-dasharray": dash, d: line(points) }));
     if (inner.width / points.length > 9) points.forEach((p) => lines.append(
       svg("circle", { class: kind, cx: x(p.x), cy: y(p.accuracy), r: 2.2 })));
     const end = x(points.at(-1).x) + 9;
-    labels.append(svg("text", { class: kind, x: end, y: ends[i], dy: "0.35em" },
+    labels.append(svg("text", { class: kind, x: end, y: (ended(points) ? beside : ends).get(attack.key), dy: "0.35em" },
       attack.name + (ended(points) ? ` ${shown(points.at(-1))}` : "")));
   });
 
@@ -175,13 +185,9 @@ function chart(view, width) {
 
   if (drawn.length) {
     cursor.append(svg("line", { x1: cx, x2: cx, y1: -4, y2: inner.height }));
-    const here = drawn.flatMap(({ attack, points }) =>
-      points.filter((p) => p.x === view.x).map((p) => ({ attack, ...p, said: !ended(points) })));
     here.forEach((p) => cursor.append(svg("circle", { class: `siam-${p.attack.kind}`, cx, cy: y(p.accuracy), r: 4.5 })));
-    const values = here.filter(({ said }) => said);
-    const heights = apart(values.map((p) => y(p.accuracy) - 13), inner.height);
-    values.forEach((p, i) => cursor.append(
-      svg("text", { class: `siam-${p.attack.kind}`, x: cx + (left ? -8 : 8), y: heights[i], dy: "0.35em",
+    here.filter(({ said }) => said).forEach((p) => cursor.append(
+      svg("text", { class: `siam-${p.attack.kind}`, x: cx + (left ? -8 : 8), y: beside.get(p.attack.key), dy: "0.35em",
         "text-anchor": left ? "end" : "start" }, shown(p))));
   } else {
     labels.append(
@@ -281,8 +287,11 @@ function fragment(model) {
   return `#${new URLSearchParams({ ...Object.fromEntries(traits), source: resolve(model).source?.name ?? "" })}`;
 }
 
+const carried = (hash) => new URLSearchParams(hash.slice(1));
+const carries = (model, hash) => [...VIEW, model.get("payload").axis].some((name) => carried(hash).has(name));
+
 function restore(model, hash) {
-  const asked = new URLSearchParams(hash.slice(1));
+  const asked = carried(hash);
   const { models, rules, attacks, sources, axis } = model.get("payload");
   const keys = attacks.map(({ key }) => key);
   const known = {
@@ -338,6 +347,8 @@ function render({ model, el }) {
   // there says them itself.
   const told = html("p", { class: "siam-told", role: "status" });
   let telling;
+  // An address with a view goes with the view, so that Back and reload lead to what was in view.
+  const toAddress = () => window.history.replaceState(null, "", fragment(model));
   const note = html("div", { class: "siam-note" });
   const numbers = html("div",
     { class: "siam-scroll", tabindex: 0, role: "region", "aria-label": "The numbers", ...SHORTCUTS });
@@ -346,21 +357,23 @@ function render({ model, el }) {
   const live = html("a", { href: "live.html", onclick: (event) => {
     if (event.ctrlKey || event.metaKey || event.shiftKey) return; // in another tab: the page as it opens
     event.preventDefault();
-    const { x, M } = resolve(model);
-    location.assign(`live.html#sigma=${x}&draws=${M}`);
+    toAddress();
+    const { x, M, rule } = resolve(model);
+    location.assign(`live.html#${new URLSearchParams({ sigma: x, draws: M, rule: rule.key })}`);
   } });
   const link = model.linked && html("div", { class: "siam-link" },
     html("button", { type: "button", ...SHORTCUTS, onclick: () => {
       linkSaid.textContent = "";
-      window.history.replaceState(null, "", fragment(model));
+      toAddress();
       const copied = navigator.clipboard?.writeText(location.href) ?? Promise.reject();
       copied.then(() => "Copied.", () => "It is in the address bar.").then((text) => { linkSaid.textContent = text; });
     } }, "Link to this view"), linkSaid, live);
   const details = html("details", { ontoggle: () => draw() },
     html("summary", { ...SHORTCUTS }, "The numbers, as a table"), numbers);
 
-  // A drag goes to the nearest measured point. A key or a screen reader moves by one step of the input, which may
-  // be less than the distance to the next one: then go there.
+  // A drag goes to the nearest measured point. A key or a screen reader moves by one step of the input, which may be less than
+  // the distance to the next one, or more: then go there.
+  let thumb; // where the input has it, on one of its steps
   let dragging = false;
   const released = () => { dragging = false; };
   slider.addEventListener("pointerdown", () => { dragging = true; });
@@ -369,8 +382,9 @@ function render({ model, el }) {
   slider.addEventListener("input", () => {
     const { xs, place } = resolve(model);
     const asked = slider.valueAsNumber;
+    const by = Math.round((asked - thumb) / axis.step);
     let to = nearest(xs, asked);
-    if (!dragging && to === place) to += Math.sign(asked - xs[place]);
+    if (!dragging && (to === place || Math.abs(by) === 1)) to = place + Math.sign(by);
     set(data.axis, xs[to] ?? xs[place]);
     draw(); // also where it stays: puts the thumb back
   });
@@ -393,6 +407,7 @@ function render({ model, el }) {
     clearTimeout(telling);
     telling = setTimeout(() => {
       if (document.activeElement !== slider) told.textContent = slider.getAttribute("aria-valuetext");
+      if (model.linked && carries(model, location.hash)) toAddress(); // not at each step: browsers refuse many in a while
     }, 500);
   }
 
@@ -428,6 +443,7 @@ function render({ model, el }) {
     plot.replaceChildren(chart(view, width));
     const [x0, x1] = domain(view).x;
     Object.assign(slider, { min: x0, max: x1, value: view.x ?? 0, disabled: view.xs.length < 2 });
+    thumb = slider.valueAsNumber;
     axisName.textContent = axis.name + (view.xs.length === 1 ? `: one ${axis.symbol} measured` : "");
     const here = view.lines.flatMap(({ attack, points }) => points
       .filter((p) => p.x === view.x).map((p) => `${attack.name} ${shown(p)} %`));

@@ -25,7 +25,7 @@ from siam.cifar10 import PIXEL_STD
 from siam.live.record import CHECKPOINT
 from siam.paths import PAPER, RESULTS, ROOT
 from siam.report import BASES, RULES
-from siam.runs import TIERS, clopper_pearson, real, whole
+from siam.runs import TIERS, clopper_pearson, in_255ths, real, whole
 
 ATTACKS = {"none": "clean", "pgd": "PGD", "epgd": "EPGD", "fgsm": "FGSM", "pgd-sum": "PGD, summed",
            "epgd-sum": "EPGD, summed"}  # others, as rules, go by the name they have
@@ -58,13 +58,19 @@ def payload(frame, printed=None, epsilon=8.0, axis="sigma"):
     high, the 95 % interval, are computed if absent. printed: the paper's Table 3 as data/paper/table3.csv has
     it, or None. axis: one of AXES, along which curves run. Against σ, epsilon is the attack budget shown, in 1/255 of
     the pixel range, others are left out; against ε every σ is a source of its own, of those with two budgets or more.
-    Raises ValueError, one line, for what is no DataFrame, a missing column or a value outside its range.
+    Raises ValueError, one line, for what is no DataFrame, a missing column, a value outside its range, or an epsilon that the frame has
+    nothing at.
     """
     if axis not in AXES:
         raise ValueError(f"axis = {axis!r} is not allowed: give one of {', '.join(AXES)}")
     frame = _complete(frame)
+    for budget in {real("epsilon", epsilon), *frame.epsilon[frame.attack != "none"]}:
+        in_255ths("epsilon", budget, 0.5, 8)
     if axis == "sigma":
-        frame = frame[(frame.attack == "none") | (frame.epsilon == epsilon)]
+        budgets, frame = sorted(set(frame.epsilon)), frame[(frame.attack == "none") | (frame.epsilon == epsilon)]
+        if budgets and frame.empty:
+            there = ", ".join(f"{budget:g}" for budget in budgets)
+            raise ValueError(f"epsilon = {epsilon:g} is not allowed, as the frame has nothing at it: give one of {there}")
         source, budget = SOURCE, f"{epsilon:g}/255"
     else:  # a step is a share of the budget, or each budget would be an attack of its own
         frame = frame[frame.attack != "none"]
@@ -143,10 +149,11 @@ def _attacks(frame, budget):
             continue
         for extra, (steps, step_size, samples) in enumerate(settings or [(0, 0.0, 0)]):
             known = name != "none" and steps > 0
+            base = name.removesuffix("-sum")  # a summed attack has its attack's colour, and dots
             step = "ε/4" if (unit, step_size) == (" ε", 0.25) else f"{step_size:g}{unit}"
             attacks.append({
                 "key": name if not extra else f"{name}-{steps}-{step_size:g}-{samples}",
-                "kind": "clean" if name == "none" else name if name in COLOURS else "other",
+                "kind": "clean" if name == "none" else base if base in COLOURS else "other",
                 "name": ATTACKS.get(name, name) + (f" {steps}×{step_size:g}, {samples}" if extra else ""),
                 "detail": f"{steps} step{'s' * (steps > 1)} of {step} within {budget}"
                           + f", gradient over {samples} passes" * (samples > 1)
@@ -358,7 +365,7 @@ class Explorer(anywidget.AnyWidget):
             colour = COLOURS[attack["kind"]]
             points = shown[shown.attack == attack["key"]]
             if len(points):
-                style = "o--" if attack["extra"] else "o-"
+                style = "o:" if "-sum" in attack["key"] else "o--" if attack["extra"] else "o-"
                 axes.plot(points[axis], 100 * points.accuracy, style, color=colour, ms=3,
                           label=attack["name"])
                 axes.fill_between(points[axis], 100 * points.low, 100 * points.high, color=colour, alpha=0.15,

@@ -14,12 +14,11 @@ noise, the numbers n of weights and c of output channels; zeros), and then, with
 | fine   | `siamFIN1` | low int8 [n], D uint8 [n], F int8 [rank, n], scale of D float32 [c], of F float32 [c]  |
 
 n runs over the layers in the order of `LAYERS`, in each over [kernel, kernel, inputs, outputs]; scales belong to output
-channels. The last layer's ten outputs are padded to sixteen. `lib/siam/live/engine.c` is the other reader.
+channels. The last layer's ten outputs are padded to sixteen. `lib/siam/live/engine.c` reads them, and so do the tests (`tests/parts.py`).
 """
 
 import argparse
 import base64
-import hashlib
 import math
 import struct
 import sys
@@ -32,7 +31,7 @@ from safetensors import SafetensorError, safe_open
 from siam import cifar10
 from siam.files import writing
 from siam.paths import CHECKPOINTS
-from siam.runs import VARIANTS, missing
+from siam.runs import VARIANTS, digest, missing
 
 ENGINE = Path(__file__).parent / "live" / "engine.wasm"
 IMAGES = 100
@@ -75,7 +74,7 @@ def checkpoint(path):
     if said["variant"].endswith("A-a"):
         able = ", ".join(name for name in VARIANTS if not name.endswith("A-a"))
         raise ValueError(f"{path.name} is a {said['variant']}: the live page draws no activation noise; it runs only {able}")
-    return tensors, said | {"digest": hashlib.sha256(path.read_bytes()).hexdigest()[:16]}
+    return tensors, said | {"digest": digest(path)}
 
 
 def names(folder=CHECKPOINTS):
@@ -166,54 +165,6 @@ def parts(path):
     fine = [HEADER.pack(FINE, *said), (whole - 256 * high).astype(np.int8), D.astype(np.uint8), F.astype(np.int8),
             D_scale, F_scale]
     return tuple(b"".join(p if isinstance(p, bytes) else p.tobytes() for p in part) for part in (coarse, fine))
-
-
-def read(coarse, fine=None):
-    """What the two parts say: digest, rank, W [n], bias [c] and, from the fine one, D [n] and F [rank, n], as a dict.
-
-    Raises ValueError for bytes that are no such parts, or not of one checkpoint.
-    """
-    (magic, *said), rest = HEADER.unpack_from(coarse), memoryview(coarse)[HEADER.size :]
-    digest, rank, n, c = said
-    if magic != COARSE:
-        raise ValueError(f"the coarse part begins with {magic!r}, not {COARSE!r}")
-    high, scale, bias = rest[:n], rest[n : n + 4 * c], rest[n + 4 * c :]
-    whole = 256 * np.frombuffer(high, np.int8).astype(np.int32)
-    scale, found = _spread(scale), {"digest": digest.decode(), "rank": rank, "bias": np.frombuffer(bias, np.float32)}
-    if fine is not None:
-        if HEADER.unpack_from(fine) != (FINE, *said):
-            raise ValueError("the fine part is not of the coarse part's checkpoint")
-        rest = memoryview(fine)[HEADER.size :]
-        bytes_, scales = rest[: (2 + rank) * n], rest[(2 + rank) * n :]
-        whole += np.frombuffer(bytes_[:n], np.int8)
-        found["D"] = np.frombuffer(bytes_[n : 2 * n], np.uint8) * _spread(scales[: 4 * c])
-        found["F"] = np.frombuffer(bytes_[2 * n :], np.int8).reshape(rank, n) * _spread(scales[4 * c :])
-    return found | {"W": whole * scale}
-
-
-def _spread(scales):
-    """Scales of output channels as bytes -> those of the weights [n]."""
-    scales, spread, first = np.frombuffer(scales, np.float32), [], 0
-    for inputs, outputs, kernel in SHAPES:
-        spread.append(np.tile(scales[first : first + outputs], kernel * kernel * inputs))
-        first += outputs
-    return np.concatenate(spread)
-
-
-def _shapes():
-    yield 3, 16, 3
-    for block in range(9):
-        outputs = 16 << block // 3
-        projected = block in (3, 6)
-        inputs = outputs // 2 if projected else outputs
-        yield inputs, outputs, 3
-        if projected:
-            yield inputs, outputs, 1
-        yield outputs, outputs, 3
-    yield 64, 16, 1
-
-
-SHAPES = tuple(_shapes())  # inputs, outputs, kernel of each of LAYERS as the parts hold it
 
 
 def sample(indices):

@@ -6,11 +6,13 @@ from torch's global generator (see `siam.seeding`).
 """
 
 import math
+from numbers import Real
 
 import torch
 from torch import nn
 
 from siam.devices import conv2d
+from siam.runs import one_of, whole
 
 ALPHA = 0.25  # initial relative strength of the white noise; the authors start PNI and CPNI alike from it
 F_INIT = 0.01  # initial value of every entry of F, as in the authors' code
@@ -45,8 +47,7 @@ class WhiteNoise(nn.Module):
 
     def __init__(self, shape, granularity="element"):
         super().__init__()
-        if granularity not in GRANULARITIES:
-            raise ValueError(f"granularity {granularity!r} is not one of {', '.join(GRANULARITIES)}")
+        one_of("granularity", granularity, GRANULARITIES)
         self.shape = tuple(shape)
         kept = {"layer": 0, "channel": 1, "element": len(self.shape)}[granularity]
         sizes = [size if i < kept else 1 for i, size in enumerate(self.shape)]
@@ -61,14 +62,15 @@ class WhiteNoise(nn.Module):
 
 
 class ColouredNoise(nn.Module):
-    """CPNI (section 4.4): covariance diag|std(t)·d| + F Fᵀ, with d [*shape] and F [*shape, rank] learnt."""
+    """CPNI (section 4.4): covariance diag|std(t)·d| + F Fᵀ, with d [*shape] and F [*shape, rank] learnt.
+
+    Raises ValueError, one line, for a rank that is no whole number, 0 or more.
+    """
 
     def __init__(self, shape, rank=5):
         super().__init__()
-        if rank < 0:
-            raise ValueError(f"rank {rank} is negative; allowed: 0, 1, 2, …")
         self.d = nn.Parameter(torch.full(tuple(shape), ALPHA**2))
-        self.F = nn.Parameter(torch.full((*shape, rank), F_INIT))
+        self.F = nn.Parameter(torch.full((*shape, whole("rank", rank, 0)), F_INIT))
 
     def factors(self, t):
         """D = sqrt|std(t)·d| [*shape] and F [*shape, rank]."""
@@ -130,12 +132,13 @@ class GaussianInput(nn.Module):
     """x + σ z for images x [N, 3, H, W] in NORMALISED units, a fresh z for every image and pass.
 
     σ is fixed (a float) unless learnt (section 4.3), when it is a parameter kept positive through its logarithm.
+    Raises ValueError, one line, for a σ that is no finite number, 0 or more, or above 0 to be learnt.
     """
 
     def __init__(self, sigma=0.0, learnt=False):
         super().__init__()
-        if not 0 <= sigma < math.inf or (learnt and sigma == 0):
-            raise ValueError(f"σ = {sigma} is not allowed: give a finite number, {'above 0 to be learnt' if learnt else '0 or more'}")
+        if not isinstance(sigma, Real) or not 0 <= sigma < math.inf or (learnt and sigma == 0):
+            raise ValueError(f"σ = {sigma!r} is not allowed: give a finite number, {'above 0 to be learnt' if learnt else '0 or more'}")
         if learnt:
             self.log_sigma = nn.Parameter(torch.tensor(math.log(sigma)))
         else:

@@ -217,20 +217,22 @@ class EvaluationRun(_Run):
                 step_size, steps = epsilon, 1
             if self.attack in ("fgsm", "pgd", "pgd-sum"):  # they take one gradient a step
                 samples = 1
-        source, source_sigma = self.source, self.source_sigma
-        if self.attack == "none" or source is None:
-            source = source_sigma = None
-        else:
+        sigma, source, source_sigma = real("sigma", self.sigma), self.source, None
+        if self.attack == "none":
+            source = None
+        if source is not None:
             _digest("source", source)
-            source_sigma = real("source_sigma", 0.0 if source_sigma is None else source_sigma)
+            source_sigma = real("source_sigma", 0.0 if self.source_sigma is None else self.source_sigma)
+            if (source, source_sigma) == (self.digest, sigma):  # that is the network itself
+                source = source_sigma = None
         draws = whole("draws", self.draws, 1)
         _require(draws & (draws - 1) == 0, "draws", self.draws, "give M as a power of two: 1, 2, 4, …")
         images, there = whole("images", self.images, 1), SPLITS[self.split]
         _require(images <= there, "images", images, f"the split {self.split} has {there}")
         batch_size = min(whole("batch_size", self.batch_size, 1), images)
         self._set(epsilon=epsilon, step_size=step_size, steps=steps, samples=samples, draws=draws,
-                  sigma=real("sigma", self.sigma), images=images, batch_size=batch_size,
-                  seed=whole("seed", self.seed, 0), source=source, source_sigma=source_sigma)
+                  sigma=sigma, images=images, batch_size=batch_size, seed=whole("seed", self.seed, 0),
+                  source=source, source_sigma=source_sigma)
 
 
 _KINDS = {cls.kind: cls for cls in (TrainingRun, EvaluationRun)}

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from siam import runs
+from siam.attacks import in_pixels, refuse_training
 from siam.seeding import seeded
 
 
@@ -65,11 +66,13 @@ def tally(model, x, M, seed, start=None):
 
     Pass i draws its noise from (*seed, i) alone, so `start`, the tally of the first passes with the same seed,
     is continued to exactly what M passes in one go give. Raises ValueError, one line, for a seed that is no tuple (that `start` has the
-    same is not checked), for M that is no whole number or adds no pass, and for logits that are not finite, which every rule would turn
-    into some class.
+    same is not checked), for M that is no whole number or adds no pass, for an x that is not float32 in [0, 1], for BatchNorm in
+    training mode, and for logits that are not finite, which every rule would turn into some class.
     """
     if not isinstance(seed, tuple):
         raise ValueError(f"seed = {seed!r} is not allowed: give a tuple of integers and words, such as (0,)")
+    in_pixels(x)
+    refuse_training(model)
     first, M = start.M if start else 0, runs.whole("M", M, 1)
     if M <= first:
         raise ValueError(f"M = {M} is not allowed: {first} passes are there already, so give more than {first}")

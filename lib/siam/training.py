@@ -142,10 +142,7 @@ def schedule(tier, method, variant="CPNI-W", /, **changes):
     if method in ("gauss", "epgd"):
         # The paper says "up to 200 epochs" and not at what rate: ours is a tenth of the base model's, a fifth at cpu and smoke.
         fields |= dict(lr=0.01, epochs={"paper": 200, "fast": 20, "long": 5, "cpu": 3, "smoke": 1}[tier], milestones=())
-    allowed = [name for name in Schedule.__dataclass_fields__ if name != "tier"]
-    for name in changes:
-        if name not in allowed:
-            raise ValueError(f"schedule field {name!r} is not one of {', '.join(allowed)}")
+    _refuse_unknown(changes, [name for name in Schedule.__dataclass_fields__ if name != "tier"])
     plan = Schedule(**(fields | changes))
     # A record of such a tier stands for a network of its kind: a toy would take that one's name and its place in the tables.
     if tier != "smoke" and plan.images is not None and plan.images < ALL:
@@ -159,6 +156,12 @@ def schedule(tier, method, variant="CPNI-W", /, **changes):
         if getattr(plan, name) == 0:
             raise ValueError(f"{name} = 0 is not allowed with method {method!r}, which attacks: give more than 0")
     return plan
+
+
+def _refuse_unknown(names, allowed):
+    for name in names:
+        if name not in allowed:
+            raise ValueError(f"schedule field {name!r} is not one of {', '.join(allowed)}")
 
 
 def requested(variant, method, tier, rank, start, sigma, seeds, changes, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS):
@@ -222,7 +225,8 @@ def attack_of(schedule, folded):
 def batches(plan, x, y, attack):
     """What one update sees: (weight of its loss, pixels [N, 3, 32, 32], which of them are attacked [N]), pass by pass.
 
-    The passes of "both" are separate, as in the authors' code: each sees its own BatchNorm statistics and noise.
+    The passes of "both" are separate, as in the authors' code: each sees its own BatchNorm statistics and noise. With w = 1 the
+    clean pass has no part in the gradient, and is made for BatchNorm's running statistics and the clean accuracy alone.
     """
     if plan.mix == "either":
         attacked = torch.rand(len(y), device=x.device) < plan.weight
@@ -319,10 +323,11 @@ class State:
                                       "provenance": json.dumps(self.provenance)})
         self.saved = time.perf_counter()
 
-    def restore(self):
+    def restore(self, epochs, steps):
         """Go back to what was saved last; without a file, stay at the start.
 
-        Raises ValueError, one line that names the file, for what is no such state, or one from another kind of device.
+        epochs, steps: how many the training has, and each of its epochs.
+        Raises ValueError, one line that names the file, for what is no state of such a training, or one from another kind of device.
         """
         if not self.path.exists():
             return
@@ -334,11 +339,20 @@ class State:
                     group, key = name.split("/", 1)
                     groups.setdefault(group, {})[key] = file.get_tensor(name)
                 self.position, found = (json.loads(file.metadata()[name]) for name in ("position", "provenance"))
-            if len(self.position["history"]) != self.position["epoch"] or not self.position["step"] >= 0:
-                raise ValueError("its history does not fit its position")
             self.sums.copy_(torch.tensor(self.position.pop("sums"), dtype=torch.float64))
+            epoch, step = (runs.whole(name, self.position[name], 0) for name in ("epoch", "step"))
+            if len(self.position["history"]) != epoch or (self.sums[1] > 0) != (step > 0):
+                raise ValueError("its history or sums do not fit its position")
+            if epoch > epochs or step > (steps if epoch < epochs else 0):
+                raise ValueError(f"its position, epoch {epoch} and step {step}, is beyond {epochs} epochs of {steps} steps")
             self.model.load_state_dict(groups.pop("model"))
             momentum = groups.pop("momentum")
+            kept = ["best", "worst"] if epoch else []
+            fits = kept == sorted(groups) == sorted({"best", "worst"} & set(self.position))
+            if not fits or any(runs.whole(name, self.position[name], 1) > epoch for name in kept):
+                raise ValueError("its best and worst epoch do not fit its history")
+            for name in kept:
+                models.refuse_unfit(groups[name], self.model, name)
             for name, parameter in self.model.named_parameters():
                 self.optimiser.state[parameter]["momentum_buffer"].copy_(momentum[name])
             if not isinstance(found["device"], str):
@@ -417,11 +431,11 @@ def update_of(plan, model, optimiser, x_all, y_all, sums):
                 logits = model(seen).float()
             loss = weight * cross_entropy(logits, y)
             loss.backward()
-            right, whole = logits.detach().argmax(1) == y, torch.ones_like(y)
+            right = logits.detach().argmax(1) == y
             counted = torch.stack([right & ~attacked, ~attacked, right & attacked, attacked]).sum(1)
             sums[0] += loss.detach() * len(y)
             sums[2:] += counted
-        sums[1] += whole.sum()
+        sums[1] += len(y)
         if plan.clip:
             torch.nn.utils.clip_grad_norm_(model.parameters(), plan.clip)
         optimiser.step()
@@ -436,8 +450,9 @@ def train(run, device="cpu", checkpoints=CHECKPOINTS, results=RESULTS, save_afte
     A finished run is refused (FileExistsError), and one whose checkpoint's name another run has taken. A cut-off one goes on from its
     last saved step, at most `save_after` seconds and a step back, to bit-equal weights on the same CPU with as many threads;
     where an earlier part was made with something else, the record's `begun` says so. Raises ValueError, one line, where
-    that was another kind of device, for one that is not to be had, where another process does the run, and where the loss or a
-    weight is no longer finite: then nothing is left but the last saved step before.
+    that was another kind of device, for one that is not to be had, for a field of the schedule that there is not, where another
+    process does the run, and where the loss or a weight is no longer finite: then nothing is left but the last saved step before.
+    Raises FileNotFoundError where the checkpoint that it starts from is not here (`models.find`) or CIFAR-10 has not been fetched.
     """
     available(device)
     path = Path(checkpoints) / ".partial" / f"{run.id}.safetensors"
@@ -455,6 +470,7 @@ def _noise(model):
 
 
 def _train(run, path, device, checkpoints, results, save_after, progress):
+    _refuse_unknown(run.schedule, list(Schedule.__dataclass_fields__))
     plan = Schedule(**run.schedule)
     with seeded(run.seed, "initial"):
         model = models.classifier(run.variant, run.rank, run.sigma)
@@ -467,8 +483,9 @@ def _train(run, path, device, checkpoints, results, save_after, progress):
     (x_all, y_all), heldout = images(plan.split, plan.images, device), heldout_images(plan, device)
     optimiser = sgd(plan, model)
     state = State(model, optimiser, path, runs.provenance(describe(device)))
-    state.restore()
-    at, steps = state.position, math.ceil(len(y_all) / plan.batch_size)
+    steps = math.ceil(len(y_all) / plan.batch_size)
+    state.restore(plan.epochs, steps)
+    at = state.position
     update, folded = update_of(plan, model, optimiser, x_all, y_all, state.sums), Folded(model)
     title, shown = f"{run.variant} {run.method} seed {run.seed}", time.perf_counter()
     with tqdm(total=plan.epochs * steps, initial=at["epoch"] * steps + at["step"], desc=title,
@@ -482,7 +499,11 @@ def _train(run, path, device, checkpoints, results, save_after, progress):
                 seed(run.seed, "step", epoch, step)
                 for group in optimiser.param_groups:
                     group["lr"].fill_(group["factor"] * learning_rate(plan, epoch + step / steps))
-                update(order[step * plan.batch_size :][: plan.batch_size])
+                try:
+                    update(order[step * plan.batch_size :][: plan.batch_size])
+                except ValueError:  # an attack on a network that has diverged finds no gradient to follow
+                    state.refuse_infinite()
+                    raise
                 at["step"] = step + 1
                 bar.update()
                 now = time.perf_counter()

@@ -36,8 +36,8 @@ function slider(title, values, say, move, settle) {
   ];
 }
 
-// All controls. ask: {move(change) while dragged, settle() when let go, undo, reset, share, state}. Returns [nodes, what
-// fills them].
+// All controls. ask: {move(change) while dragged, settle() when let go, undo, reset, share, toAddress, state}. Returns
+// [nodes, what fills them].
 function controlPanel(about, name, ask) {
   const change = (what) => {
     ask.move(what);
@@ -78,7 +78,7 @@ function controlPanel(about, name, ask) {
       const allowed = any.value !== "" && any.validity.valid;
       anySaid.textContent = allowed ? "" : ` ${any.value || "That"} is not allowed: give a whole number from 0 to ${HUNDRED - 1}.`;
       if (allowed) change({ image: any.valueAsNumber });
-      else any.value = imageShown;
+      else fill();
     },
   });
   const anySaid = html("span", { role: "status" });
@@ -95,6 +95,10 @@ function controlPanel(about, name, ask) {
     anySaid,
   );
   let imageShown;
+  // Among the images above are some beyond those that the field takes.
+  const fill = () => {
+    any.value = imageShown < HUNDRED ? imageShown : "";
+  };
   const sides = [false, true].map((attacked) => radio("side", String(attacked), () => change({ attacked })));
   const weights = html("input", {
     type: "checkbox",
@@ -117,6 +121,7 @@ function controlPanel(about, name, ask) {
   const follow = (event) => {
     if (event.ctrlKey || event.metaKey || event.shiftKey) return; // in another tab: the page as it opens
     event.preventDefault();
+    ask.toAddress();
     const { sigma, draws, rule } = ask.state();
     location.assign(`explorer.html#${new URLSearchParams({ base_model: about.book.label, rule, sigma, draws })}`);
   };
@@ -138,7 +143,15 @@ function controlPanel(about, name, ask) {
           ...about.images.flatMap(({ group }, i) =>
             group !== key
               ? []
-              : [html("label", {}, choices[i].input, choices[i].picture, html("span", {}, CLASSES[choices[i].label]))],
+              : [
+                  html(
+                    "label",
+                    {},
+                    choices[i].input,
+                    choices[i].picture,
+                    html("span", {}, breakable(CLASSES[choices[i].label])),
+                  ),
+                ],
           ),
         ),
       ),
@@ -196,7 +209,8 @@ function controlPanel(about, name, ask) {
           input.checked = number === state.image;
         });
         if (state.image !== imageShown) {
-          imageShown = any.value = state.image; // and not at other times: someone may be typing
+          imageShown = state.image;
+          fill(); // and not at other times: someone may be typing
           anySaid.textContent = "";
         }
         undo.setAttribute("aria-disabled", !undoable); // disabled, it would lose the focus with its last press

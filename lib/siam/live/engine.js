@@ -58,7 +58,8 @@ async function startEngine({ wasm, worker, workers, coarse, fine }) {
     };
     member.worker.onerror = (event) => {
       event.preventDefault?.();
-      fail(new Error(`a worker of the live page died: ${event.message || "no reason was given"}`));
+      const why = event.message || "no reason was given";
+      fail(new Error(`a worker of the live page died (${why}); reload the page to try again`));
     };
   }
 
@@ -128,32 +129,34 @@ async function startEngine({ wasm, worker, workers, coarse, fine }) {
   exact.catch(() => {}); // who awaits it is told; who does not is not alarmed
 
   return {
+    workers,
+
     // Resolves when every worker has the weights in 16 bits and the noise; before that they have 8 bits and no noise.
     // A vote or an attack that is under way meanwhile goes on with the better weights: ask for it again.
     exact,
 
-    // The logits of passes 0 … draws - 1 of `seed` in that order, Float32Array [draws * 10]; σ in normalised units.
-    // onPasses(first, logits) is given them in pieces, in any order.
-    async vote({ image, sigma, weightNoise, draws, seed }, onPasses, signal) {
+    // The logits of passes first … draws - 1 of `seed` in that order, Float32Array [(draws - first) * 10]; σ in
+    // normalised units. onPasses(pass, logits) is given them in pieces, in any order.
+    async vote({ image, sigma, weightNoise, first = 0, draws, seed }, onPasses, signal) {
       check({ image, sigma, weightNoise });
       if (!(draws >= 1)) throw new RangeError(`M = ${draws} is not allowed: give 1 or more`);
-      const logits = new Float32Array(draws * 10);
+      const logits = new Float32Array((draws - first) * 10);
       const messages = [];
-      for (let first = 0; first < draws; first += PASSES) {
-        const count = Math.min(PASSES, draws - first);
-        messages.push({ job: "vote", image, sigma, weightNoise, seed, first, count });
+      for (let pass = first; pass < draws; pass += PASSES) {
+        const count = Math.min(PASSES, draws - pass);
+        messages.push({ job: "vote", image, sigma, weightNoise, seed, first: pass, count });
       }
       await all(messages, signal, (part, index) => {
         logits.set(part, index * PASSES * 10);
-        onPasses?.(index * PASSES, part);
+        onPasses?.(first + index * PASSES, part);
       });
       return logits;
     },
 
     // What the network sees in a pass, in pixels and not clipped, Float32Array [3072].
-    async noisy({ image, sigma, seed, pass }) {
+    async noisy({ image, sigma, seed, pass }, signal) {
       check({ image, sigma });
-      return (await all([{ job: "noisy", image, sigma, seed, pass }]))[0];
+      return (await all([{ job: "noisy", image, sigma, seed, pass }], signal))[0];
     },
 
     // {loss, logits, gradient} of the cross-entropy at `label` in one pass, the gradient for a pixel unit.

@@ -70,14 +70,19 @@ function hundred(about, state, lab, parts) {
         parts.images(),
         lab()?.ready ?? Promise.reject(new Error("the network is still being loaded")),
       ]);
-      for (const image of unpacked(bytes)) {
-        const seen = await lab().attack(null, image, s, null, signal);
-        const tally = tallies(await lab().vote(null, seen, s, null, signal)).at(-1);
-        for (const { key } of RULES) found.correct[key] += winner(tally[key]) === image.label;
-        found.n += 1;
-        counter.textContent = `${found.n} of 100`;
-        showShare(0, found.correct[state().rule], found.n);
-      }
+      const left = unpacked(bytes).values();
+      const lane = async () => {
+        for (const image of left) {
+          const seen = await lab().attack(null, image, s, null, signal);
+          const tally = tallies(await lab().vote(null, seen, s, null, signal)).at(-1);
+          for (const { key } of RULES) found.correct[key] += winner(tally[key]) === image.label;
+          found.n += 1;
+          counter.textContent = `${found.n} of 100`;
+          showShare(0, found.correct[state().rule], found.n);
+        }
+      };
+      // The steps of PGD follow one another: one image at a time would keep one worker busy.
+      await Promise.all(Array.from({ length: lab().workers }, lane));
       const right = found.correct[state().rule];
       stop(
         `Done: ${right} of ${found.n} images right by ${ruleSaid(state().rule)}, ${percent(right / found.n, found.n)}, ` +

@@ -53,6 +53,7 @@ async function inflated(bytes) {
 function laboratory(engine) {
   const attacked = new Map();
   const voted = new Map();
+  const seen = new Map(); // pictures of noisy passes
   let exact = false;
   const keep = (map, key, value) => {
     // the latest few dozen
@@ -68,7 +69,9 @@ function laboratory(engine) {
       exact = true;
       attacked.clear();
       voted.clear();
+      seen.clear();
     }),
+    workers: engine.workers,
 
     // The adversarial form of pixels of a class, made against the network with this σ and noise, or, where the attacker has
     // switched all noise off, without any: then one sample a step is all that there are.
@@ -96,11 +99,17 @@ function laboratory(engine) {
       const known = voted.get(key);
       if (known?.length >= 10 * s.draws) return known.subarray(0, 10 * s.draws);
       if (id === null) return engine.vote({ image: pixels, draws: s.draws, ...how }, null, signal);
+      // A pass hangs on its number and the seed alone: of more passes the first are those that are known.
       const logits = new Float32Array(10 * s.draws);
-      const come = new Set();
       let first = 0; // passes without a gap
-      const done = await engine.vote(
-        { image: pixels, draws: s.draws, ...how },
+      if (known) {
+        logits.set(known);
+        first = known.length / 10;
+        onMore?.(known);
+      }
+      const come = new Set();
+      await engine.vote(
+        { image: pixels, first, draws: s.draws, ...how },
         (pass, part) => {
           logits.set(part, 10 * pass);
           for (let i = 0; i < part.length / 10; i++) come.add(pass + i);
@@ -109,14 +118,17 @@ function laboratory(engine) {
         },
         signal,
       );
-      return keep(voted, key, done);
+      return keep(voted, key, logits);
     },
 
-    // The pictures that the first passes saw.
-    noisy: (pixels, s, count) =>
-      Promise.all(
-        Array.from({ length: count }, (_, pass) => engine.noisy({ image: pixels, sigma: s.sigma, seed: s.seed, pass })),
-      ),
+    // The pictures that the first passes saw over pixels that `id` names.
+    async noisy(id, pixels, { sigma, seed }, count, signal) {
+      const key = JSON.stringify([id, sigma, seed]);
+      const known = seen.get(key);
+      if (known?.length >= count) return known.slice(0, count);
+      const see = (_, pass) => engine.noisy({ image: pixels, sigma, seed, pass }, signal);
+      return keep(seen, key, await Promise.all(Array.from({ length: count }, see)));
+    },
 
     close: () => engine.close(),
   };

@@ -7,6 +7,10 @@ const WITHOUT = {
   missing: "could not be loaded, so the vote is without it; reload the page to try again",
 };
 
+// Workers for a machine of so many cores: one core is the page's, but of two both compute, as one would be half as fast.
+// Six at most: each takes 13 MB. What is computed does not depend on their number.
+const teamSize = (cores) => Math.min(6, cores, Math.max(2, cores - 1));
+
 // Fill `el`. about: what siam.live.about says. worker: the text of worker.js. parts: functions by name (engine, coarse,
 // fine, shown, images) that return promises of bytes. linked: whether the address carries the state. instead: what to
 // show, if anything, where the network cannot run. Returns what ends it.
@@ -31,12 +35,22 @@ function startLive(el, { about, worker, parts, linked, instead }) {
   let noise = "loading"; // that of the weights: loading, here or missing
   let current = new AbortController(); // of the vote in view
 
+  // An address with a state goes with the state, so that Back and reload lead to what was in view. It is written when
+  // controls rest: browsers refuse to have it changed many times in a while.
+  const toAddress = () => window.history.replaceState(null, "", fragment(state));
+  let noting;
+  const noteSoon = () => {
+    clearTimeout(noting);
+    noting = setTimeout(() => linked && carries(location.hash, opening) && toAddress(), 300);
+  };
+  const moved = () => fragment(state) !== fragment(committed); // also by a drag that ended where it began: it attacks
+  const undoable = () => moved() || history.length > 0;
   const move = (change) => {
     state = { ...state, ...change };
     vote();
   };
   const settle = () => {
-    if (fragment(state) === fragment(committed)) return;
+    if (!moved()) return;
     history.push(committed);
     committed = state;
     show();
@@ -46,20 +60,21 @@ function startLive(el, { about, worker, parts, linked, instead }) {
     settle,
     state: () => state,
     undo() {
-      if (history.length) {
-        state = committed = history.pop();
-        vote();
-      }
+      if (!undoable()) return;
+      if (!moved()) committed = history.pop();
+      state = committed;
+      vote();
     },
     reset() {
       move(opening);
       settle();
     },
+    toAddress,
     share:
       linked &&
       (() => {
         shows.linkSaid("");
-        window.history.replaceState(null, "", fragment(state));
+        toAddress();
         const copied = navigator.clipboard?.writeText(location.href) ?? Promise.reject();
         copied
           .then(
@@ -105,8 +120,9 @@ function startLive(el, { about, worker, parts, linked, instead }) {
   el.replaceChildren(root);
 
   function show() {
-    shows.state(state, { noise, undoable: history.length > 0 });
+    shows.state(state, { noise, undoable: undoable() });
     shows.linkSaid("");
+    noteSoon();
     showVerdicts({ rule: state.rule });
     tour.compare();
   }
@@ -126,7 +142,10 @@ function startLive(el, { about, worker, parts, linked, instead }) {
     signal.addEventListener("abort", end);
     delete root.dataset.settled;
     root.classList.toggle("live-attacking", attacking);
-    const see = (seen) => showPictures({ name: CLASSES[image.label], pixels: image.pixels, seen, attacking });
+    const see = (seen) => {
+      root.classList.remove("live-stale");
+      showPictures({ name: CLASSES[image.label], pixels: image.pixels, seen, attacking });
+    };
     let [noisy, logits, waiting] = [[], new Float32Array(), false];
     const draw = () => {
       waiting = false;
@@ -145,41 +164,32 @@ function startLive(el, { about, worker, parts, linked, instead }) {
       }
     };
     try {
-      const seen = !attacking
-        ? image.pixels
-        : await lab.attack(
-            s.image,
-            image,
-            s,
-            ({ step, image: stepped }) => {
-              say(`attack: step ${step} of ${s.steps}`, step / s.steps);
-              see(stepped);
-            },
-            signal,
-          );
+      const id = attacking
+        ? [s.image, s.epsilon, s.steps, s.noisyAttack && s.samples, s.sigma, s.weightNoise, s.seed]
+        : [s.image];
+      const attack = async (how, onStep) =>
+        attacking ? lab.attack(s.image, image, how, onStep, signal) : image.pixels;
+      const attacked = attack(s, ({ step, image: stepped }) => {
+        say(`attack: step ${step} of ${s.steps}`, step / s.steps);
+        see(stepped);
+      });
+      // The same network without noise faces an attack of its own, unless the other is that already. Both go on at the
+      // same time: steps follow one another, so that one attack leaves workers idle, and each would wait behind the votes.
+      const plain = { ...s, sigma: 0, weightNoise: false, samples: 1, draws: 1 };
+      const own = s.noisyAttack && !(still && s.samples === 1) ? attack(plain) : attacked;
+      const withoutNoise = own.then((pixels) => lab.vote([id, "plain"], pixels, plain, null, signal));
+      withoutNoise.catch(() => {}); // it may fail before anybody waits for it
+      const seen = await attacked;
       if (signal.aborted) return;
       root.classList.remove("live-attacking");
       see(seen);
-      lab.noisy(seen, s, Math.min(SAMPLES, s.draws)).then(
+      lab.noisy(id, seen, s, Math.min(SAMPLES, s.draws), signal).then(
         (pictures) => {
           noisy = pictures;
           drawSoon();
         },
         () => {},
       );
-      const id = attacking
-        ? [s.image, s.epsilon, s.steps, s.noisyAttack && s.samples, s.sigma, s.weightNoise, s.seed]
-        : [s.image];
-      // The same network without noise faces an attack of its own.
-      const plain = { ...s, sigma: 0, weightNoise: false, samples: 1, draws: 1 };
-      const withoutNoise = async () =>
-        lab.vote(
-          [id, "plain"],
-          attacking ? await lab.attack(s.image, image, plain, null, signal) : image.pixels,
-          plain,
-          null,
-          signal,
-        );
       const [all, alone] = await Promise.all([
         lab.vote(
           id,
@@ -192,7 +202,7 @@ function startLive(el, { about, worker, parts, linked, instead }) {
           },
           signal,
         ),
-        withoutNoise(),
+        withoutNoise,
       ]);
       if (signal.aborted) return;
       logits = all;
@@ -240,6 +250,8 @@ function startLive(el, { about, worker, parts, linked, instead }) {
   function failed(error) {
     current.abort(); // and with it its progress bar
     root.classList.remove("live-attacking");
+    root.classList.add("live-stale"); // the pictures and numbers are those of an earlier choice
+    delete verdict.dataset.right;
     verdict.textContent = `${lab ? "This could not be computed" : "The network could not be run here"}: ${error.message}`;
     root.dataset.settled = "";
     if (instead && !lab) el.replaceChildren(verdict, instead);
@@ -259,7 +271,7 @@ function startLive(el, { about, worker, parts, linked, instead }) {
       showPictures({ name: CLASSES[label], pixels, seen: pixels, attacking: false });
     };
     const [wasm, coarse] = await Promise.all([parts.engine(), parts.coarse(), parts.shown().then(strip)]);
-    const workers = Math.min(3, Math.max(1, navigator.hardwareConcurrency ?? 2));
+    const workers = teamSize(navigator.hardwareConcurrency ?? 2);
     const engine = await startEngine({ wasm, worker, workers, coarse, fine: first.then(parts.fine) });
     if (ended) return engine.close();
     lab = laboratory(engine);
