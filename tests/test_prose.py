@@ -24,7 +24,7 @@ READ = {
     "gradients": ("gradients/record.json", "12e54051f77c1796"),
     "learnt": (lambda: (RESULTS / "learnt" / "record.json").read_text() + learnt.comparison().frame.to_csv(), "eb6aa0b9d028e0cf"),
     "live": ("live/images.json", "ab34d21c2d7a3a6c"),
-    "strength": ("strength/record.json", "6c8442ce485e27c5"),
+    "strength": ("strength/record.json", "3bf10b70115e6309"),
     "svm": ("svm/argument.json", "4b55cdee887f2fc1"),
     "table1": (lambda: findings.strengths().frame.to_csv() + words.ranks() + findings.lengths().frame.to_csv()
                + findings.noises().frame.to_csv() + tables.contrasts(1).frame.to_csv(), "b92a9769fb36e3c3"),

@@ -76,10 +76,14 @@ def in_pixels(x, **sizes):
                          "normalisation inside your network")
 
 
+class NotFinite(ValueError):
+    """A gradient that is none."""
+
+
 def _finite(slope):
     """`slope`, once it is seen to be finite: another has no sign, and an attack along it would leave images as they are, unsaid."""
     if _has_values(slope) and not slope.isfinite().all():
-        raise ValueError("the gradient of the objective is not finite: nothing can be attacked along it")
+        raise NotFinite("the gradient of the objective is not finite: nothing can be attacked along it")
     return slope
 
 

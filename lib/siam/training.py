@@ -21,7 +21,7 @@ from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
 from siam import export, models, runs
-from siam.attacks import error_of, pgd
+from siam.attacks import NotFinite, error_of, pgd
 from siam.cifar10 import HELDOUT
 from siam.data import crop_and_flip, images, pixels
 from siam.devices import autocast, available, describe
@@ -297,12 +297,16 @@ class State:
             self.position[name] = len(history)
             self.kept[name] = copy.deepcopy(self.model.state_dict())
 
+    def diverged(self):
+        """The ValueError, one line, that says so."""
+        epoch, lr = self.position["epoch"] + 1, float(self.optimiser.param_groups[0]["lr"])
+        return ValueError(f"training {self.path.stem}: in epoch {epoch}, at lr = {lr:.3g}, its loss or weights are no longer "
+                          "finite: give a lower lr")
+
     def refuse_infinite(self):
-        """Raise ValueError, one line, where the loss or a weight is not finite any more. Waits for the device."""
+        """Raise `diverged` where the loss or a weight is not finite any more. Waits for the device."""
         if not torch.stack([value.isfinite().all() for value in (self.sums, *self.model.state_dict().values())]).all():
-            epoch, lr = self.position["epoch"] + 1, float(self.optimiser.param_groups[0]["lr"])
-            raise ValueError(f"training {self.path.stem}: in epoch {epoch}, at lr = {lr:.3g}, its loss or weights are no longer "
-                             "finite: give a lower lr")
+            raise self.diverged()
 
     def save(self, after=0.0):
         """Write all of it, unless the last time was less than `after` seconds ago.
@@ -501,9 +505,8 @@ def _train(run, path, device, checkpoints, results, save_after, progress):
                     group["lr"].fill_(group["factor"] * learning_rate(plan, epoch + step / steps))
                 try:
                     update(order[step * plan.batch_size :][: plan.batch_size])
-                except ValueError:  # an attack on a network that has diverged finds no gradient to follow
-                    state.refuse_infinite()
-                    raise
+                except NotFinite:  # the attack's gradient, of weights that may be finite still
+                    raise state.diverged() from None
                 at["step"] = step + 1
                 bar.update()
                 now = time.perf_counter()
