@@ -1,6 +1,7 @@
 """Attacks reach the known optimum of a linear model, keep their budget, and are one another's special cases."""
 
 import re
+from contextlib import nullcontext
 from functools import partial
 
 import pytest
@@ -176,9 +177,8 @@ def test_an_objective_that_leads_nowhere_is_refused(attack, objective, message):
 @pytest.mark.parametrize("mode", ["eval", "train"])
 def test_a_network_in_training_mode_is_not_attacked(mode):
     model = getattr(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.BatchNorm1d(12)), mode)()
-    if mode == "eval":
-        return attacks.error_of(model, torch.zeros(2, dtype=torch.int64))(torch.rand(2, 3, 2, 2))
-    with pytest.raises(ValueError, match="Sequential is not allowed with its BatchNorm in training mode: call .eval.. first"):
+    refused = pytest.raises(ValueError, match="Sequential is not allowed with its BatchNorm in training mode: call .eval.. first")
+    with refused if mode == "train" else nullcontext():
         attacks.error_of(model, torch.zeros(2, dtype=torch.int64))
 
 

@@ -523,8 +523,7 @@ def test_the_attack_without_noise_does_not_wait_for_the_votes_and_a_dead_worker_
         settled(tab, "seed=1&")
         posted = tab.evaluate("posted")
         assert [posted.count(f"gradient {of}") for of in ("0.36 true", "0 false")] == [7, 7]
-        votes = [i for i, job in enumerate(posted) if job == "vote 0.36 true"]
-        assert len(votes) == 32 and max(i for i, job in enumerate(posted) if job == "gradient 0 false") < votes[-1]
+        assert posted.count("vote 0.36 true") == 32 and posted.index("gradient 0 false") < posted.index("vote 0.36 true")
         tab.get_by_label("noise on during the attack").uncheck()  # then both are one
         settled(tab, "noisyAttack=0")
         assert tab.evaluate("posted").count("gradient 0 false") == 7
