@@ -253,6 +253,10 @@ def test_auto_pgd_reaches_known_optima_and_averages_its_draws():
     calls = []
     attacks.apgd(lambda x: calls.append(1) or linear(w)(x) * torch.rand(()), x, epsilon=EPS, steps=5, samples=3)
     assert len(calls) == (5 + 1) * 3
+    factors = iter((1.0, 2.0, 6.0))
+    value, slope = attacks.ascent(lambda z: next(factors) * z.flatten(1).sum(1), x, samples=3)
+    torch.testing.assert_close(value, 3 * x.flatten(1).sum(1))
+    torch.testing.assert_close(slope, torch.full_like(x, 3))
     assert attacks.apgd_checkpoints(100) == {22, 41, 57, 70, 80, 87, 93, 99}  # as AutoAttack's own code has them
 
 
@@ -260,6 +264,7 @@ def test_of_several_images_the_strongest_is_kept_one_by_one():
     candidates = [torch.tensor(values).view(3, 1, 1, 1).expand(3, 3, 2, 2) for values in ([0.1, 0.9, 0.5], [0.3, 0.2, 0.5])]
     found = attacks.strongest(lambda x: x.sum((1, 2, 3)), candidates)
     assert torch.equal(found[:, 0, 0, 0], torch.tensor([0.3, 0.9, 0.5]))
+    assert torch.equal(attacks.strongest(lambda x: 0 * x.sum((1, 2, 3)), candidates), candidates[0])  # of equals the first
 
 
 def test_a_comparison_over_no_draws_is_refused():

@@ -6,6 +6,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+import torch
 from conftest import say_nothing_is_measured
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -243,3 +244,14 @@ def test_the_batches_are_the_sample(record):
     assert [mean, low, high] == pytest.approx(interval_of(batches, 1))
     assert low < interval_of(gain, 1)[1] and high > interval_of(gain, 1)[2], "images alone would seem surer"
     assert "in 12 of 12 cells" in page.in_words() and f"over {len(batches)} batches" in page.sides().caption
+
+
+def test_the_two_halves_are_of_different_passes():
+    passes = iter([3, 3, 5, 5])
+    run = bound.asked("a", "0" * 16, "none", 0.1, split="sample-test", images=10, draws=4)
+
+    def says(x):
+        return torch.nn.functional.one_hot(torch.full((len(x),), next(passes)), 10).float()
+
+    said = bound.count(run, says, *images("sample-test", 10))
+    assert (said[0, :, 3] == 2).all() and (said[1, :, 5] == 2).all()

@@ -268,6 +268,7 @@ def record(folder, n=1000, label="CPNI-W", changes=(1.0, 0.9, 0.7), rose=0.05, r
     ("competing_classes", dict(failed=16), style.NOT_YET),
     ("certified_radius", {}, rules.HOLDS),
     ("certified_radius", dict(radius=1.2), rules.FAILS),
+    ("certified_radius", dict(radius=0.2), rules.FAILS),
     ("certified_radius", dict(radius=0.75), rules.OPEN),
     ("certified_radius", dict(radius=1.2, uncertified=1000), rules.OPEN),
     ("certified_radius", dict(n=500), style.NOT_YET),

@@ -10,7 +10,7 @@ import pytest
 
 from siam import bits, claims, paired, report, runs
 from siam.claims import rules
-from siam.pages import style
+from siam.pages import style, svm
 from siam.paths import ROOT
 from test_findings import trained
 from test_report import digest, evaluate, train
@@ -628,3 +628,24 @@ def test_a_line_names_the_tiers_that_say_otherwise_unless_comparisons_that_are_m
     assert claims._beside(fails, [fast, fails]).evidence == "Seen. At tier fast, where comparisons are missing (3): holds in part."
     assert claims._beside(long, [replace(fast, missing=0), long]).evidence == "Seen. At tier fast: holds in part."
     assert claims._beside(long, [long, rules.Verdict(style.NOT_YET, "Lacking.")]) == long
+
+
+@pytest.mark.parametrize("more, verdict", [(15, rules.HOLDS), (-15, rules.FAILS), (0, rules.OPEN)])
+def test_the_advantage_of_prediction_is_held_against_the_std_over_runs(tmp_path, more, verdict):
+    train(tmp_path, "CPNI-W")
+    order = np.random.default_rng(0).permutation(1000).argsort()
+    for seed in range(5):
+        run = runs.EvaluationRun("cpni-w-0", digest("CPNI-W", 0), "pgd", sigma=0.24, draws=64, seed=seed, batch_size=50)
+        said = [("prediction", order < 450 + 30 * seed + more), *((rule, order < 450 + 30 * seed) for rule in ("soft", "soft-logits"))]
+        rows = [runs.row(rule, 64, right.sum(), 1000) for rule, right in said]
+        runs.write(runs.record(run, tier="cpu", n=1000, result=rows, right=bits.pack([right for _, right in said])), tmp_path)
+    found = decide("advantage_one_std", tmp_path)
+    assert found.verdict == (rules.PART if verdict == rules.HOLDS else verdict) and found.missing == 3  # the other base models
+
+
+@pytest.mark.parametrize("margin, verdict", [(-5.0, rules.HOLDS), (1.0, rules.FAILS)])
+def test_the_linear_model_bears_the_claim_where_no_image_has_a_gradient_otherwise(tmp_path, margin, verdict):
+    said = dict(margins=[margin] * 20, epsilon=8 / 255, l1=1.0, l2=1.0, n=20)
+    runs.write_json(tmp_path / svm.PLACE, dict(kind="svm", tier="cpu", svm=said, directions={}, versions={}, commit="a"))
+    found = claims.CLAIMS["linear_model"](rules.Measured(tmp_path, {}, {}, {}, {}, None, None), np.nan)
+    assert (found.verdict, found.tier, found.ids) == (verdict, "cpu", (svm.PLACE,))

@@ -4,7 +4,6 @@ import json
 import re
 import subprocess
 import sys
-from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -168,17 +167,25 @@ def test_rows_are_what_the_passes_say(checkpoints, tmp_path):
     assert [(row["rule"], row["M"]) for row in record["result"]] == [(r, M) for r in runs.RULES for M in (1, 2, 4)]
 
 
-def test_attacks_and_precision_are_those_of_the_run(checkpoints, monkeypatch):
+def test_attacks_are_those_of_the_seed(checkpoints, monkeypatch):
     model = Folded(models.load(checkpoints / "a.safetensors", 0.2))
-    x, y = (part[:10] for part in images("sample-test", 10))
-    seen, attack, rounded = {}, evaluation.attacked, []
-    monkeypatch.setattr(evaluation, "attacked", lambda run, *given: seen.setdefault((run.seed, run.precision), attack(run, *given)))
-    monkeypatch.setattr(evaluation, "autocast", lambda device, precision: rounded.append(precision) or nullcontext())
-    for seed, precision in ((0, "fp32"), (1, "fp32"), (0, "bf16")):
-        (run,) = asked(checkpoints, seeds=[seed], precision=precision, images=10)
+    x, y = images("sample-test", 10)
+    seen, attack = [], evaluation.attacked
+    monkeypatch.setattr(evaluation, "attacked", lambda *given: seen.append(attack(*given)) or seen[-1])
+    for seed in (0, 1, 0):
+        (run,) = asked(checkpoints, seeds=[seed], images=10)
         evaluation.evaluate_batch(model, model, pixels(x), y, run, 0)
-    assert rounded == ["fp32", "fp32", "bf16"]
-    assert not torch.equal(seen[0, "fp32"], seen[1, "fp32"]) and torch.equal(seen[0, "fp32"], seen[0, "bf16"])
+    assert not torch.equal(seen[0], seen[1]) and torch.equal(seen[0], seen[2])
+
+
+@pytest.mark.parametrize("precision", runs.PRECISIONS)
+def test_attack_and_votes_are_computed_in_the_precision_of_the_run(checkpoints, precision):
+    (run,) = asked(checkpoints, precision=precision, images=10)
+    model, kinds = Folded(models.load(checkpoints / "a.safetensors", 0.2)), []
+    model.register_forward_hook(lambda *given: kinds.append(given[2].dtype))
+    x, y = images("sample-test", 10)
+    evaluation.votes_on(model, model, pixels(x), y, run, 0)
+    assert kinds == [dict(fp32=torch.float32, bf16=torch.bfloat16)[precision]] * (run.steps + run.draws)
 
 
 @pytest.mark.parametrize("tier, n, wanted", [

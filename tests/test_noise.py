@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from siam.noise import ColouredNoise, GaussianInput, NoisyConv2d, NoisyLinear, WhiteNoise
+from siam.noise import ColouredNoise, GaussianInput, NoisyConv2d, NoisyLinear, WhiteNoise, sample
 from siam.seeding import seeded
 
 SHAPE = (4, 3, 2, 2)
@@ -153,3 +153,22 @@ def test_noise_keeps_the_type_and_the_layout_of_activations():
     assert exact.dtype == torch.float32 and exact.is_contiguous(memory_format=torch.channels_last)
     # t, the noise and their sum are rounded once each, to 8 bits.
     torch.testing.assert_close(ours.float(), exact, rtol=0, atol=3 * 2**-8 * float(exact.abs().max()))
+
+
+def test_a_draw_is_white_noise_first_and_then_the_factors():
+    """If this fails, no training made so far could be made again."""
+    W, of = torch.randn(SHAPE), coloured(5)
+    D, F = (t.detach() for t in of.factors(W))
+    with seeded("order"):
+        found = sample(W, D, F)
+    with seeded("order"):
+        z1, z2 = torch.randn_like(D), torch.randn(5)
+    torch.testing.assert_close(found, W + D * z1 + (F * z2).sum(-1))
+
+
+def test_autocast_rounds_no_noise_of_weights():
+    W, of = torch.randn(SHAPE), coloured(5)
+    with torch.no_grad(), seeded("exact"):
+        exact = of(W)
+    with torch.no_grad(), seeded("exact"), torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(of(W), exact)

@@ -409,3 +409,15 @@ def test_the_interval_covers_what_it_should_where_batches_share_their_draws():
         found = paired.by_image(each, 1)  # as if every image had draws of its own
         blind += found.low <= true <= found.high
     assert hit / trials > 0.93 and blind / trials < 0.75
+
+
+def test_one_of_some_of_many_keeps_its_level_among_all():
+    one = paired.Difference(3.0, 1.0, 9)
+    assert one.among(4).among(5).half == one.among(20).half > one.among(5).half
+
+
+def test_the_freedom_of_two_uncertainties_is_that_of_welch_and_satterthwaite():
+    each = 100.0 * np.random.default_rng(0).integers(-1, 2, 1000)
+    alone = paired.by_image(each, 100)
+    both = paired.by_image(each, 100, (alone.error**2, 4))
+    assert both.error == pytest.approx(2**0.5 * alone.error) and both.freedom == pytest.approx(4 / (1 / 9 + 1 / 4))

@@ -812,3 +812,13 @@ def test_a_row_keeps_its_names_while_its_table_scrolls(folder):
     assert line == "Base model: CPNI-W, Rule: prediction, M: 512, σ: 0"
     alone = style.Table(pd.DataFrame([["all", "CPNI-W", "50.0"]], columns=["Rows", "Network", "PGD"]), "One name.", 1)._repr_html_()
     assert '<th scope="row" class="first inner"' in alone and "names" not in alone
+
+
+def test_of_equal_accuracies_on_heldout_images_fewer_draws_and_then_less_noise_are_chosen(tmp_path):
+    train(tmp_path, "CPNI-W")
+    for sigma in (0.24, 0.12):
+        run = runs.EvaluationRun("cpni-w-0", digest("CPNI-W", 0), "pgd", sigma=sigma, draws=4, images=500, split="heldout")
+        rows = [runs.row("prediction", M, 200 + (M > 1), 500) for M in (1, 2, 4)]
+        runs.write(runs.record(run, tier="cpu", n=500, result=rows), tmp_path)
+    row = report.chosen(report.cells(report.evaluations(tmp_path)), "CPNI-W", "prediction")
+    assert (row["M"], row["sigma"]) == (2, 0.12)

@@ -171,7 +171,8 @@ def test_json_is_sorted_indented_and_has_null_for_what_is_not_finite(tmp_path):
     numbers = {"b": np.float64("nan"), "a": (np.int64(3), float("inf"))}
     path = runs.write_json(tmp_path / "deep" / "x.json", numbers)
     assert path.read_text() == '{\n "a": [\n  3,\n  null\n ],\n "b": null\n}\n'
-    assert path.stat().st_mode & 0o777 == 0o644
+    os.umask(mask := os.umask(0))
+    assert path.stat().st_mode & 0o777 == 0o666 & ~mask
 
 
 @pytest.mark.parametrize("spoil, why", [

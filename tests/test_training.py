@@ -423,9 +423,10 @@ def test_held_out_counts_are_of_clean_and_of_attacked_images(monkeypatch):
     monkeypatch.setattr(training, "attack_of", lambda plan, folded: asked.append(plan) or (lambda x, y: x + 0.01))
     monkeypatch.setattr(training, "pixels", lambda x: x)
     heldout = torch.full((7, 3, 2, 2), 0.25), torch.ones(7, dtype=torch.long)
-    counts = training.heldout_counts(names, training.schedule("cpu", "epgd", epsilon=4.0), heldout, 0, 0)
+    summed = replace(training.schedule("cpu", "epgd", epsilon=4.0), summed=True)
+    counts = training.heldout_counts(names, summed, heldout, 0, 0)
     assert counts == dict(n=7, clean=7, adversarial=0)
-    assert [(plan.epsilon, plan.steps, plan.step_size, plan.samples) for plan in asked] == [(8.0, 7, 2.0, 1)]
+    assert [(plan.epsilon, plan.steps, plan.step_size, plan.samples, plan.summed) for plan in asked] == [(8.0, 7, 2.0, 1, False)]
 
 
 def test_a_fine_tuned_network_says_what_it_is_and_another_kind_of_start_is_refused(tmp_path):
@@ -620,15 +621,32 @@ def test_the_optimiser_is_sgd_with_nesterov_momentum():
     torch.testing.assert_close(model.weight.detach(), w)
 
 
-def test_bf16_stays_close_to_fp32():
-    with seeded("bf16"):
-        model, x = models.classifier("CPNI-W").train(), torch.rand(64, 3, 32, 32)
-    logits = {}
-    for precision in ("fp32", "bf16"):
-        with seeded("pass"), torch.no_grad(), training.autocast("cpu", precision):
-            logits[precision] = model(x).float()
-    away = (logits["bf16"] - logits["fp32"]).abs().mean() / logits["fp32"].abs().mean()
-    assert 0 < away < 0.05
+@pytest.mark.parametrize("precision", runs.PRECISIONS)
+def test_attack_and_passes_of_an_update_are_in_the_precision_of_the_schedule(monkeypatch, precision):
+    kinds, pgd, of = [], training.pgd, dict(fp32=torch.float32, bf16=torch.bfloat16)
+    monkeypatch.setattr(training, "pgd", lambda *given, **how: kinds.append(
+        of["bf16" if torch.is_autocast_enabled("cpu") else "fp32"]) or pgd(*given, **how))
+    plan = training.schedule("smoke", "adversarial", precision=precision, steps=1, images=20, batch_size=20, mix="both")
+    model, (x, y) = models.classifier("CPNI-W", 2).train(), images("sample-train", 20)
+    model.register_forward_hook(lambda *given: kinds.append(given[2].dtype))
+    training.update_of(plan, model, training.sgd(plan, model), x, y, torch.zeros(6, dtype=torch.float64))(torch.arange(20))
+    assert kinds == [of[precision]] * 3
+
+
+def test_the_order_and_the_draws_of_a_training_never_change(tmp_path, monkeypatch):
+    """If this fails, no training made so far could be made again, and one that was cut off would go on as another."""
+    seen = []
+
+    def update_of(plan, model, optimiser, x, y, sums):
+        def update(indices):
+            seen.append((torch.initial_seed(), indices[:4].tolist()))
+            sums[1] += len(indices)
+        return update
+
+    monkeypatch.setattr(training, "update_of", update_of)
+    monkeypatch.setattr(training, "heldout_counts", lambda *_: dict(n=5, clean=1, adversarial=0))
+    training.train(tiny(epochs=1, images=40), checkpoints=tmp_path, results=tmp_path, progress=False)
+    assert seen == [(1105666164520498061, [0, 11, 10, 3]), (1565021756273358597, [8, 6, 27, 37])]
 
 
 def test_the_device_in_words():

@@ -3,13 +3,14 @@
 import json
 from itertools import product
 from math import nan
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 
 from siam import claims, runs
 from siam.claims import rules
-from siam.claims.common import best_of_others
+from siam.claims.common import Range, best_of_others
 from siam.pages import tables
 from siam.report import ATTACKS, BASES
 
@@ -85,7 +86,8 @@ WORLDS = {
     "transfer_is_weaker": lambda up, down: (cells(CPNI, ["transferred pgd"], {(0.02, 8): up}) + cells(CPNI, ["pgd"], {(0, 8): down}), ()),
     "any_defense": lambda up, down: (
         [one for method in ("plain", "adversarial") for one in cells(
-            ["plain"], CLEAN_PGD, {(0, 1): down, (0.24, 64): up}, method=method)], ()),
+            ["plain"], CLEAN_PGD, {(0, 1): down, (0.24, 64): up, (0.24, 8): 2 * down - up}, method=method)], ()),  # 8 votes do not decide
+    "high_noise_degrades": lambda up, down: (cells(CPNI, ATTACKS, {(sigma, 8): up for sigma in (0, 0.24)} | {(0.97, 8): down}), ()),
     "randomness_helps": lambda up, down: (
         cells(CPNI + ["PNI-W"], ATTACKED, {(0, 1): up}) + cells(["plain"], ["pgd"], {(0, 1): down}), ()),
 }
@@ -116,3 +118,26 @@ def test_two_networks_that_should_agree(name, apart, verdict):
 @pytest.mark.parametrize("gain, verdict", [(1.5, rules.HOLDS), (6.0, rules.PART), (-6.0, rules.FAILS), (0.0, rules.OPEN)])
 def test_what_votes_add_without_noise_is_no_more_than_the_paper_says(gain, verdict):
     assert decide("votes_without_noise", cells(BASES, ["none"], {(0, 1): 50.0, (0, 64): 50.0 + gain})) == verdict
+
+
+@pytest.mark.parametrize("ahead, verdict", [(5.0, rules.HOLDS), (2.0, rules.PART), (-5.0, rules.FAILS)])
+def test_prior_art_is_beaten_by_as_much_as_the_paper_says(ahead, verdict):
+    at = cells(DIVERGED, ["pgd"], {(TOP["sigma"], TOP["M"]): best_of_others() + ahead}, TOP["rule"])
+    assert decide("beats_prior_art", at) == verdict
+
+
+@pytest.mark.parametrize("gauss, verdict", [(0.35, rules.HOLDS), (0.45, rules.PART), (0.25, rules.FAILS)])
+def test_the_optimum_of_gauss_lies_as_much_higher_as_the_paper_says(gauss, verdict):
+    at = [cell(label, attack, round(0.01 * k, 2), 8, 50.0 if round(0.01 * k, 2) == top else 30.0)
+          for label, top in (("Gauss", gauss), ("CPNI-W", 0.25)) for attack in ATTACKED for k in range(20, 49)]
+    assert decide("gauss_optimum", at) == verdict
+
+
+def test_what_images_and_what_training_leave_open_adds_up_in_a_level():
+    one = cell("EPGD-diverged", "pgd", 0.18, 256, 59.6)
+    one["luck"] = (0.24, 1e6)  # ± 0.96, as wide as the interval over images: either alone would leave it above 58.5
+
+    def above(low, high):
+        return rules.rises(Range(low - 58.5, high - 58.5))
+
+    assert rules.level(SimpleNamespace(levels=()), lambda _: one, above, "").verdict == rules.OPEN
