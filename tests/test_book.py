@@ -49,7 +49,7 @@ def visit(browser, base, page, viewport=DESK, **options):
     """Open `page`, wait for its mathematics, and when done with it assert that nothing went wrong meanwhile."""
     wrong = []
     context = browser.new_context(viewport=viewport, **options)
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(60_000)  # a machine that does much else may take long
 
     def only_ours(route):
         if route.request.url.startswith(base):
