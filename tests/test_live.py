@@ -723,10 +723,13 @@ def test_attack_100_images_counts_and_stops(browser, file):
         here = part.get_by_role("row", name="Here").inner_text()
         correct, n = map(int, re.search(r"(\d+) of (\d+)", here).groups())
         engine, right = Engine(*export.parts(CHECKPOINTS / f"{records.CHECKPOINT}.safetensors")), []
-        for image, label in zip(*images(n)):
+        cores = tab.evaluate("navigator.hardwareConcurrency")
+        lanes = min(6, cores, max(2, cores - 1))  # as many images are under way at a time: some that began earlier may not be done
+        for image, label in zip(*images(n + lanes - 1)):
             engine.see(engine.attack(image.numpy().ravel(), int(label), 7, 1, 0.36, 0))  # the page's opening setting
             right.append(engine.vote(0.36, 1, 0, [0])[0].argmax() == int(label))
-        assert correct == sum(right) and n >= 12 and "Stopped." in part.inner_text()
+        assert any(sum(right[: n + k]) - k <= correct <= sum(right[: n + k]) for k in range(lanes))
+        assert n >= 12 and "Stopped." in part.inner_text()
         low, high = clopper_pearson(correct, n)
         assert f"({100 * low:.0f}–{100 * high:.0f} %)" in here
         tab.wait_for_timeout(500)
