@@ -56,7 +56,7 @@ def autocast(device, precision):
 
 
 def slow_bf16():
-    """Whether this CPU lacks what oneDNN needs for bf16 (AVX-512 or its like): torch's own convolutions take some ten times as long
+    """Whether this CPU lacks what oneDNN needs for bf16 (AVX-512 or its like): torch's own convolutions take many times as long
     as in fp32 then."""
     return not (torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
