@@ -25,7 +25,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from siam.files import read_npz, writing
+from siam.files import read_npz, write_npz, writing
 from siam.paths import CACHE, SAMPLE
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -292,8 +292,7 @@ def make_sample(folder=CACHE, path=SAMPLE / "cifar10-sample.npz"):
         contents[f"{split}_indices"] = indices = order[: SAMPLE_SIZE[split]]
         contents[f"{split}_images"] = images[indices]
         contents[f"{split}_labels"] = labels[indices]
-    with writing(path) as part, open(part, "wb") as file:
-        np.savez_compressed(file, **contents)
+    write_npz(path, contents)
 
 
 def main(arguments=None):

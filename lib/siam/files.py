@@ -83,6 +83,12 @@ def read_json(path):
         raise ValueError(f"{path}: not a record: not valid JSON ({error})") from None
 
 
+def write_npz(path, arrays):
+    """Write {name: array} as a compressed npz file at `path`: the old file or the new one, no half."""
+    with writing(path) as part, open(part, "wb") as file:
+        np.savez_compressed(file, **arrays)
+
+
 def read_npz(path, what):
     """The arrays of the npz file at `path`, {name: array}. Raises ValueError, one line that names the file and `what` it should have
     been, where it is none or a byte of it is wrong; OSError where it cannot be opened."""

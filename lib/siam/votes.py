@@ -2,9 +2,8 @@
 
 import json
 
-import numpy as np
 
-from siam.files import read_npz, writing
+from siam.files import read_npz, write_npz
 
 HALVES = 2  # the passes are kept in two halves: one votes, the other says how probable the true class was
 
@@ -15,8 +14,7 @@ def name_of(checkpoint, attack, sigma):
 
 def save(path, cells, labels, about):
     """Write the record: one array per cell, the labels, and `about` as JSON text; the old file or the new one, no half."""
-    with writing(path) as part, open(part, "wb") as file:
-        np.savez_compressed(file, labels=labels, about=json.dumps(about, sort_keys=True, ensure_ascii=False), **cells)
+    write_npz(path, dict(labels=labels, about=json.dumps(about, sort_keys=True, ensure_ascii=False), **cells))
 
 
 def load(path):

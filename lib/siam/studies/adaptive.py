@@ -38,7 +38,7 @@ from siam import bits, models, runs
 from siam.attacks import apgd, error_of, pgd, square, strongest
 from siam.data import images, pixels
 from siam.devices import autocast, describe
-from siam.files import command, read_npz, read_other, refuse_unlike, writing
+from siam.files import command, read_npz, read_other, refuse_unlike, write_npz
 from siam.folding import Folded, without_noise
 from siam.models import digest_of
 from siam.paths import CHECKPOINTS, RESULTS
@@ -225,8 +225,7 @@ def measure_one(attacker, model, still, x, y, M, again=(), kept=None):
             began = time.perf_counter()
             found = dict(right=one_batch(attacker, model, still, seen, labels, M, batch, again), seconds=time.perf_counter() - began)
             if file:
-                with writing(file) as temporary, open(temporary, "wb") as written:
-                    np.savez(written, **found)
+                write_npz(file, found)
         right.append(found["right"])
         seconds += float(found["seconds"])
     return np.hstack(right), seconds

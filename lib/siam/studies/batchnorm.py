@@ -24,7 +24,7 @@ from siam import models, runs
 from siam.attacks import error_of, pgd
 from siam.data import crop_and_flip, images, pixels
 from siam.devices import autocast, describe
-from siam.files import command, read_npz, read_other, refuse_to_replace, writing
+from siam.files import command, read_npz, read_other, refuse_to_replace, write_npz
 from siam.noise import strengthen
 from siam.paired import interval_of
 from siam.paths import CHECKPOINTS, RESULTS
@@ -183,8 +183,7 @@ def measure(path=RECORD, n=1000, checkpoints=CHECKPOINTS, results=RESULTS, count
                 asked, answering = cell, networks(*cell, counted, checkpoints)
             part = slice(batch * BATCH, (batch + 1) * BATCH)
             right = job(answering[statistics], pixels(x[part]), y[part], batch)
-            with writing(done) as temporary, open(temporary, "wb") as file:
-                np.savez(file, **right)
+            write_npz(done, right)
         lines = []
         for cell in CELLS:
             found = {}

@@ -23,7 +23,7 @@ from siam.attacks import error_of, gradient, towards
 from siam.cifar10 import CLASSES
 from siam.data import images, pixels
 from siam.devices import autocast, describe
-from siam.files import command, read_npz, read_other, refuse_to_replace, writing
+from siam.files import command, read_npz, read_other, refuse_to_replace, write_npz
 from siam.folding import Folded
 from siam.paired import interval_of
 from siam.paths import CHECKPOINTS, RESULTS
@@ -280,8 +280,7 @@ def measure(path=RECORD, n=1000, checkpoints=CHECKPOINTS, results=RESULTS, means
             if not done.exists():
                 part = slice(batch * BATCH, (batch + 1) * BATCH)
                 result = job(arm, batch, x[part], y[part], target[part], means, judges, checkpoints)
-                with writing(done) as part, open(part, "wb") as file:
-                    np.savez(file, **result)
+                write_npz(done, result)
         clean = {judge: [] for judge in JUDGES}
         with autocast("cpu", PRECISION):
             for batch, part in enumerate(x.split(BATCH)):
@@ -303,8 +302,7 @@ def measure(path=RECORD, n=1000, checkpoints=CHECKPOINTS, results=RESULTS, means
         record = dict(kind="gradients", tier=runs.tier("cpu", "test", n), split="test", n=n, settings=SETTINGS, arms=arms, judges=JUDGES,
                       checkpoints=digests, shown=shown, rows=lines, means="train", differences=differences(values),
                       judged_right={judge: share(classes == y.numpy()) for judge, classes in clean.items()}, **here)
-        with writing(Path(path).with_suffix(".npz")) as part, open(part, "wb") as file:
-            np.savez_compressed(file, **pictures)
+        write_npz(Path(path).with_suffix(".npz"), pictures)
         runs.write_json(path, record)
     return record
 
