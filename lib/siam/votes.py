@@ -2,7 +2,6 @@
 
 import json
 
-
 from siam.files import read_npz, write_npz
 
 HALVES = 2  # the passes are kept in two halves: one votes, the other says how probable the true class was
