@@ -333,16 +333,11 @@ def test_there_are_records_to_reproduce():
 
 @pytest.mark.parametrize("record", committed(), ids=lambda r: f"{r['run']['checkpoint']}-{r['run']['attack']}")
 def test_committed_records_reproduce(record, tmp_path):
-    """The committed checkpoint, with another seed, gives accuracies inside the record's intervals."""
-    run = runs.EvaluationRun(**record["run"])
-    again = run_it(replace(run, seed=run.seed + 1), CHECKPOINTS, tmp_path)
-    before = {(row["rule"], row["M"]): row for row in record["result"]}
-    rows = [row for row in again["result"] if (row["rule"], row["M"]) in before]  # a rule of a reader's own it does not know
-    outside = [
-        (row, then) for row in rows
-        if not (then := before[row["rule"], row["M"]])["low"] <= row["accuracy"] <= then["high"]
-    ]
-    assert len(rows) == len(before) and not outside
+    """Image by image. Another CPU adds in another order, which turns a few attacked images at the border over."""
+    again = run_it(runs.EvaluationRun(**record["run"]), CHECKPOINTS, tmp_path)
+    rows = {(row["rule"], row["M"]): right for row, right in zip(again["result"], runs.right_of(again))}
+    same = [(rows[row["rule"], row["M"]] == right).mean() for row, right in zip(record["result"], runs.right_of(record))]
+    assert min(same) > 0.98
 
 
 # ------------------------------------------------------------------------- what is refused before any work
