@@ -174,6 +174,15 @@ def test_an_objective_that_leads_nowhere_is_refused(attack, objective, message):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("attack", [partial(attacks.pgd, step_size=EPS / 4), attacks.apgd])
+@pytest.mark.parametrize("lost", [0, 2])
+def test_a_gradient_that_is_lost_at_one_step_is_not_stepped_over(attack, lost):
+    asked = iter(range(10))
+    objective = lambda x: x.sum((1, 2, 3)) * (float("nan") if next(asked) == lost else 1)  # noqa: E731
+    with pytest.raises(attacks.NotFinite):
+        attack(objective, torch.full((2, 3, 2, 2), 0.5), epsilon=EPS, steps=4)
+
+
 @pytest.mark.parametrize("mode", ["eval", "train"])
 def test_a_network_in_training_mode_is_not_attacked(mode):
     model = getattr(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.BatchNorm1d(12)), mode)()

@@ -71,12 +71,17 @@ def test_two_processes_do_not_measure_one_record_nor_the_same_parts(tmp_path):
     path = tmp_path / "record.json"
     with files.alone(path), pytest.raises(SystemExit, match=f"error: {path}: another process is working on it"):
         files.command("siam.studies.x", "", path, lambda path: pytest.fail("both measure"), [])
-    with runs.in_parts(tmp_path, "part", runs.provenance("cpu: 1 threads")):
-        (tmp_path / "part-0.npz").touch()
-        with pytest.raises(ValueError, match="part.json: another process is working on it"):
-            with runs.in_parts(tmp_path, "part", runs.provenance("cpu: 1 threads")):
+    def measuring(what):
+        return runs.in_parts(tmp_path, what, runs.provenance("cpu: 1 threads"))
+
+    with measuring(["settings", 1]) as (_, file_of):
+        file_of("arm", 0).touch()
+        with pytest.raises(ValueError, match=r"[0-9a-f]{12}\.json: another process is working on it"):
+            with measuring(["settings", 1]):
                 pytest.fail("the parts of both are in one place")
-        assert (tmp_path / "part-0.npz").exists()
+        with measuring(["settings", 2]) as (_, other):
+            other("arm", 0).touch()
+        assert file_of("arm", 0).exists() and not other("arm", 0).exists()
     assert not list(tmp_path.iterdir())
 
 

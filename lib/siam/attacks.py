@@ -36,11 +36,16 @@ def towards(model, target):
     return lambda x: -cross_entropy(model(x).float(), target, reduction="none")
 
 
+class NotFinite(ValueError):
+    """A gradient that is none."""
+
+
 def ascent(objective, x, samples=1):
     """The objective's mean over `samples` draws of its noise, [N], and its ∇ₓ, [N, 3, H, W].
 
     One draw after the other: the mean's gradient is the gradients' mean, in the memory of a single draw. Raises ValueError, one line,
-    for an objective that does not give one number for each image.
+    for an objective that does not give one number for each image, and NotFinite for a gradient that is not finite: it has no sign, and
+    an attack along it would leave images as they are, unsaid. Values are not looked at on the device meta, nor while a graph is captured.
     """
     value, total = 0, 0
     with torch.enable_grad():  # also where the caller keeps no gradients
@@ -50,6 +55,8 @@ def ascent(objective, x, samples=1):
             if each.shape != x.shape[:1]:
                 raise ValueError(f"an objective of shape {tuple(each.shape)} is not allowed for {len(x)} images: give one number for each")
             value, total = value + each.detach(), total + torch.autograd.grad(each.sum(), leaf)[0]
+    if _has_values(total) and not total.isfinite().all():
+        raise NotFinite("the gradient of the objective is not finite: nothing can be attacked along it")
     return value / samples, total / samples
 
 
@@ -76,17 +83,6 @@ def in_pixels(x, **sizes):
                          "normalisation inside your network")
 
 
-class NotFinite(ValueError):
-    """A gradient that is none."""
-
-
-def _finite(slope):
-    """`slope`, once it is seen to be finite: another has no sign, and an attack along it would leave images as they are, unsaid."""
-    if _has_values(slope) and not slope.isfinite().all():
-        raise NotFinite("the gradient of the objective is not finite: nothing can be attacked along it")
-    return slope
-
-
 def _counted(samples, **rounds):
     """Raise ValueError, one line, unless an attack has 0 rounds or more, and samples in each."""
     for name, number in rounds.items():
@@ -97,7 +93,7 @@ def _counted(samples, **rounds):
 def fgsm(objective, x, *, epsilon):
     """Eq. (1): one step of size ε along the gradient's sign, kept within the range of pixels. Raises ValueError as `pgd` does."""
     in_pixels(x, epsilon=epsilon)
-    return (x + epsilon * _finite(gradient(objective, x)).sign()).clamp(0, 1)
+    return (x + epsilon * gradient(objective, x).sign()).clamp(0, 1)
 
 
 def pgd(objective, x, *, epsilon, step_size, steps, samples=1, random_start=True, summed=False):
@@ -109,8 +105,7 @@ def pgd(objective, x, *, epsilon, step_size, steps, samples=1, random_start=True
     leaves the gradient of the image standing from step to step (as the momentum of Dong et al., 2018, which never fades here and
     normalises no gradient).
     Raises ValueError for sizes beyond the range of pixels, which 8 for 8/255 is, for steps below 0 and samples below 1, for an x
-    that is not float32 in [0, 1], as `ascent` does, and where the last step's gradient is not finite; values are not looked at on the
-    device meta, nor while a graph is captured.
+    that is not float32 in [0, 1], and as `ascent` does.
     """
     in_pixels(x, epsilon=epsilon, step_size=step_size)
     _counted(samples, steps=steps)
@@ -120,8 +115,6 @@ def pgd(objective, x, *, epsilon, step_size, steps, samples=1, random_start=True
     for _ in range(steps):
         total = gradient(objective, adversarial, samples) + (total if summed else 0)
         adversarial = (adversarial + step_size * total.sign()).clamp(low, high)
-    if steps:
-        _finite(total)
     return adversarial
 
 
@@ -150,7 +143,6 @@ def apgd(objective, x, *, epsilon, steps, samples=1):
 
     point = (x + epsilon * (2 * torch.rand_like(x) - 1)).clamp(low, high)
     value, slope = ascent(objective, point, samples)
-    _finite(slope)
     previous, best, best_value, best_slope = point, point, value, slope
     step_size, ups, best_before = torch.full_like(value, 2 * epsilon), torch.zeros_like(value), value
     halved, checkpoint, checkpoints = torch.zeros_like(value, dtype=torch.bool), 0, apgd_checkpoints(steps)

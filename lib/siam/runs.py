@@ -466,17 +466,21 @@ PART = "a part of this measurement (remove it to have it measured again)"  # wha
 
 
 @contextmanager
-def in_parts(folder, known_by, here):
-    """The provenance of a measurement whose parts are kept in `folder`, as `known_by`-…, until its record is written: `here`, and where
-    it was cut off and goes on, that of its earlier pieces. When the block ends the parts go; where it raises, they stay.
+def in_parts(folder, what, here):
+    """A measurement whose parts are kept in `folder` until its record is written: its provenance, and a function of what tells a part
+    from the others, the part's path.
+
+    what: all that the measurement is made of, as JSON holds it: by its digest the parts are known. The provenance is `here`, and where
+    it was cut off and goes on, that of its earlier pieces too. When the block ends the parts go; where it raises, they stay.
 
     Raises ValueError, one line that names a file, where another process measures the same, to whatever record.
     """
+    known_by = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:12]
     begun = Path(folder) / f"{known_by}.json"
     with alone(begun):
         here = grown(read_json(begun) if begun.exists() else {}, begun, here)
         write_json(begun, here)
-        yield here
+        yield here, lambda *part: Path(folder) / f"{known_by}-{'-'.join(map(str, part))}.npz"
         for part in Path(folder).glob(f"{known_by}*"):
             part.unlink()
 

@@ -22,8 +22,6 @@ compared image by image. A network without any noise cannot tell some attackers 
 that it faces as many. What this writes, `RECORD`, is read by `siam.pages.adaptive`, which draws the page.
 """
 
-import hashlib
-import json
 import time
 from functools import partial
 from itertools import product
@@ -276,10 +274,9 @@ def measure(path=RECORD, networks=NETWORKS, attackers=ATTACKERS, checkpoints=CHE
             identity = of_network | dict(attacker=name, again=list(again)) | (said_of(attacker) if attacker else {})
             if identity.items() <= cells.get((checkpoint, name), {}).items():
                 continue
-            known_by = hashlib.sha256(json.dumps(identity | fixed).encode()).hexdigest()[:12]
-            with runs.in_parts(parts, known_by, runs.provenance(describe("cpu"))) as shared:
+            with runs.in_parts(parts, identity | fixed, runs.provenance(describe("cpu"))) as (shared, file_of):
                 model, still = Folded(models.load(file, sigma)), without_noise(models.load(file, 0.0))
-                right, seconds = measure_one(attacker, model, still, x, y, M, again, lambda batch: parts / f"{known_by}-{batch}.npz")
+                right, seconds = measure_one(attacker, model, still, x, y, M, again, file_of)
                 cells[checkpoint, name] = identity | dict(
                     label=about["label"], trained=about["tier"], tier=runs.tier(about["tier"], split, n), right=bits.pack(right),
                     seconds=round(seconds, 1), commit=shared["commit"])

@@ -8,8 +8,6 @@ attack, with nothing but the statistics changed, and the attack made through tho
 `siam.pages.batchnorm`, which draws the page.
 """
 
-import hashlib
-import json
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -147,12 +145,6 @@ def rows(found):
     return out
 
 
-def identity(checkpoints=CHECKPOINTS):
-    """{checkpoint: digest} of all networks, and a short digest of those and the settings, to know partial results by."""
-    digests = {name: models.about(Path(checkpoints) / f"{name}.safetensors")["digest"] for name in NETWORKS}
-    return digests, hashlib.sha256(json.dumps([digests, SETTINGS, CELLS]).encode()).hexdigest()[:12]
-
-
 def measure(path=RECORD, n=1000, checkpoints=CHECKPOINTS, results=RESULTS, counted=None, progress=True):
     """Ask the network of every cell of the first n test images, by all statistics, write the record, and return it.
 
@@ -165,18 +157,16 @@ def measure(path=RECORD, n=1000, checkpoints=CHECKPOINTS, results=RESULTS, count
         raise ValueError(f"images = {n}: give a multiple of {BATCH}, {2 * BATCH} or more")
     read_other(path, "batchnorm", ("rows",))
     refuse_to_replace(path)
-    digests, known_by = identity(checkpoints)
+    said = {name: models.about(Path(checkpoints) / f"{name}.safetensors") for name in NETWORKS}
+    digests = {name: of["digest"] for name, of in said.items()}
     partial = Path(results) / ".partial" / "batchnorm"
     x, y = images("sample-test" if n <= 500 else "test", n)  # the sample is the first 500, and needs no download
     counted = images("train", COUNTED) if counted is None else counted
-    def file_of(cell, statistics, batch):
-        return partial / f"{known_by}-{'-'.join(map(str, (*cell, statistics, batch)))}.npz"
-
-    with runs.in_parts(partial, known_by, runs.provenance(describe("cpu"))) as here:
+    with runs.in_parts(partial, [digests, SETTINGS, CELLS], runs.provenance(describe("cpu"))) as (here, file_of):
         asked = None
         jobs = list(product(CELLS, STATISTICS, range(n // BATCH)))
         for cell, statistics, batch in tqdm(jobs, desc="batchnorm", mininterval=5, disable=not progress):
-            done = file_of(cell, statistics, batch)
+            done = file_of(*cell, statistics, batch)
             if done.exists():
                 continue
             if asked != cell:
@@ -188,10 +178,9 @@ def measure(path=RECORD, n=1000, checkpoints=CHECKPOINTS, results=RESULTS, count
         for cell in CELLS:
             found = {}
             for statistics in STATISTICS:
-                parts = [read_npz(file_of(cell, statistics, batch), runs.PART) for batch in range(n // BATCH)]
+                parts = [read_npz(file_of(*cell, statistics, batch), runs.PART) for batch in range(n // BATCH)]
                 found[statistics] = {attack: np.concatenate([part[attack] for part in parts], 1) for attack in ATTACKS}
             lines += [dict(zip(("checkpoint", "strength", "sigma"), cell)) | row for row in rows(found)]
-        said = {name: models.about(Path(checkpoints) / f"{name}.safetensors") for name in NETWORKS}
         about = [dict(checkpoint=name, digest=digests[name], label=of["label"], tier=of["tier"]) for name, of in said.items()]
         record = dict(kind="batchnorm", tier=runs.tier("cpu", "test", n), split="test", n=n, settings=SETTINGS, networks=about,
                       rows=lines, **here)

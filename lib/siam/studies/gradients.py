@@ -8,8 +8,6 @@ and the way to the mean image of the class, and by how often a network that was 
 writes, `RECORD` and its pictures beside it, is read by `siam.pages.gradients`, which draws the page.
 """
 
-import hashlib
-import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -248,14 +246,6 @@ def differences(found):
     return out
 
 
-def identity(checkpoints=CHECKPOINTS):
-    """{checkpoint: digest} of all networks, and a short digest of those and the settings, to know partial results by."""
-    names = sorted({arm.checkpoint for arm in ARMS.values()} | set(JUDGES.values()))
-    digests = {name: models.about(Path(checkpoints) / f"{name}.safetensors")["digest"] for name in names}
-    text = json.dumps([digests, SETTINGS, ARMS, JUDGES])
-    return digests, hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
 def measure(path=RECORD, n=1000, checkpoints=CHECKPOINTS, results=RESULTS, means=None, progress=True):
     """Carry out all jobs of the first n test images that are not done yet, write the record and its pictures, and return the record.
 
@@ -267,16 +257,17 @@ def measure(path=RECORD, n=1000, checkpoints=CHECKPOINTS, results=RESULTS, means
         raise ValueError(f"images = {n}: give a multiple of {BATCH}, {2 * BATCH} or more")
     read_other(path, "gradients", ("rows",))
     refuse_to_replace(path)
-    digests, known_by = identity(checkpoints)
+    names = sorted({arm.checkpoint for arm in ARMS.values()} | set(JUDGES.values()))
+    digests = {name: models.about(Path(checkpoints) / f"{name}.safetensors")["digest"] for name in names}
     partial = Path(results) / ".partial" / "gradients"
     x, y = images("sample-test" if n <= 500 else "test", n)  # the sample is the first 500, and needs no download
     x, target = pixels(x), wanted(y)
     means = class_means(*images("train")) if means is None else means
     judges = {judge: network(checkpoint, 0.0, checkpoints) for judge, checkpoint in JUDGES.items()}
-    with runs.in_parts(partial, known_by, runs.provenance(describe("cpu"))) as here:
+    with runs.in_parts(partial, [digests, SETTINGS, ARMS, JUDGES], runs.provenance(describe("cpu"))) as (here, file_of):
         jobs = [(batch, arm) for batch in range(n // BATCH) for arm in ARMS]
         for batch, arm in tqdm(jobs, desc="gradients", mininterval=5, disable=not progress):
-            done = partial / f"{known_by}-{batch}-{arm}.npz"
+            done = file_of(batch, arm)
             if not done.exists():
                 part = slice(batch * BATCH, (batch + 1) * BATCH)
                 result = job(arm, batch, x[part], y[part], target[part], means, judges, checkpoints)
@@ -289,7 +280,7 @@ def measure(path=RECORD, n=1000, checkpoints=CHECKPOINTS, results=RESULTS, means
         clean = {judge: np.concatenate(classes) for judge, classes in clean.items()}
         lines, pictures, values = [], {}, {}
         for arm in ARMS:
-            parts = [read_npz(partial / f"{known_by}-{batch}-{arm}.npz", runs.PART) for batch in range(n // BATCH)]
+            parts = [read_npz(file_of(batch, arm), runs.PART) for batch in range(n // BATCH)]
             if arm == "short":
                 parts = [{key: part[key] for key in part if not key.endswith("/shown")} for part in parts]
             pictures |= {f"{arm}/{key.removesuffix('/shown')}": parts[0][key] for key in parts[0] if key.endswith("/shown")}
