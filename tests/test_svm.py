@@ -5,9 +5,8 @@ import re
 
 import numpy as np
 import pytest
-from conftest import say_nothing_is_measured
 import torch
-from conftest import restless
+from conftest import refuses_a_damaged_part, restless, say_nothing_is_measured
 
 from siam import hinge, models, paths
 from siam.data import images, pixels
@@ -139,8 +138,8 @@ def test_without_noise_every_draw_points_along_v(network):
     model.D = model.F = None
     found = svm.directions(model, model, pixels(x), y, 0.0, draws=2, passes=1)
     assert found["along"].shape == (2, 2) and found["along"] == pytest.approx(1.0) and found["still"] == pytest.approx(1.0)
-    assert found["losses"]["single"] == pytest.approx(found["losses"]["expected"])
-    assert (found["losses"]["expected"] > found["losses"]["none"]).all()
+    losses = dict(zip(svm.STEPS, found["losses"].T))
+    assert losses["single"] == pytest.approx(losses["expected"]) and (losses["expected"] > losses["none"]).all()
 
 
 def test_noise_scatters_and_averaging_gathers(network, monkeypatch):
@@ -152,13 +151,17 @@ def test_noise_scatters_and_averaging_gathers(network, monkeypatch):
     assert found["averaged"].shape == (3, 3)
     gathered = svm.directions(quiet, quiet, pixels(x), y, 0.1, draws=8, passes=1)["averaged"]
     assert (np.diff(gathered.mean(0)) > 0.02).all()
-    assert np.array_equal(svm.together([found, found])["losses"]["single"], np.tile(found["losses"]["single"], 2))
-    both = svm.together([found, svm.directions(quiet, model, pixels(x), y, 0.5, draws=4, passes=1, batch=1)])
+    other = svm.directions(quiet, model, pixels(x), y, 0.5, draws=4, passes=1, batch=1)
+    both = {name: np.concatenate([found[name], other[name]]) for name in found}
     assert not np.array_equal(both["along"][:3], both["along"][3:])  # another batch, other draws
     monkeypatch.setattr(svm, "BATCH", 3)
     kept = json.loads(json.dumps(svm.summary(both)))
     assert sum(kept["along"]) == 6 * 4 and kept["mean"][0] == pytest.approx(both["along"].mean())
     assert kept["mean"] == pytest.approx(interval_of([both["along"][:3].mean(), both["along"][3:].mean()], 1))
+    gains = both["losses"] - both["losses"][:, :1]
+    assert [kept["none"][0], *(kept["gains"][step][0] for step in svm.STEPS[1:])] == pytest.approx(
+        [both["losses"][:, 0].mean(), *gains.mean(0)[1:]])
+    assert kept["gains"]["lost"][0] == pytest.approx((gains[:, 4] - gains[:, 3]).mean())
 
 
 def test_the_noise_of_a_gradient_is_the_classifiers_own(network):
@@ -252,6 +255,34 @@ def test_the_pages_numbers_are_the_formulas(record):
         assert abs(float(corner[0]) - float(closed)) <= 3 * float(corner[1]) + 0.002
     gains = page.losses().frame
     assert len(gains) == len(record["directions"]["settings"]) and (gains["of v's, %"].astype(int) <= 100).all()
+
+
+def test_cut_off_it_goes_on_to_the_same_record(tmp_path, monkeypatch):
+    monkeypatch.setattr(svm, "measure_svm", lambda: {"n": 1})
+    monkeypatch.setattr(svm, "SETTINGS", [("cpni-w-cpu-0", True, 0.24), ("plain-cpu-0", False, 0.24)])
+    asked, directions, calls = dict(n=15, draws=2, passes=1), svm.directions, []
+    whole = json.loads(svm.measure(tmp_path / "whole.json", results=tmp_path / "other", **asked).read_text())
+
+    def cut(*args):
+        calls.append(args[-1])
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return directions(*args)
+
+    monkeypatch.setattr(svm, "directions", cut)
+    path = tmp_path / "argument.json"
+    with pytest.raises(KeyboardInterrupt):
+        svm.measure(path, results=tmp_path, **asked)
+    refuses_a_damaged_part(tmp_path / ".partial" / "svm", lambda: svm.measure(path, results=tmp_path, **asked))
+    assert json.loads(svm.measure(path, results=tmp_path, **asked).read_text()) == whole and calls == [0, 1, 2, 0, 1, 1, 2]
+    assert not list((tmp_path / ".partial" / "svm").iterdir())
+    assert whole["directions"]["n"] == 15 and [row["sigma"] for row in whole["directions"]["settings"]] == [0.24, 0.24]
+
+
+@pytest.mark.parametrize("n", [5, 52])
+def test_images_that_make_no_interval_are_refused(n, tmp_path):
+    with pytest.raises(ValueError, match=f"images = {n}: give a multiple of 5, 10 or more"):
+        svm.measure(tmp_path / "x.json", n=n)
 
 
 def test_a_foreign_file_is_not_overwritten(tmp_path, monkeypatch):

@@ -242,6 +242,7 @@ def losses(folder=RESULTS):
                          "gradient without noise": shown(gain["still"]), "v": shown(gain["expected"]),
                          "v − one noisy gradient": shown(gain["lost"]),
                          "of v's, %": f"{100 * gain['single'][0] / gain['expected'][0]:.0f}"})
+    about = record["directions"]
     caption = (f"One step of ε = {255 * record['svm']['epsilon']:g}/255: what it adds to the expected cross-entropy under the same"
-               f" noise, 8 fresh passes. 95 % intervals over batches; the difference is paired. {_gradients(record)}")
+               f" noise, {about['passes']} fresh passes. 95 % intervals over batches; the difference is paired. {_gradients(record)}")
     return Table(pd.DataFrame(rows), caption, 1, PLACE)

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from siam import models, runs
 from siam.attacks import error_of, gradient
 from siam.data import images, pixels
 from siam.devices import describe
-from siam.files import command, read_other, refuse_to_replace
+from siam.files import command, read_npz, read_other, refuse_to_replace, write_npz
 from siam.folding import Folded, without_noise
 from siam.hinge import PIXEL_SIGMA, hinge
 from siam.paired import interval_of
@@ -88,6 +89,7 @@ SETTINGS = [("cpni-w-long-0", True, sigma) for sigma in (0.0, 0.24, 0.48)]
 SETTINGS += [("plain-adversarial-long-0", False, sigma) for sigma in (0.24, 0.48)]
 EDGES = np.linspace(-1, 1, 81)
 AVERAGED = (1, 2, 4, 8, 16, 32)  # m
+STEPS = ("none", "random", "still", "single", "expected")  # where an image goes by one step of ε
 BATCH = 5  # images that share the draws of the layers' noise: few, as the batches are the sample of all intervals
 
 
@@ -109,13 +111,13 @@ def gradients(model, x, y, sigma, draws, key):
             yield gradient(error_of(model, y), x + eta), eta
 
 
-def directions(noiseless, model, x, y, sigma, draws=32, passes=8, batch=0):
+def directions(noiseless, model, x, y, sigma, draws, passes, batch=0):
     """How far single noisy gradients stray from the expected direction v: a dict of arrays, one row per image.
 
     batch: a number that fixes all draws, which the images share. v: the sign of the mean of `draws` gradients; what is compared with
     it comes from `draws` others. along [N, draws]: cosine of the one-pass attack sign(g) and v. noise [N, draws]: cosine of what of
     the attack is off v and what of η is. averaged [N, len(AVERAGED)]: as along, for the sign of the mean of m gradients. still [N]: for
-    the gradient with all noise off. losses {attack: [N]}: expected cross-entropy after one step of ε, over `passes` fresh noisy passes.
+    the gradient with all noise off. losses [N, len(STEPS)]: expected cross-entropy after one step of ε, over `passes` fresh noisy passes.
     """
 
     v = sum(g for g, _ in gradients(model, x, y, sigma, draws, ("reference", batch))).sign()
@@ -140,18 +142,15 @@ def directions(noiseless, model, x, y, sigma, draws=32, passes=8, batch=0):
                 found = found + error_of(model, y)(moved + sigma * model.std * torch.randn_like(x)).double()
         return found / passes
 
-    losses = {"none": loss(0 * x), "random": loss(random), "still": loss(still),
-              "single": sum(map(loss, single)) / len(single), "expected": loss(v)}
-    stacked = {"along": along, "noise": noise, "averaged": averaged}
-    return {name: torch.stack(rows, 1).numpy() for name, rows in stacked.items()} | dict(
-        still=cosine(still, v).numpy(), losses={name: of.numpy() for name, of in losses.items()}
-    )
+    losses = [loss(0 * x), loss(random), loss(still), sum(map(loss, single)) / len(single), loss(v)]
+    stacked = {"along": along, "noise": noise, "averaged": averaged, "losses": losses}
+    return {name: torch.stack(rows, 1).numpy() for name, rows in stacked.items()} | dict(still=cosine(still, v).numpy())
 
 
 def summary(found):
     """What the record keeps of `directions` of all images: histograms, means and their 95 % intervals over batches."""
     interval = partial(interval_of, batch=BATCH)
-    losses = found["losses"]
+    losses = dict(zip(STEPS, found["losses"].T))
     gains = {name: interval(losses[name] - losses["none"]) for name in losses if name != "none"}
     gains["lost"] = interval(losses["expected"] - losses["single"])  # paired, image by image
     return dict(
@@ -163,32 +162,36 @@ def summary(found):
     )
 
 
-def together(parts):
-    """The `directions` of several batches as those of all their images."""
-    losses = {name: np.concatenate([part["losses"][name] for part in parts]) for name in parts[0]["losses"]}
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0] if name != "losses"} | dict(losses=losses)
+def measure(path=RECORD, n=500, draws=32, passes=8, checkpoints=CHECKPOINTS, results=RESULTS):
+    """Measure all of it, the gradients at the first n images of the shipped test sample, write the record and return its path.
 
-
-def measure_directions(n=50, draws=32, checkpoints=CHECKPOINTS):
-    """`summary` of every setting over the first n images of the shipped test sample: the record's part "directions"."""
-    x, y = images("sample-test", n)
-    x, rows = pixels(x), []
-    for checkpoint, layers, sigma in SETTINGS:
-        path = Path(checkpoints) / f"{checkpoint}.safetensors"
-        noiseless, model = (form(models.load(path, 0.0)) for form in (without_noise, Folded))
-        batches = enumerate(zip(x.split(BATCH), y.split(BATCH)))
-        found = summary(together([directions(noiseless, model, *of, sigma, draws, batch=batch) for batch, of in batches]))
-        rows.append(dict(checkpoint=checkpoint, digest=models.about(path)["digest"], layers=layers, sigma=sigma, **found))
-        print(f"{checkpoint} σ = {sigma:g}: mean cosine {found['mean'][0]:.3f}", flush=True)
-    return dict(split="sample-test", n=n, draws=draws, batch=BATCH, precision="fp32", edges=EDGES.tolist(), settings=rows)
-
-
-def measure(path=RECORD, **sizes):
-    """Measure all of it and write the record. Raises FileExistsError where there is one, ValueError for a file that is none."""
+    Cut off, it goes on after its last finished batch, kept in `results` until the record is written. Raises FileExistsError where there
+    is a record, and ValueError for a file that is none and for an n that is no multiple of BATCH, two of which an interval needs.
+    """
+    if n < 2 * BATCH or n % BATCH:
+        raise ValueError(f"images = {n}: give a multiple of {BATCH}, {2 * BATCH} or more")
     read_other(path, "svm", ("svm", "directions"))
     refuse_to_replace(path)
-    record = dict(kind="svm", tier="cpu", **runs.provenance(describe("cpu")))
-    return runs.write_json(path, record | dict(svm=measure_svm(), directions=measure_directions(**sizes)))
+    of_svm = measure_svm()
+    x, y = images("sample-test", n)
+    batches = list(zip(pixels(x).split(BATCH), y.split(BATCH)))
+    digests = {name: models.about(Path(checkpoints) / f"{name}.safetensors")["digest"] for name, *_ in SETTINGS}
+    asked = dict(draws=draws, passes=passes, batch=BATCH, precision="fp32")
+    parts = Path(results) / ".partial" / "svm"
+    with runs.in_parts(parts, [digests, SETTINGS, asked], runs.provenance(describe("cpu"))) as (here, file_of):
+        rows = []
+        for checkpoint, layers, sigma in SETTINGS:
+            noiseless, model = (form(models.load(Path(checkpoints) / f"{checkpoint}.safetensors", 0.0)) for form in (without_noise, Folded))
+            found = []
+            for batch, (seen, labels) in enumerate(tqdm(batches, desc=f"{checkpoint} σ = {sigma:g}", mininterval=5)):
+                file = file_of(checkpoint, sigma, batch)
+                if not file.exists():
+                    write_npz(file, directions(noiseless, model, seen, labels, sigma, draws, passes, batch))
+                found.append(read_npz(file, runs.PART))
+            of_all = {name: np.concatenate([part[name] for part in found]) for name in found[0]}
+            rows.append(dict(checkpoint=checkpoint, digest=digests[checkpoint], layers=layers, sigma=sigma, **summary(of_all)))
+        of_directions = dict(split="sample-test", n=n, edges=EDGES.tolist(), settings=rows, **asked)
+        return runs.write_json(path, dict(kind="svm", tier="cpu", svm=of_svm, directions=of_directions, **here))
 
 
 def main(arguments=None):
