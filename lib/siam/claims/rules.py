@@ -166,15 +166,20 @@ def pick_chosen(measured, label, attack, M=None):
     return None if row["M"] == "–" else pick(measured, label, attack, row["M"], row["sigma"])
 
 
-def over_sigmas(measured, label, attack, one, other):
-    """The mean over σ up to SIGMA_MAX of the difference of two (rule, M) of a network; M = None: the largest there is at a σ."""
-    found = []
+def at_sigmas(measured, label, attack, one, other):
+    """{σ up to SIGMA_MAX: the difference of two (rule, M) of a network, or None}; M = None: the largest there is at a σ."""
+    found = {}
     for sigma in sorted({at.sigma for at in measured.at if (at.label, at.attack) == (label, attack) and at.sigma <= SIGMA_MAX}):
         Ms = [M if M else max(draws_of(measured, label, attack, sigma), default=0) for _, M in (one, other)]
         pair = [pick(measured, label, attack, M, sigma, rule) for (rule, _), M in zip((one, other), Ms)]
         if Ms[0] != Ms[1] or one[0] != other[0]:
-            found.append(less(*pair))
-    return mean_of(found)
+            found[sigma] = less(*pair)
+    return found
+
+
+def over_sigmas(measured, label, attack, one, other):
+    """The mean of `at_sigmas`."""
+    return mean_of(at_sigmas(measured, label, attack, one, other).values())
 
 
 def votes_add(measured, one, other, attacks):

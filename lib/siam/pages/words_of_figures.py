@@ -13,7 +13,7 @@ from siam.pages.figures import FIGURE1, FIGURE2, FIGURE3, along_sigma, fullest, 
 from siam.pages.style import listed
 from siam.paired import averaged, less, mean_of
 from siam.paths import RESULTS
-from siam.report import ATTACKS, BASES, SIGMA_MAX, by_tier, evaluations, select, trainings
+from siam.report import ATTACKS, BASES, by_tier, evaluations, select, trainings
 
 WHERE = {attack: f"under {name}" if attack != "none" else "without an attack" for attack, name in ATTACKS.items()}
 
@@ -148,23 +148,21 @@ def _votes(drawn, label, attacks):
     Ms = {M for M in rules.draws_of(drawn, label, "pgd") if len(rules.sigmas_of(drawn, label, "pgd", M)) > 1}
     lines, most = [], max(Ms, default=8)
     for more, fewer in ((8, 1), (most, 8)) if most > 8 else ((8, 1),):
-        found = _known({ATTACKS[attack]: rules.over_sigmas(drawn, label, attack, ("prediction", more), ("prediction", fewer))
-                        for attack in attacks})
+        each = {ATTACKS[attack]: rules.at_sigmas(drawn, label, attack, ("prediction", more), ("prediction", fewer)) for attack in attacks}
+        found = _known({name: mean_of(of.values()) for name, of in each.items()})
         if found:
-            over = {ATTACKS[attack]: _over(drawn, label, attack, more, fewer) for attack in attacks if ATTACKS[attack] in found}
-            averaged = set(over.values())
-            if len(averaged) > 1:
-                found, averaged = {f"{name} over {over[name]}": one for name, one in found.items()}, {"σ"}
-            lines.append(f"{label}: M = {more} instead of {fewer} adds, in points averaged over {averaged.pop()}, {told(found)}"
+            sigmas = {name: _over(each[name]) for name in found}
+            over = set(sigmas.values())
+            if len(over) > 1:
+                found, over = {f"{name} over {sigmas[name]}": one for name, one in found.items()}, {"σ"}
+            lines.append(f"{label}: M = {more} instead of {fewer} adds, in points averaged over {over.pop()}, {told(found)}"
                          f" {_about(found.values())}.")
     return lines
 
 
-def _over(drawn, label, attack, *Ms):
-    """The σ of `rules.over_sigmas`, or how many they are."""
-    sigmas = sorted(set.intersection(*(set(rules.sigmas_of(drawn, label, attack, M)) for M in Ms)))
-    each = {sigma: less(*(rules.pick(drawn, label, attack, M, sigma) for M in Ms)) for sigma in sigmas if sigma <= SIGMA_MAX}
-    used = averaged([one for one in each.values() if one is not None])
+def _over(each):
+    """The σ that the mean of {σ: Difference or None} is over, or how many they are."""
+    used = averaged(_known(each).values())
     sigmas = [f"{sigma:g}" for sigma, one in each.items() if any(one is other for other in used)]
     return f"σ = {' and '.join(sigmas)}" if len(sigmas) < 4 else f"{len(sigmas)} σ"
 
