@@ -111,7 +111,7 @@ def eager_votes(model, x, y, M):
 
 
 def as_torch_comes(function, device):
-    """`function` under cuDNN's settings as published code has them: on a GPU TF32 for fp32, and any algorithm. `siam.training`
+    """`function` under cuDNN's settings as published code has them: on a GPU TF32 for fp32, and any algorithm. `siam.devices`
     has turned both off."""
     if device.type != "cuda":
         return function

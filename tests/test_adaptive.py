@@ -219,8 +219,9 @@ def test_the_page_shows_what_was_measured(measured):
 
 def record(folder, right):
     """right {label: {attacker: [K, n]}}, M = 1 or 2, batches of 10."""
-    cells = [dict(checkpoint=label, label=label, attacker=name, sigma=0.24 * (len(of) - 1), draws=[1, 2][: len(of)], tier="cpu",
-                  trained="long", noisy=len(of) > 1, right=bits.pack(of), **(dict(steps=7, samples=8) if name else {}))
+    cells = [dict(checkpoint=f"{label}{'-adversarial' * (label == 'plain')}", label=label, attacker=name, sigma=0.24 * (len(of) - 1),
+                  draws=[1, 2][: len(of)], tier="cpu", trained="long", noisy=len(of) > 1, right=bits.pack(of),
+                  **(dict(steps=7, samples=8) if name else {}))
              for label, by in right.items() for name, of in by.items()]
     runs.write_json(folder / "adaptive" / "record.json",
                     dict(kind="adaptive", cells=cells, epsilon=8, batch=10, n=40, split="test"))
@@ -305,6 +306,28 @@ def test_while_it_is_measured_only_what_all_networks_have_is_shown(folder):
         for of in found.values():  # what one of them alone faces takes no part in what any takes of both
             assert np.array_equal(of.right[page.ANY], np.logical_and.reduce([of.right[name] for name in attackers]))
     assert page.in_words(folder) == f"{style.NOT_YET.capitalize()}."
+
+
+def test_a_network_of_ones_own_takes_no_others_name(measured, tmp_path, monkeypatch):
+    """Neither one of normal training that of the one that the others are held against, nor a second of a label the first's."""
+    for name, value in dict(BATCH=10, SETTINGS=adaptive.SETTINGS | dict(batch=10)).items():
+        monkeypatch.setattr(adaptive, name, value)
+    path = tmp_path / "adaptive" / "record.json"
+    path.parent.mkdir()
+    path.write_bytes((measured / "adaptive" / "record.json").read_bytes())
+    few = {name: adaptive.ATTACKERS[name]._replace(steps=1) for name in ("PGD", "EPGD")}
+    asked = dict(attackers=few, results=tmp_path, split="sample-test", n=20)
+    adaptive.measure(path, {"plain-cpu-0": (0.0, 1), "cpni-w-long-0": (0.24, 4)}, **asked)
+    adaptive.measure(path, {"plain-adversarial-cpu-0": (0.0, 1)}, **asked | dict(attackers=few | {"noise off": few["PGD"]}))
+    found = page.networks(page.read(tmp_path))
+    assert list(found) == [page.PLAIN, "CPNI-W", "plain", "CPNI-W, cpni-w-long-0"] and "noise off" in found[page.PLAIN].right
+
+
+@pytest.mark.parametrize("of", [adaptive.miss_of, adaptive.lead_of, adaptive.dlr_of, lambda *given: adaptive.ahead_of(*given, None),
+                                attacks.towards])
+def test_no_objective_takes_a_network_in_training_mode(of):
+    with pytest.raises(ValueError, match="BatchNorm in training mode: call .eval.. first"):
+        of(torch.nn.BatchNorm2d(3).train(), torch.zeros(2, dtype=torch.int64))
 
 
 def test_a_page_of_nothing_says_so(tmp_path):

@@ -32,7 +32,7 @@ def test_known_optimum_of_a_linear_objective(random_start):
     torch.testing.assert_close(attacks.fgsm(linear(w), x, epsilon=EPS), best)
     found = attacks.pgd(linear(w), x, epsilon=EPS, step_size=EPS / 4, steps=8, random_start=random_start)
     torch.testing.assert_close(found, best)
-    torch.testing.assert_close(attacks.epgd(linear(w), x, epsilon=EPS, step_size=EPS / 4, steps=8), best)
+    torch.testing.assert_close(attacks.pgd(linear(w), x, epsilon=EPS, step_size=EPS / 4, steps=8, samples=8), best)
 
 
 def test_fgsm_on_a_linear_classifier_is_epsilon_times_the_sign():
@@ -104,15 +104,10 @@ def after(attack, model, **kwargs):
         return attack(attacks.error_of(model, y), x, epsilon=EPS, step_size=EPS / 4, steps=3, **kwargs)
 
 
-def test_epgd_with_one_sample_is_pgd():
-    model = noisy("CPNI-W", 0.2)
-    assert torch.equal(after(attacks.epgd, model, samples=1), after(attacks.pgd, model))
-    assert not torch.equal(after(attacks.epgd, model, samples=2), after(attacks.pgd, model))
-
-
-def test_epgd_without_noise_is_pgd():
-    model = noisy("plain", 0.0)
-    assert torch.equal(after(attacks.epgd, model, samples=4), after(attacks.pgd, model))
+@pytest.mark.parametrize("variant, sigma", [("CPNI-W", 0.2), ("plain", 0.0)])
+def test_epgd_is_pgd_where_there_is_no_noise_to_average(variant, sigma):
+    model = noisy(variant, sigma)
+    assert torch.equal(after(attacks.pgd, model, samples=4), after(attacks.pgd, model)) == (variant == "plain")
 
 
 def test_the_gradient_is_that_of_the_mean_over_draws():
@@ -141,7 +136,7 @@ def test_gradients_are_taken_where_the_caller_keeps_none():
     (torch.tensor([0, 255], dtype=torch.uint8), "x of torch.uint8 is not allowed: give pixels in .0, 1. as a tensor of torch.float32"),
     (torch.tensor([0.0, 0.5], dtype=torch.float64), "x of torch.float64 is not allowed"),
 ])
-@pytest.mark.parametrize("attack", [attacks.fgsm, attacks.pgd, attacks.epgd])
+@pytest.mark.parametrize("attack", [attacks.fgsm, attacks.pgd, partial(attacks.pgd, samples=8)])
 def test_images_that_are_no_pixels_are_refused(attack, x, message):
     sizes = {} if attack is attacks.fgsm else dict(step_size=EPS / 4, steps=1)
     with pytest.raises(ValueError, match=message) as error:

@@ -12,6 +12,7 @@ from siam import models, runs
 from siam.data import pixels
 from siam.noise import strengthen
 from siam.pages import batchnorm as page
+from siam.pages import style
 from siam.paths import CHECKPOINTS, RESULTS
 from siam.studies import batchnorm
 
@@ -197,7 +198,7 @@ def test_the_page_shows_every_cell(small):
     of = next(one for one in record["rows"] if (one["strength"], one["statistics"], one["attack"], one["M"]) == (2, "running", "pgd", 2))
     mean, low, high = (f"{of['accuracy'][name]:.1f}" for name in ("mean", "low", "high"))
     assert running.startswith(f"{mean} (") and running.endswith(f"{high})".replace("-", "−")) and low.replace("-", "−") in running
-    assert said == page._more(row["more"]) and said.startswith(f"{row['more']['mean']:+.1f} (".replace("-", "−"))
+    assert said == style.change(row["more"], 1) and said.startswith(f"{row['more']['mean']:+.1f} (".replace("-", "−"))
     assert one._repr_html_() == page.changes(1, small)._repr_html_()
 
 

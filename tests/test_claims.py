@@ -225,17 +225,17 @@ def test_stds_are_compared_over_the_runs_that_both_sides_have(tmp_path):
         for seed, correct in enumerate(each):
             evaluate(tmp_path, "CPNI-W", attack, correct, seed=seed, draws=1, rules=("prediction",))
     found, said = decide("lower_variance", tmp_path), "40.10 (std 0.10) and 30.10 (std 0.10)"
-    assert f"{said}; 3 more with fewer than 3 runs (tier cpu, n = 1,000, 3 runs or more)" in found.evidence and found.verdict == rules.OPEN
+    assert f"{said}; not yet measured: 3 more (tier cpu, n = 1,000, 3 runs or more)" in found.evidence and found.verdict == rules.OPEN
     train(tmp_path, "CPNI-W", seed=1)  # another training: its runs are like one another, and no independent sample beside the first's
     for attack, correct in (("pgd", 600), ("epgd", 500)):
         for seed in range(3):
             evaluate(tmp_path, "CPNI-W", attack, correct, seed=seed, draws=1, rules=("prediction",), training_seed=1)
-    assert f"{said}; 3 more" in decide("lower_variance", tmp_path).evidence
+    assert f"{said}; not yet measured: 3 more" in decide("lower_variance", tmp_path).evidence
     for training in (2, 3):  # and more of one run each, which are all that a mean over trainings could rest on
         train(tmp_path, "CPNI-W", seed=training)
         for attack in ("pgd", "epgd"):
             evaluate(tmp_path, "CPNI-W", attack, 400, draws=1, rules=("prediction",), training_seed=training)
-    assert f"{said}; 3 more" in decide("lower_variance", tmp_path).evidence
+    assert f"{said}; not yet measured: 3 more" in decide("lower_variance", tmp_path).evidence
 
 
 def test_runs_that_are_equal_by_chance_bound_no_std(tmp_path):

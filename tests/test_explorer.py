@@ -382,9 +382,11 @@ def test_a_budget_is_in_255ths_and_one_of_the_frame():
     attacked = budgets()
     for given, budget, said in ((attacked, 3, "epsilon = 3 is not allowed, as the frame has nothing at it: give one of 2, 4, 8"),
                                 (attacked, 8 / 255, "epsilon = 0.03.* is not allowed: its unit is 1/255: give 8 for 8/255"),
+                                (pd.concat([attacked, rows(attacks=("none",))]), 3, "give one of 2, 4, 8"),  # nothing but clean images
                                 (attacked.assign(epsilon=8 / 255), 8, "epsilon = 0.03.* is not allowed: its unit is 1/255")):
         with pytest.raises(ValueError, match=said):
             payload(given, epsilon=budget)
+    assert payload(attacked.assign(epsilon=8 / 3), epsilon=8 / 3)["sources"]  # a frame keeps six digits
 
 
 @pytest.mark.parametrize("view, message", [

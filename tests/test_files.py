@@ -83,6 +83,17 @@ def test_two_processes_do_not_measure_one_record_nor_the_same_parts(tmp_path):
             other("arm", 0).touch()
         assert file_of("arm", 0).exists() and not other("arm", 0).exists()
     assert not list(tmp_path.iterdir())
+    with pytest.raises(KeyboardInterrupt), measuring(["settings", 1]) as (_, file_of):
+        file_of("arm", 0).touch()
+        raise KeyboardInterrupt
+    (begun,) = tmp_path.glob("*.json")
+    with pytest.raises(KeyboardInterrupt), measuring(["settings", 1]) as (_, file_of):
+        assert file_of("arm", 0).exists()
+        raise KeyboardInterrupt
+    begun.unlink()
+    with measuring(["settings", 1]) as (_, file_of):
+        assert not file_of("arm", 0).exists()  # nobody knows any more what made it
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_npz_is_read_whole_or_refused_by_name(tmp_path):

@@ -1,5 +1,7 @@
 """Every kind of noise has the covariance that its equation says, and what it learns gets gradients."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -46,15 +48,14 @@ def test_coloured_noise_has_the_covariance_of_section_4_4(rank):
     assert (mean.abs() < 6 * (spread / 20_000).sqrt() + 1e-9).all()
 
 
-@pytest.mark.parametrize("granularity, count", [("layer", 1), ("channel", 4), ("element", 48)])
-def test_white_noise_has_the_covariance_of_pni(granularity, count):
-    with seeded("white", granularity):
-        W, noise = torch.randn(SHAPE), WhiteNoise(SHAPE, granularity)
-        assert noise.alpha.numel() == count
+def test_white_noise_has_the_covariance_of_pni():
+    with seeded("white"):
+        W, noise = torch.randn(SHAPE), WhiteNoise(SHAPE)
+        assert noise.alpha.shape == SHAPE
         with torch.no_grad():
             noise.alpha.uniform_(0.1, 0.5)
         found, _ = covariance(noise, W)
-    wanted = torch.diag((noise.alpha.detach() * W.std()).expand(SHAPE).flatten().double() ** 2)
+    wanted = torch.diag((noise.alpha.detach() * W.std()).flatten().double() ** 2)
     spread = wanted.diagonal()
     error = ((wanted**2 + spread.outer(spread)) / 20_000).sqrt()
     assert ((found - wanted).abs() < 6 * error).all()
@@ -89,7 +90,7 @@ def test_gradient_is_finite_where_d_is_zero():
 
 def test_one_draw_a_pass_shared_by_the_batch():
     x = torch.rand(1, 3, 8, 8).expand(5, -1, -1, -1)
-    conv = NoisyConv2d(3, 4, 3, 1, 0, weight_noise=WhiteNoise, activation_noise=coloured_activation())
+    conv = NoisyConv2d(3, 4, 3, 1, 8, WhiteNoise, partial(ColouredNoise, rank=2))
     linear = NoisyLinear(6, 2, weight_noise=WhiteNoise)
     for layer, seen in ((conv, x), (linear, torch.rand(1, 6).expand(5, -1))):
         out = layer(seen)
@@ -134,7 +135,6 @@ def test_learnt_input_noise_stays_positive_and_gets_a_gradient():
         (lambda: ColouredNoise(SHAPE, -1), "rank = -1 is not allowed: give a whole number, 0 or more"),
         (lambda: ColouredNoise(SHAPE, "2"), "rank = '2' is not allowed"),
         (lambda: ColouredNoise(SHAPE, 2.5), "rank = 2.5 is not allowed"),
-        (lambda: WhiteNoise(SHAPE, "row"), "'row'"),
     ],
 )
 def test_a_bad_value_is_named(make, named):

@@ -65,7 +65,7 @@ def test_counts_alone_are_of_the_trainings_that_both_cells_have(tmp_path):
         evaluate(tmp_path, "CPNI-W", "none", correct, draws=1, rules=("prediction",), training_seed=seed)
     evaluate(tmp_path, "CPNI-W", "pgd", 400, draws=1, rules=("prediction",))
     found = paired.less(cell(tmp_path, "CPNI-W"), cell(tmp_path, "CPNI-W", "pgd"))
-    assert (found.each, found.points, found.runs) == (None, 0, 1)
+    assert (found.each, found.points, found.runs, len(found.ids)) == (None, 0, 1, 2)
 
 
 def test_one_batch_says_nothing_of_how_much_others_would_differ(tmp_path):

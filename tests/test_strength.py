@@ -2,6 +2,7 @@
 
 import json
 import re
+from itertools import product
 
 import numpy as np
 import pytest
@@ -127,12 +128,12 @@ def test_the_page_of_a_small_record(small):
     assert figure._repr_html_() == page.curves(small)._repr_html_()
 
 
-def write(folder, cells, n=400):
+def write(folder, cells, n=400, checkpoints=("cpni-w-fast-0",)):
     """A record of cells (k, split, attacker, right [n] of the vote): one pass is right on every other of those."""
     rows = []
-    for k, split, attacker, right in cells:
+    for checkpoint, (k, split, attacker, right) in product(checkpoints, cells):
         once = right & (np.arange(n) % 2 == 0)
-        rows.append(dict(checkpoint="cpni-w-fast-0", label="CPNI-W", trained="fast", tier="cpu", strength=k, sigma=0.24, split=split,
+        rows.append(dict(checkpoint=checkpoint, label="CPNI-W", trained="fast", tier="cpu", strength=k, sigma=0.24, split=split,
                          attacker=attacker, draws=[1, 2], right=bits.pack(np.stack([once, right]))))
     runs.write_json(folder / "strength" / "record.json", dict(kind="strength", cells=rows, epsilon=8.0, batch=100, n=n))
 
@@ -144,7 +145,8 @@ def folder(tmp_path):
     trained = {("heldout", "PGD"): 160, ("test", ""): 320, ("test", "PGD"): 160, ("test", "EPGD"): 100, ("test", "noise off"): 80}
     stronger = {("heldout", "PGD"): 200, ("test", ""): 300, ("test", "PGD"): 240, ("test", "EPGD"): 120}
     cells = [(k, *which, first[count]) for k, of in ((1, trained), (2, stronger)) for which, count in of.items()]
-    write(tmp_path, [*cells, (2, "test", "noise off", ~first[240])])
+    write(tmp_path, cells := [*cells, (2, "test", "noise off", ~first[240])])
+    write(tmp_path / "twice", cells, checkpoints=("cpni-w-fast-0", "cpni-w-fast-1"))
     return tmp_path
 
 
@@ -156,6 +158,8 @@ def test_the_choice_is_made_on_heldout_images_and_held_against_the_trained_noise
     assert got == {"no attack": "−5.0", "PGD": "+20.0", "EPGD": "+5.0", "noise off": "+20.0", "any of them": "−20.0"}
     assert rows.loc["PGD", "k = 1, %"].startswith("40.0 (") and rows.loc["PGD", "chosen k, %"].startswith("60.0 (")
     assert list(rows["paper, M = 512, %"]) == ["81.4", "55.9", "44.4", "", ""]
+    assert list(dict.fromkeys(page.choice(folder / "twice").frame["Rows"])) == [
+        f"CPNI-W (fast, cpni-w-fast-{seed}), σ = 0.24, k = 2" for seed in (0, 1)]
 
 
 def test_the_words_name_the_strongest_attacker_of_each(folder):

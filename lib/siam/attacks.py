@@ -32,7 +32,8 @@ def error_of(model, y):
 
 
 def towards(model, target):
-    """The objective of a targeted attack: minus the cross-entropy of `model` at the wanted classes [N]."""
+    """The objective of a targeted attack: minus the cross-entropy of `model` at the wanted classes [N]. Raises as `refuse_training`."""
+    refuse_training(model)
     return lambda x: -cross_entropy(model(x).float(), target, reduction="none")
 
 
@@ -52,8 +53,9 @@ def ascent(objective, x, samples=1):
         for _ in range(samples):
             leaf = x.detach().requires_grad_()
             each = objective(leaf)
-            if each.shape != x.shape[:1]:
-                raise ValueError(f"an objective of shape {tuple(each.shape)} is not allowed for {len(x)} images: give one number for each")
+            shape = tuple(getattr(each, "shape", ()))
+            if shape != tuple(x.shape[:1]):
+                raise ValueError(f"an objective of shape {shape} is not allowed for {len(x)} images: give one number for each")
             value, total = value + each.detach(), total + torch.autograd.grad(each.sum(), leaf)[0]
     if _has_values(total) and not total.isfinite().all():
         raise NotFinite("the gradient of the objective is not finite: nothing can be attacked along it")
@@ -84,10 +86,9 @@ def in_pixels(x, **sizes):
 
 
 def _counted(samples, **rounds):
-    """Raise ValueError, one line, unless an attack has 0 rounds or more, and samples in each."""
-    for name, number in rounds.items():
-        whole(name, number, 0)
-    whole("samples", samples, 1)
+    """The samples of each round of an attack, and its rounds, as ints. Raises ValueError, one line, for samples below 1 and rounds
+    below 0."""
+    return whole("samples", samples, 1), *(whole(name, number, 0) for name, number in rounds.items())
 
 
 def fgsm(objective, x, *, epsilon):
@@ -108,7 +109,7 @@ def pgd(objective, x, *, epsilon, step_size, steps, samples=1, random_start=True
     that is not float32 in [0, 1], and as `ascent` does.
     """
     in_pixels(x, epsilon=epsilon, step_size=step_size)
-    _counted(samples, steps=steps)
+    samples, steps = _counted(samples, steps=steps)
     low, high = (x - epsilon).clamp_min(0), (x + epsilon).clamp_max(1)
     start = x + epsilon * (2 * torch.rand_like(x) - 1) if random_start else x
     adversarial, total = start.clamp(low, high), 0
@@ -116,11 +117,6 @@ def pgd(objective, x, *, epsilon, step_size, steps, samples=1, random_start=True
         total = gradient(objective, adversarial, samples) + (total if summed else 0)
         adversarial = (adversarial + step_size * total.sign()).clamp(low, high)
     return adversarial
-
-
-def epgd(objective, x, *, epsilon, step_size, steps, samples=8):
-    """PGD on the objective's mean over `samples` noise draws: steps × samples gradients (section 4.2)."""
-    return pgd(objective, x, epsilon=epsilon, step_size=step_size, steps=steps, samples=samples)
 
 
 def apgd(objective, x, *, epsilon, steps, samples=1):
@@ -134,7 +130,7 @@ def apgd(objective, x, *, epsilon, steps, samples=1):
     in the ball. Raises ValueError as `pgd` does.
     """
     in_pixels(x, epsilon=epsilon)
-    _counted(samples, steps=steps)
+    samples, steps = _counted(samples, steps=steps)
     low, high = (x - epsilon).clamp_min(0), (x + epsilon).clamp_max(1)
 
     def of_each(image):
@@ -181,7 +177,7 @@ def strongest(objective, candidates, samples=1):
     All candidates see the same draws, so that the comparison is not one of luck. Of equals the first is taken. Raises ValueError,
     one line, for samples below 1.
     """
-    _counted(samples)
+    (samples,) = _counted(samples)
     draws, means = int(torch.randint(2**62, ())), []
     for x in candidates:
         with seeded("draws", draws):
@@ -197,7 +193,7 @@ def square(objective, x, *, epsilon, queries, samples=1):
     keeps what has the larger mean over `samples` draws, the same for both: 2 × queries × samples passes. Raises ValueError as `pgd` does.
     """
     in_pixels(x, epsilon=epsilon)
-    _counted(samples, queries=queries)
+    samples, queries = _counted(samples, queries=queries)
     n, channels, height, width = x.shape
 
     def moved(columns):

@@ -14,7 +14,7 @@ import nbformat
 import papermill
 from traitlets.config import Config
 
-from siam.files import writing
+from siam.files import write_text
 from siam.paths import ROOT
 
 # Else the kernel warns, on every page, that others on this machine could listen in.
@@ -36,8 +36,7 @@ def render(path):
     with TemporaryDirectory() as folder:
         executed = papermill.execute_notebook(path, Path(folder) / path.name, cwd=path.parent,
                                               progress_bar=False, config=KERNEL)
-    with writing(path) as part:
-        part.write_text(cleaned(executed), encoding="utf-8")
+    write_text(path, cleaned(executed))
 
 
 def cleaned(notebook):
@@ -68,8 +67,7 @@ def between(path, text, name="results"):
     _, end, after = rest.partition(f"<!-- end of {name} -->\n")
     if not end:
         raise ValueError(f"{path.name} lacks the marks around its {name}")
-    with writing(path) as part:
-        part.write_text(f"{before}{start}\n{text}\n\n{end}{after}", encoding="utf-8")
+    write_text(path, f"{before}{start}\n{text}\n\n{end}{after}")
 
 
 def overview():
@@ -86,8 +84,7 @@ def write_texts():
     between(ROOT / "README.md", tables.summary())
     between(ROOT / "data" / "checkpoints" / "README.md", tables.cards())
     between(ROOT / "book" / "intro.md", words_of_tables.headlines())
-    with writing(OVERVIEW) as part:
-        part.write_text(overview(), encoding="utf-8")
+    write_text(OVERVIEW, overview())
     between(ROOT / "book" / "differences.md", f"{ties.in_words()}\n{words_of_tables.two_votes()}")
 
 

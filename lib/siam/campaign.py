@@ -74,7 +74,7 @@ def read(path=CAMPAIGN, checkpoints=CHECKPOINTS):
         raise ValueError(f"{Path(path).name}: {str(error).splitlines()[0]}") from None
     if not isinstance(said, dict) or not isinstance(said.get("tiers"), dict) or not isinstance(said.get("steps"), list):
         raise ValueError(f"{Path(path).name}: not a campaign: it needs a mapping of tiers and a list of steps")
-    there = {file.stem: None for file in Path(checkpoints).glob("*.safetensors")}
+    there = dict.fromkeys(runs.checkpoints_in(checkpoints))
     steps, writers = {}, {}
     for entry in said["steps"]:
         if not isinstance(entry, dict):
@@ -194,7 +194,7 @@ def possible(steps, done, checkpoints=CHECKPOINTS):
 
     A finished training is not repeated, and its network need not be here: few of them ship.
     """
-    here, able, unable = {path.stem for path in Path(checkpoints).glob("*.safetensors")}, [], []
+    here, able, unable = set(runs.checkpoints_in(checkpoints)), [], []
     for step in steps:
         if step.name not in done:
             there = here.issuperset(step.uses)
@@ -276,7 +276,7 @@ def carry_out(step):
         done = runs.finished(run)
         print(f"{step.name}: {number} of {len(asked)}, {run.id}{', finished already' if done else ''}", flush=True)
         if not done:
-            (module.train if step.notebook == "train" else module.evaluate)(run, given["device"])
+            getattr(module, step.notebook)(run, given["device"])
 
 
 def tried(step):

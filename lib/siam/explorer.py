@@ -10,7 +10,6 @@ table of the opening view stand in for it. No torch is needed.
 """
 
 import base64
-import io
 import math
 import re
 from pathlib import Path
@@ -23,6 +22,7 @@ from matplotlib.figure import Figure
 from siam import report
 from siam.cifar10 import PIXEL_STD
 from siam.live.record import CHECKPOINT
+from siam.pages.style import png_of
 from siam.paths import PAPER, RESULTS, ROOT
 from siam.report import BASES, RULES
 from siam.runs import TIERS, clopper_pearson, in_255ths, real, whole
@@ -63,12 +63,13 @@ def payload(frame, printed=None, epsilon=8.0, axis="sigma"):
     """
     if axis not in AXES:
         raise ValueError(f"axis = {axis!r} is not allowed: give one of {', '.join(AXES)}")
-    frame = _complete(frame)
-    for budget in {real("epsilon", epsilon), *frame.epsilon[frame.attack != "none"]}:
+    frame, epsilon = _complete(frame), real("epsilon", epsilon)
+    budgets = sorted(set(frame.epsilon[frame.attack != "none"]))
+    for budget in (epsilon, *budgets):
         in_255ths("epsilon", budget, 0.5, 8)
     if axis == "sigma":
-        budgets, frame = sorted(set(frame.epsilon)), frame[(frame.attack == "none") | (frame.epsilon == epsilon)]
-        if budgets and frame.empty:
+        frame = frame[(frame.attack == "none") | (frame.epsilon == epsilon)]
+        if budgets and epsilon not in budgets:
             there = ", ".join(f"{budget:g}" for budget in budgets)
             raise ValueError(f"epsilon = {epsilon:g} is not allowed, as the frame has nothing at it: give one of {there}")
         source, budget = SOURCE, f"{epsilon:g}/255"
@@ -381,9 +382,7 @@ class Explorer(anywidget.AnyWidget):
         axes.set_title(title, fontsize=8, loc="left")
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-        png = io.BytesIO()
-        figure.savefig(png, dpi=150, metadata={"Software": None})
-        return png.getvalue()
+        return png_of(figure)
 
     def _repr_mimebundle_(self, **_):
         view = {"version_major": 2, "version_minor": 0, "model_id": self.model_id}

@@ -29,9 +29,9 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from siam import cifar10
-from siam.files import writing
+from siam.files import write_text
 from siam.paths import CHECKPOINTS
-from siam.runs import VARIANTS, digest, missing
+from siam.runs import VARIANTS, checkpoints_in, digest, missing
 
 ENGINE = Path(__file__).parent / "live" / "engine.wasm"
 IMAGES = 100
@@ -75,11 +75,6 @@ def checkpoint(path):
         able = ", ".join(name for name in VARIANTS if not name.endswith("A-a"))
         raise ValueError(f"{path.name} is a {said['variant']}: the live page draws no activation noise; it runs only {able}")
     return tensors, said | {"digest": digest(path)}
-
-
-def names(folder=CHECKPOINTS):
-    """The names of the checkpoints in a folder."""
-    return sorted(path.stem for path in Path(folder).glob("*.safetensors"))
 
 
 def factors(tensors, layer):
@@ -184,13 +179,12 @@ def write(path, folder):
     coarse, fine = parts(path)
     contents = {"engine": ENGINE.read_bytes(), "coarse": coarse, "fine": fine, "images": sample(range(IMAGES))}
     for name, content in contents.items():
-        with writing(Path(folder) / f"{name}.js") as part:
-            part.write_text(script(name, content))
+        write_text(Path(folder) / f"{name}.js", script(name, content))
 
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m siam.export", description="Write what the live page loads.")
-    parser.add_argument("checkpoint", help=f"a file, or one of {', '.join(names())}")
+    parser.add_argument("checkpoint", help=f"a file, or one of {', '.join(checkpoints_in(CHECKPOINTS))}")
     parser.add_argument("folder", type=Path, help="where the scripts go")
     chosen = parser.parse_args(arguments)
     path = Path(chosen.checkpoint)

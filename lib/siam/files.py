@@ -75,6 +75,12 @@ def _locked(path):
                     return file
 
 
+def write_text(path, text):
+    """Write `text` as UTF-8 at `path`: the old file or the new one, no half."""
+    with writing(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
 def read_json(path):
     """The JSON at `path`. Raises ValueError, one line that names the file, where it is none."""
     try:
@@ -121,6 +127,15 @@ def refuse_unlike(path, record, settings):
     """Raise ValueError, one line that names the file, where the record at `path` was measured with other settings."""
     if unlike := [key for key, value in json.loads(json.dumps(settings)).items() if record.get(key) != value]:
         raise ValueError(f"{path}: measured with different {', '.join(unlike)}: move it away to measure again")
+
+
+def added_to(path, kind, rows, settings):
+    """The record at `path` to whose list `rows` a measurement adds, or an empty one. Raises as `read_other` and, where it has any rows,
+    as `refuse_unlike`."""
+    record = read_other(path, kind, (rows,)) or {"kind": kind, rows: []}
+    if record[rows]:
+        refuse_unlike(path, record, settings)
+    return record
 
 
 def refuse_to_replace(path):

@@ -20,7 +20,7 @@ from siam.devices import available
 from siam.files import writing
 from siam.noise import ColouredNoise, GaussianInput, NoisyConv2d, NoisyLinear, WhiteNoise
 from siam.paths import CHECKPOINTS, RESULTS
-from siam.runs import NOT_HERE, TIERS, digest, missing, recorded, trained_as, whole
+from siam.runs import NOT_HERE, TIERS, checkpoints_in, digest, missing, recorded, trained_as, whole
 
 
 class BasicBlock(nn.Module):
@@ -77,14 +77,6 @@ class Classifier(nn.Module):
         return self.network(self.input_noise(x))
 
 
-def convolution(inputs, outputs, kernel, stride, size, weight=None, activation=None):
-    """A convolution without bias; `weight` and `activation` build its noise from a shape, None leaves it out."""
-    return NoisyConv2d(
-        inputs, outputs, kernel, stride, kernel // 2, bias=False,
-        weight_noise=weight, activation_noise=activation((inputs, size, size)) if activation else None,
-    )
-
-
 def variants(rank):
     """The paper's base models: name -> (weight noise, activation noise) of the convolutions, None where absent."""
     coloured = partial(ColouredNoise, rank=rank)
@@ -108,8 +100,8 @@ def classifier(variant, rank=5, sigma=0.0, learnt_sigma=False):
     if variant not in kinds:
         raise ValueError(f"variant {variant!r} is not one of {', '.join(kinds)}")
     weight, activation = kinds[variant]
-    conv = partial(convolution, weight=weight, activation=activation)
-    stem = partial(convolution, weight=weight or activation)
+    conv = partial(NoisyConv2d, weight=weight, activation=activation)
+    stem = partial(NoisyConv2d, weight=weight or activation)
     linear = nn.Linear if variant == "plain" else partial(NoisyLinear, weight_noise=WhiteNoise)
     return Classifier(ResNet20(stem, conv, linear), GaussianInput(sigma, learnt_sigma))
 
@@ -153,7 +145,7 @@ def save(model, path, *, variant, rank, sigma, label, tier, **more):
 def place(name, folder):
     """Where the checkpoint of that name is in `folder`, or would be. Raises ValueError, one line, for a path or the name of a file."""
     if not isinstance(name, str) or "/" in name or name.endswith(".safetensors"):
-        there = ", ".join(sorted(path.stem for path in Path(folder).glob("*.safetensors"))) or "none"
+        there = ", ".join(checkpoints_in(folder)) or "none"
         raise ValueError(f"checkpoint {name!r} is not allowed: give its name alone, without folder or .safetensors; there are: {there}")
     return Path(folder) / f"{name}.safetensors"
 

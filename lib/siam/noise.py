@@ -12,11 +12,10 @@ import torch
 from torch import nn
 
 from siam.devices import conv2d
-from siam.runs import one_of, whole
+from siam.runs import whole
 
 ALPHA = 0.25  # initial relative strength of the white noise; the authors start PNI and CPNI alike from it
 F_INIT = 0.01  # initial value of every entry of F, as in the authors' code
-GRANULARITIES = ("layer", "channel", "element")
 
 
 def sample(t, D, F=None):
@@ -40,22 +39,15 @@ def std(t):
 
 
 class WhiteNoise(nn.Module):
-    """PNI: t + α·std(t)·z. `shape` is that of one draw; `granularity` says how many α there are.
+    """PNI: t + α·std(t)·z, with an α [*shape] for each element of a draw, as the authors have it."""
 
-    layer: one; channel: one for each index of the first dimension; element: one for each element (the authors').
-    """
-
-    def __init__(self, shape, granularity="element"):
+    def __init__(self, shape):
         super().__init__()
-        one_of("granularity", granularity, GRANULARITIES)
-        self.shape = tuple(shape)
-        kept = {"layer": 0, "channel": 1, "element": len(self.shape)}[granularity]
-        sizes = [size if i < kept else 1 for i, size in enumerate(self.shape)]
-        self.alpha = nn.Parameter(torch.full(sizes, ALPHA))
+        self.alpha = nn.Parameter(torch.full(tuple(shape), ALPHA))
 
     def factors(self, t):
         """D [*shape] and F = None for a tensor t; gradients reach t through its standard deviation."""
-        return (self.alpha * std(t)).expand(self.shape), None
+        return self.alpha * std(t), None
 
     def forward(self, t):
         return sample(t, *self.factors(t))
@@ -106,12 +98,15 @@ def soften(model, factor):
 
 
 class NoisyConv2d(nn.Conv2d):
-    """A convolution whose weight ("W") and whose input activation ("A-a") may carry noise, drawn once per pass."""
+    """A convolution, without bias, whose weight ("W") and whose input activation ("A-a") may carry noise, drawn once per pass.
 
-    def __init__(self, inputs, outputs, kernel, stride, padding, *, bias=True, weight_noise=None, activation_noise=None):
-        super().__init__(inputs, outputs, kernel, stride, padding, bias=bias)
-        self.weight_noise = weight_noise(self.weight.shape) if weight_noise else nn.Identity()
-        self.activation_noise = activation_noise if activation_noise is not None else nn.Identity()
+    size: the side of that input in pixels. weight, activation: build the noise from the shape of a draw; None leaves it out.
+    """
+
+    def __init__(self, inputs, outputs, kernel, stride, size, weight=None, activation=None):
+        super().__init__(inputs, outputs, kernel, stride, kernel // 2, bias=False)
+        self.weight_noise = weight(self.weight.shape) if weight else nn.Identity()
+        self.activation_noise = activation((inputs, size, size)) if activation else nn.Identity()
 
     def forward(self, x):
         return conv2d(self.activation_noise(x), self.weight_noise(self.weight), self.bias, self.stride, self.padding)

@@ -95,7 +95,8 @@ def combine(*terms):
     apart, luck = sum((weight * _error(cell)) ** 2 for weight, cell in terms), luck or (0.0, np.inf)
     points = 100 * sum(weight * np.mean(list(compress(cell["accuracies"], which))) for weight, cell, which in kept)
     freedom = (apart + luck[0]) ** 2 * luck[1] / luck[0] ** 2 if luck[0] else np.inf
-    return Difference(points, np.sqrt(apart + luck[0]), freedom, luck=luck, ids=ids_of(cells), **about)
+    ids = tuple(sorted({id for _, cell, which in kept for id in compress(cell["ids"], which)}))
+    return Difference(points, np.sqrt(apart + luck[0]), freedom, luck=luck, ids=ids, **about)
 
 
 def less(one, other):
@@ -148,6 +149,11 @@ def by_image(each, batch, luck=(0.0, np.inf), **about):
     # Welch and Satterthwaite: the degrees of freedom of a sum of variances that are known to different degrees
     freedom = variance**2 / sum(part**2 / degrees for part, degrees in parts) if variance else np.inf
     return Difference(each.mean(), np.sqrt(variance), freedom, each=each, batch=batch, luck=luck, **about)
+
+
+def of_images(one, other, batch, luck=(0.0, np.inf), **about):
+    """What `one` has more than `other`, each which images were right [n]: a Difference, as `by_image` has it."""
+    return by_image(100.0 * one - 100.0 * other, batch, luck, **about)
 
 
 def interval_of(values, batch):

@@ -315,6 +315,18 @@ def select(frame, **values):
     return frame
 
 
+def of_attack(attack):
+    """The columns of an attack at the paper's budget, for `select`."""
+    return {"attack": attack, "epsilon": 0 if attack == "none" else 8}
+
+
+def of_any_effort(frame):
+    """The evaluations by prediction smoothing on test images under PGD and EPGD of ε = 8/255 in steps of ε/4, however many, of whatever
+    samples."""
+    frame = frame[frame["attack"].isin(["pgd", "epgd"]) & np.isclose(4 * frame["step_size"], 8)]
+    return select(frame, rule="prediction", split="test", epsilon=8)
+
+
 def cells_of(frame):
     """The cells of `usual` or a suite: those on test images, and those on the held-out training images whose σ and M were measured on
     test images as well, so that what is chosen there can be shown."""
@@ -339,7 +351,7 @@ def find(ours, row, attack):
     """The cell of ours that a row and an attack name, or None."""
     if pd.isna(row["label"]) or row["M"] == "–":
         return None
-    found = select(ours, attack=attack, epsilon=0 if attack == "none" else 8,
+    found = select(ours, **of_attack(attack),
                     **{key: row[key] for key in ("label", "rule", "M", "sigma")})
     if not pd.isna(row.get("training")):
         found = select(found, method=row["training"])

@@ -23,7 +23,7 @@ from pathlib import Path
 from scipy.special import betaincinv
 
 from siam import bits
-from siam.files import alone, read_json, writing
+from siam.files import alone, read_json, write_text
 from siam.paths import CHECKPOINTS, RESULTS, ROOT
 
 TIERS = ("smoke", "cpu", "long", "fast", "paper")  # worst to best
@@ -279,8 +279,7 @@ def write_json(path, obj):
     """
     path = Path(path)
     text = json.dumps(_finite(obj), sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    with writing(path) as part:
-        part.write_text(text, encoding="utf-8")
+    write_text(path, text)
     return path
 
 
@@ -324,10 +323,15 @@ def _kept(path, modified):
     return [{**about, "name": kept["name"], "digest": kept["digest"]} for kept in record["checkpoints"]]
 
 
+def checkpoints_in(folder):
+    """The names of the checkpoints in a folder."""
+    return sorted(path.stem for path in Path(folder).glob("*.safetensors"))
+
+
 def missing(path, folder=RESULTS):
     """What is to be said where no checkpoint is at `path`, one line; `folder` has the records of those that there may once have been."""
     path = Path(path)
-    there = f"there are: {', '.join(sorted(found.stem for found in path.parent.glob('*.safetensors'))) or 'none'}"
+    there = f"there are: {', '.join(checkpoints_in(path.parent)) or 'none'}"
     if path.suffix != ".safetensors":
         return f"no checkpoint {str(path)!r}: give the path of its file, which ends in .safetensors; in the folder {path.parent} {there}"
     # One that ships, and was looked for in another folder, need not be trained again.
@@ -462,6 +466,12 @@ def grown(record, path, here):
     return going_on(path, found, here) if set(here) - {"begun"} <= set(found) else here
 
 
+def in_batches(n, batch):
+    """Raise ValueError, one line, unless n images fill two batches or more, which an interval needs."""
+    if n < 2 * batch or n % batch:
+        raise ValueError(f"images = {n}: give a multiple of {batch}, {2 * batch} or more")
+
+
 PART = "a part of this measurement (remove it to have it measured again)"  # what such a file should be, for `siam.files.read_npz`
 
 
@@ -477,11 +487,16 @@ def in_parts(folder, what, here):
     """
     known_by = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:12]
     begun = Path(folder) / f"{known_by}.json"
+    def parts():
+        return list(Path(folder).glob(f"{known_by}-*"))
+
     with alone(begun):
+        for part in [] if begun.exists() else parts():  # what made it is not known
+            part.unlink()
         here = grown(read_json(begun) if begun.exists() else {}, begun, here)
         write_json(begun, here)
         yield here, lambda *part: Path(folder) / f"{known_by}-{'-'.join(map(str, part))}.npz"
-        for part in Path(folder).glob(f"{known_by}*"):
+        for part in (*parts(), begun):  # last what says where parts are from: cut off here, none is left without
             part.unlink()
 
 

@@ -131,3 +131,8 @@ def vote(scores, prior=None):
     if prior is not None and (scores < 0).any():
         raise ValueError("a class prior weighs votes or probabilities, but these scores are negative: choose another rule")
     return (scores if prior is None else scores * prior).argmax(-1)
+
+
+def voted(votes, M):
+    """The class [N] that most of the first M passes of a Tally name: prediction smoothing."""
+    return vote(RULES["prediction"](votes.at(M)))[0]

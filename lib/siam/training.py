@@ -396,7 +396,7 @@ def refuse_to_overwrite(run, checkpoints, results):
     A network that does not ship is known by its record alone: another of its name would take its place wherever it is named.
     """
     for name, _ in checkpoints_of(run).values():
-        path = Path(checkpoints) / f"{name}.safetensors"
+        path = models.place(name, checkpoints)
         makers = [kept["id"] for kept in runs.trained_as(name, results)]
         makers += [models.about(path).get("run", "which it does not name")] if path.exists() else []
         if others := [maker for maker in makers if maker != run.id]:
@@ -526,19 +526,22 @@ def _train(run, path, device, checkpoints, results, save_after, progress):
             state.keep("worst", lambda now, kept: now < kept)
             state.save(save_after)
 
+    return _finish(run, plan, state, checkpoints, results)
+
+
+def _finish(run, plan, state, checkpoints, results):
+    """Write the checkpoints of a training that has all its epochs, then its record, and return that."""
     refuse_to_overwrite(run, checkpoints, results)  # again: hours have passed
-    saved = []
+    model, history, saved = state.model, state.position["history"], []
     about = dict(tier=plan.tier, variant=run.variant, rank=run.rank, sigma=run.sigma, run=run.id)
     for key, (name, label) in checkpoints_of(run).items():
         model.load_state_dict(state.kept[key])
-        epoch = at[key]
-        path = checkpoints / f"{name}.safetensors"
+        epoch, path = state.position[key], models.place(name, checkpoints)
         models.save(model, path, label=label, epoch=epoch, **about)
         saved.append(dict(name=name, label=label, digest=runs.digest(path), epoch=epoch,
-                          heldout=at["history"][epoch - 1]["heldout"], noise=_noise(model)))
-    seconds = round(sum(epoch["seconds"] for epoch in at["history"]), 1)
-    record = runs.record(run, tier=plan.tier, checkpoints=saved, history=at["history"], seconds=seconds,
-                         **state.provenance)
+                          heldout=history[epoch - 1]["heldout"], noise=_noise(model)))
+    seconds = round(sum(epoch["seconds"] for epoch in history), 1)
+    record = runs.record(run, tier=plan.tier, checkpoints=saved, history=history, seconds=seconds, **state.provenance)
     runs.write(record, results)
     state.path.unlink(missing_ok=True)
     return record

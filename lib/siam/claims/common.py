@@ -2,7 +2,7 @@
 
 from collections import namedtuple
 
-from siam.claims.rules import LEAST, pick
+from siam.claims.rules import LEAST, pick, rises
 from siam.pages import boundary, tables
 from siam.report import select
 
@@ -19,6 +19,11 @@ GRADIENTS = "the steps steps-… and samples-… of the campaign"
 BOUNDARY = f"siam.studies.boundary on {LEAST:,} images"
 
 Range = namedtuple("Range", "low high")
+
+
+def above(size, at_least=0.0):
+    """What decides, for `rules.level`, whether an accuracy is surely above `size`, and by how much."""
+    return lambda low, high: rises(Range(low - size, high - size), at_least)
 
 
 def diverged(measured):

@@ -17,7 +17,7 @@ from siam import runs
 from siam.paired import averaged, less, luck_of, mean_of
 from siam.paths import RESULTS
 from siam.report import (ATTACKS, BASES, NOT_YET, SIGMA_MAX, as_in_paper, by_tier, cells, chosen, evaluations, interval, measured_on,
-                         of_eight, select)
+                         of_any_effort, of_eight, select)
 
 HOLDS, PART, FAILS, OPEN = "holds", "holds in part", "does not hold", "undecided"
 VERDICTS = (HOLDS, PART, FAILS, OPEN, NOT_YET)
@@ -80,9 +80,7 @@ def read(folder=RESULTS):
 def _measured(folder, frame, everything):
     held = frame["split"] == "heldout"
     ours = of_eight(frame[~held & (frame["n"] >= LEAST)])
-    longer = everything[everything["digest"].isin(frame["digest"]) & everything["attack"].isin(["pgd", "epgd"]) & (everything["n"] >= LEAST)
-                        & (everything["rule"] == "prediction") & np.isclose(4 * everything["step_size"], 8)
-                        & (everything["epsilon"] == 8) & (everything["split"] == "test")]
+    longer = of_any_effort(everything[everything["digest"].isin(frame["digest"]) & (everything["n"] >= LEAST)])
     others = {(cell["label"], steps, samples, round(cell["sigma"], 6), cell["M"]): cell
               for (steps, samples), of in longer.groupby(["steps", "samples"]) for _, cell in cells(of).iterrows()}
     heldout, tested = cells(frame[held]), everything[everything["split"] == "test"]
@@ -316,12 +314,13 @@ def spread(pairs, decide, lacking, labels=()):
         each = {name: decide(*of, comparisons=len(enough)) for name, of in enough.items()}
     said = {name: f"{name}: " + " and ".join(f"{100 * cell['accuracy']:.2f} (std {100 * cell['std']:.2f})" for cell in of)
             for name, of in enough.items()}
-    used, few = [cell for of in enough.values() for cell in of], len(pairs) - len(enough)
-    missing = sum(all(name.partition(",")[0] != label for name in enough) for label in labels) if labels else few
+    used, few, none = [cell for of in enough.values() for cell in of], len(found) - len(enough), len(pairs) - len(found)
+    missing = sum(all(name.partition(",")[0] != label for name in enough) for label in labels) if labels else few + none
     text = summary(said, each)
     if len(said) > 4:
         text += f"; stds from {100 * min(cell['std'] for cell in used):.2f} to {100 * max(cell['std'] for cell in used):.2f} points"
     text += f"; {few} more with fewer than {SEEDS} runs" if few else ""
+    text += f"; {NOT_YET}: {none} more" if none else ""
     return decided(together(list(each.values()), not missing), text, used, missing)
 
 

@@ -4,7 +4,7 @@ from itertools import product
 
 import numpy as np
 
-from siam.claims.common import ATTACKED, BOUNDARY, COMPARABLE, GRID, MANY, TABLE3, Range, best_of_others, diverged, tested_boundary
+from siam.claims.common import ATTACKED, BOUNDARY, COMPARABLE, GRID, MANY, TABLE3, above, best_of_others, diverged, tested_boundary
 from siam.claims.rules import (FAILS, HOLDS, LEAST, NARROW, OPEN, PART, SAME, SEEDS, agrees, decided, draws_of, judge, lacks,
                                level, of_one_training, on_average, optima, optimum_of, pick, pick_chosen, pick_repeated, place,
                                prediction_adds, rises, sigmas_of, spread, std_limits, together)
@@ -40,9 +40,7 @@ def cpni_optimum(measured, number):
 
 
 def beats_prior_art(measured, number):
-    best = best_of_others()
-    return level(measured, diverged, lambda low, high: rises(Range(low - best, high - best), number),
-                  "the step table3-epgd-diverged-fast or -paper")
+    return level(measured, diverged, above(best_of_others(), number), "the step table3-epgd-diverged-fast or -paper")
 
 
 def beats_pni(measured, number):
@@ -96,7 +94,7 @@ def votes_1024(measured, number):
         of = [pick(one, "EPGD-diverged", "pgd", 1024, sigma) for sigma in sigmas_of(one, "EPGD-diverged", "pgd", 1024)]
         return max(of, key=lambda cell: (*measured_on(cell), cell["accuracy"]), default=None)
 
-    return level(measured, best, lambda low, high: rises(Range(low - number, high - number)), "the step m1024-epgd-diverged-fast or -paper")
+    return level(measured, best, above(number), "the step m1024-epgd-diverged-fast or -paper")
 
 
 def high_noise_degrades(measured, number):

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from siam.claims.common import ATTACKED, TABLE3, Range, best_of_others
-from siam.claims.rules import judge, level, pick, pick_chosen, rises, votes_add
+from siam.claims.common import ATTACKED, TABLE3, above, best_of_others
+from siam.claims.rules import judge, level, pick, pick_chosen, votes_add
 from siam.pages import figures
 from siam.paired import less
 from siam.report import ATTACKS, BASES, trainings
@@ -26,8 +26,7 @@ def various_sources(measured, number):
 
 
 def few_iterations(measured, number):
-    best = best_of_others()
-    return level(measured, lambda one: pick_chosen(one, "EPGD-diverged", "pgd", 8), lambda low, high: rises(Range(low - best, high - best)),
+    return level(measured, lambda one: pick_chosen(one, "EPGD-diverged", "pgd", 8), above(best_of_others()),
                   "the steps heldout-epgd-diverged-… and table3-epgd-diverged-… at tier fast or paper")
 
 

@@ -15,7 +15,7 @@ import anywidget
 import traitlets as t
 
 from siam import cifar10, export
-from siam.files import writing
+from siam.files import write_text
 from siam.live import record as records
 from siam.live.static import Page
 from siam.paths import CHECKPOINTS, RESULTS
@@ -99,8 +99,7 @@ def write(folder, checkpoints=CHECKPOINTS, results=RESULTS):
         "shown": export.script("shown", shown(record)),
         "live": source(*FRONT_END, "book.js") + start,
     }.items():
-        with writing(folder / f"{name}.js") as part:
-            part.write_text(text, encoding="utf-8")
+        write_text(folder / f"{name}.js", text)
 
 
 class Live(anywidget.AnyWidget):

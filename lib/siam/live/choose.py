@@ -8,7 +8,6 @@ Each image is attacked several times from different random starts, so that what 
 import argparse
 import sys
 import time
-from pathlib import Path
 
 import torch
 from tqdm import tqdm
@@ -58,7 +57,7 @@ def answers(plain, smoothed, x, y, setting, batch):
 
 def measure(n=None, checkpoints=CHECKPOINTS, setting=record.SETTING):
     """The record of the first n images of the sample, all by default."""
-    path = Path(checkpoints) / f"{record.CHECKPOINT}.safetensors"
+    path = models.place(record.CHECKPOINT, checkpoints)
     said = models.about(path)
     plain, smoothed = without_noise(models.load(path, 0.0)), Folded(models.load(path, setting["sigma"]))
     x, y = images("sample-test", n)

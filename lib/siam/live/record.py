@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from siam import report
-from siam.files import read_other, writing
+from siam.files import read_other, write_text
 from siam.paths import RESULTS
 from siam.runs import clopper_pearson
 
@@ -125,6 +125,5 @@ def write(record, results=RESULTS):
     file, images = path(results), record["images"]
     head = json.dumps(record | {"images": []}, indent=1, ensure_ascii=False)
     lines = ",\n".join("  " + json.dumps(image) for image in images)
-    with writing(file) as part:
-        part.write_text(head.replace('"images": []', f'"images": [\n{lines}\n ]') + "\n", encoding="utf-8")
+    write_text(file, head.replace('"images": []', f'"images": [\n{lines}\n ]') + "\n")
     return file

@@ -1,16 +1,15 @@
 """The live page where no script runs: a picture of the images and a table of what was measured of them."""
 
 import base64
-import io
 import json
 from html import escape
 
 import matplotlib
 from matplotlib.figure import Figure
-from PIL import Image
 
 from siam import cifar10
 from siam.live.record import GROUPS, SHOWN
+from siam.pages.style import data_uri, png_of
 from siam.report import NOT_YET
 
 SCRIPT = "../_static/live/live.js"
@@ -84,9 +83,7 @@ class Page:
                     axes = grid[list(GROUPS.values()).index(title), place]
                     axes.imshow(pixels, interpolation="nearest")
                     axes.set_title(f"{name}\n{clean} → {attacked}", fontsize=7)
-            png = io.BytesIO()
-            figure.savefig(png, dpi=150, metadata={"Software": None})
-        return png.getvalue()
+            return png_of(figure)
 
     def _repr_mimebundle_(self, **_):
         found = {"text/plain": repr(self), "text/html": self._repr_html_()}
@@ -99,7 +96,4 @@ HEAD = ("Group", "Class", "Right without noise", "Votes, original", "Votes, atta
 
 
 def _img(pixels, alt):
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG", optimize=True)
-    data = base64.b64encode(file.getvalue()).decode()
-    return f'<img src="data:image/png;base64,{data}" width="40" height="40" alt="{escape(alt, quote=True)}">'
+    return f'<img src="{data_uri(pixels)}" width="40" height="40" alt="{escape(alt, quote=True)}">'

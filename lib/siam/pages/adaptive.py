@@ -9,14 +9,14 @@ import pandas as pd
 from siam import bits, runs
 from siam.files import read_other
 from siam.pages.style import ALONE, GREY, INCHES, INK, NETWORKS, Figure, Table, drawing, listed, undrawn, unfilled
-from siam.paired import by_image, mean_of, sum_of
+from siam.paired import mean_of, of_images, sum_of
 from siam.paths import RESULTS
 from siam.report import NOT_YET, TUNED, evaluations, interval, luck, nearest_luck, warning
 
 PLACE = "adaptive/record.json"  # in data/results
 FIELDS = ("cells", "epsilon", "batch", "n", "split")
-NAMES = {"plain": "plain, adversarial training"}  # no noise: what the others are held against
-PLAIN, ANY = NAMES["plain"], "any of them"  # an image counts as right only if it is so under every attacker
+PLAIN = "plain, adversarial training"  # no noise: what the others are held against
+ANY = "any of them"  # an image counts as right only if it is so under every attacker
 # Attackers that sentences and differences are about
 BLIND, AUTO = "no gradients", "AutoAttack"
 SUMMED = {"PGD": "PGD, summed", "EPGD": "EPGD, summed"}
@@ -45,7 +45,8 @@ def networks(record, labels=None):
     of them face. A second network of one label has its checkpoint's name as well."""
     found, names = {}, {}
     for cell in record["cells"]:
-        label = NAMES.get(cell["label"], cell["label"])
+        # Its label says nothing of how a network without noise was trained, its name does.
+        label = PLAIN if cell["label"] == "plain" and "adversarial" in cell["checkpoint"] else cell["label"]
         label = names.setdefault(cell["checkpoint"], f"{label}, {cell['checkpoint']}" if label in names.values() else label)
         of = found.setdefault(label, Network(cell["sigma"], cell["draws"][-1], cell["noisy"], cell["trained"], {}, {}))
         of.right[cell["attacker"]] = bits.unpack(cell["right"], len(cell["draws"]), record["n"])
@@ -75,8 +76,9 @@ def single(found):
     return [name for name in first if name not in ("", ANY) and all(name in right for right in others)]
 
 
-def _about(record, found):
-    trained, tiers = {of.trained for of in found.values()}, {cell["tier"] for cell in record["cells"]}
+def about(record, found):
+    """Which networks a record of attackers is of, those `found`, and the tier that it counts as: the end of a caption."""
+    trained, tiers = {of.trained for of in found}, {cell["tier"] for cell in record["cells"]}
     return (f"Networks of the tier {' and '.join(sorted(trained))} on {record['n']:,} test images, which counts as tier"
             f" {' and '.join(sorted(tiers))}.{warning(tiers)}")
 
@@ -89,17 +91,17 @@ def cell_of(right):
 
 def taken(record, of, attacker, other=EPGD):
     """Points that `attacker` takes from a Network's vote beyond what `other` does: a Difference of one network with itself."""
-    return by_image(100.0 * of.right[other][-1] - 100.0 * of.right[attacker][-1], record["batch"], **_of(record))
+    return of_images(of.right[other][-1], of.right[attacker][-1], record["batch"], **measured_in(record))
 
 
 def votes_add(record, of, attacker):
     """Points that the vote of a Network has over its single pass under an attacker, a Difference."""
-    return by_image(100.0 * of.right[attacker][-1] - 100.0 * of.right[attacker][0], record["batch"], **_of(record))
+    return of_images(of.right[attacker][-1], of.right[attacker][0], record["batch"], **measured_in(record))
 
 
-def _of(record):
-    """What a Difference says of its measurement."""
-    return dict(tier=min((cell["tier"] for cell in record["cells"]), key=runs.TIERS.index), n=record["n"], runs=1, ids=(PLACE,))
+def measured_in(record, place=PLACE):
+    """What a Difference of one training says of its measurement: the record of attackers at `place`."""
+    return dict(tier=min((cell["tier"] for cell in record["cells"]), key=runs.TIERS.index), n=record["n"], runs=1, ids=(place,))
 
 
 def takes(folder, label, attacker, other):
@@ -120,8 +122,8 @@ def lead(record, found, label, attacker, known):
         return None
     if label in TUNED and (added := nearest_luck(known, found[label].trained, attack, label)):
         each.append(added)
-    right = [100.0 * found[one].right[attacker][-1] for one in (label, PLAIN)]
-    return by_image(right[0] - right[1], record["batch"], sum_of((1, of) for of in each), **_of(record))
+    right = [found[one].right[attacker][-1] for one in (label, PLAIN)]
+    return of_images(*right, record["batch"], sum_of((1, of) for of in each), **measured_in(record))
 
 
 # ------------------------------------------------------------------------------------------------ the page
@@ -162,7 +164,7 @@ def accuracies(folder=RESULTS):
     wide = max(50 * (cell["high"] - cell["low"]) for of in found.values() for cell in (cell_of(of.right[name][-1]) for name in attackers))
     caption = (f"{title}, prediction smoothing, ε = {record['epsilon']:g}/255. {ANY.capitalize()}: images that are right under each of the"
                f" {len(single(found))} attackers that all of these networks met. Each point ± {wide:.1f} at most, but all share their"
-               f" images and draws, so most differences are known more exactly: see below. {_about(record, found)}")
+               f" images and draws, so most differences are known more exactly: see below. {about(record, found.values())}")
     legend = {label: ("currentColor" if colour == INK else colour, mark) for label, (colour, mark) in look.items()}
     panel = drawing(draw, "All networks", "accuracy, %", "", "; ".join(said), "adaptive", 1.1 * ALONE, 1.5 * INCHES)
     name = "Accuracy in percent (95 % interval), and differences in points (± half a 95 % interval over batches)"
@@ -182,7 +184,7 @@ def leads(folder=RESULTS):
         return unfilled(f"{caption}.", ("Rows", "Attacker"))
     M = max(of.M for of in found.values())
     caption += (f": points of accuracy ± half a 95 % interval. Each interval holds by itself and allows for another training of either"
-                f" network. All columns share one training without noise. Prediction smoothing, M = {M}. {_about(record, found)}")
+                f" network. All columns share one training without noise. Prediction smoothing, M = {M}. {about(record, found.values())}")
     return Table(pd.DataFrame(rows), caption, 1, PLACE)
 
 
@@ -275,7 +277,7 @@ def overview(folder=RESULTS, label="CPNI-W"):
     caption = (f"{title}: accuracy and its exact 95 % interval. {SUMMED[PGD]}: along the sum of its gradients, as in the authors' published"
                f" code. Last row: images that are right under each of the {len(single(found))} attackers. All points share their"
                f" images, so differences are more certain than the bars suggest. {label} at σ = {of.sigma:g}, prediction smoothing,"
-               f" ε = {record['epsilon']:g}/255. {_about(record, {label: of, PLAIN: alone})}")
+               f" ε = {record['epsilon']:g}/255. {about(record, (of, alone))}")
     legend = {text: (shade, mark) for text, (*_, shade, mark) in series.items()}
     panel = drawing(draw, "What attacks leave", "accuracy, %", "", said, "overview", 1.1 * ALONE, 1.15 * INCHES)
     return Figure([panel], legend, caption, Table(pd.DataFrame(rows), title, 1, PLACE))

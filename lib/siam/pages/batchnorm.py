@@ -5,9 +5,9 @@ from pathlib import Path
 import pandas as pd
 
 from siam.files import read_other
-from siam.pages.style import BLUE, GREEN, INK, PINK, VERMILLION, Figure, Table, drawing, shown, undrawn
+from siam.pages.style import BLUE, GREEN, INK, PINK, VERMILLION, Figure, Table, change, drawing, shown, undrawn
 from siam.paths import RESULTS
-from siam.report import ATTACKS, signed, warning
+from siam.report import ATTACKS, warning
 
 PLACE = "batchnorm/record.json"  # in data/results
 FIELDS = ("networks", "rows", "settings", "n", "tier", "split")
@@ -26,11 +26,6 @@ def read(folder=RESULTS):
 
 def _ends(average):
     return [average[name] for name in ("mean", "low", "high")]
-
-
-def _more(average):
-    mean, low, high = (signed(value, 1) for value in _ends(average))
-    return f"{mean} ({low} to {high})"
 
 
 def cells(record, M):
@@ -69,7 +64,7 @@ def changes(M, folder=RESULTS):
             axes.set_ylim(len(names) - 0.5, -0.5)
             axes.grid(False, axis="y")
 
-        said = "; ".join(f"{name}: " + ", ".join(f"{NAMES[kind]} {_more(of[i])}" for kind, of in more.items())
+        said = "; ".join(f"{name}: " + ", ".join(f"{NAMES[kind]} {change(of[i], 1)}" for kind, of in more.items())
                          for i, name in enumerate(names))
         panels.append(drawing(draw, ATTACKS[attack], "points over running statistics", "", said, f"batchnorm {attack} {M}",
                               3.4, 0.52 * len(names) + 0.8))
@@ -77,7 +72,7 @@ def changes(M, folder=RESULTS):
         for attack, of in cell.items():
             lines.append(dict(zip(COLUMNS, (
                 name, "none" if name.startswith(NETWORKS["plain"]) else f"× {strength}", f"{sigma:g}", ATTACKS[attack],
-                shown(_ends(of["running"]["accuracy"]), 1), *(_more(of[kind]["more"]) for kind in LOOK)))))
+                shown(_ends(of["running"]["accuracy"]), 1), *(change(of[kind]["more"], 1) for kind in LOOK)))))
     batch, epsilon = (record["settings"][name] for name in ("batch", "epsilon"))
     caption = (f"{title}: points of accuracy relative to the running statistics, which all other pages use; same images, noise and"
                f" attack; 95 % intervals by Student's t over batches of {batch}. First {record['n']:,} test images, prediction smoothing,"

@@ -50,7 +50,7 @@ def losses(p, q):
     """The three losses of the module's head per image, a frame: wrong (0 or 1), surrogate, base. p = q counts as right,
     as in eq. (19)."""
     margin = np.maximum(p - q, 0)
-    return pd.DataFrame({"wrong": (p < q).astype(float), "surrogate": 1 - margin, "base": 1 - p, "margin": p - q})
+    return pd.DataFrame({"wrong": (p < q).astype(float), "surrogate": 1 - margin, "base": 1 - p, "twice": 2 * (1 - p), "margin": p - q})
 
 
 # What is claimed of each image (left <= right), and whether it holds for every image.
@@ -71,7 +71,6 @@ COLUMNS = dict(zip(LOOK, ("wrong", "surrogate", "base", "twice")))
 
 def broken(frame):
     """{claim: images of a frame of `losses` for which it fails}; rounding (1e-9) is no failure."""
-    frame = frame.assign(twice=2 * frame["base"])
     return {name: int((frame[a] > frame[b] + 1e-9).sum()) for name, (a, b, _) in CLAIMS.items()}
 
 
@@ -80,9 +79,13 @@ def interval_of(values, about):
     return paired.interval_of(values, about["batch_size"])
 
 
+def named(cell):
+    """The network and the attack of a cell, as text."""
+    return f"{NETWORKS[cell[0]]}, {ATTACKS[cell[1]]}"
+
+
 def _title(cell):
-    checkpoint, attack, sigma = cell
-    return f"{NETWORKS[checkpoint]}, {ATTACKS[attack]}, σ = {sigma:g}"
+    return f"{named(cell)}, σ = {cell[2]:g}"
 
 
 def _all(folder):
@@ -134,7 +137,7 @@ def probabilities(folder=RESULTS, sigma=0.24):
                      "highest p of a wrong image": f"{top:.2f}"})
         alt = (f"share of the true class against its margin, {right.sum()} images right and {(~right).sum()} wrong;"
                f" in every wrong one the true class has a share of at most one half, as it has in {between} of the right ones")
-        panels.append(drawing(draw, f"{NETWORKS[cell[0]]}, {ATTACKS[cell[1]]}", "margin p − q", "p, share of the true class",
+        panels.append(drawing(draw, named(cell), "margin p − q", "p, share of the true class",
                               alt, f"bound p {name_of(*cell)}"))
     legend = {"vote right": (BLUE, "-"), "vote wrong": (VERMILLION, "-")}
     caption = (f"Share of the true class and margin: every dot is an image, σ = {sigma:g}. Shaded: where a dot can lie"
@@ -154,13 +157,12 @@ def ordered(folder=RESULTS, sigma=0.24, checkpoint="cpni-w-long-0"):
 
         def draw(axes, frame=frame):
             place = np.arange(len(frame)) / len(frame) * 100
-            axes.plot(place, 2 * frame["base"], "o", color=GREEN, ms=1.4, alpha=0.7, mew=0)
+            axes.plot(place, frame["twice"], "o", color=GREEN, ms=1.4, alpha=0.7, mew=0)
             axes.plot(place, frame["base"], "o", color=VERMILLION, ms=1.4, alpha=0.8, mew=0)
             axes.step(place, frame["wrong"], color=INK, lw=2.6)
             axes.plot(place, frame["surrogate"], color=BLUE, lw=1.3)
             axes.set(ylim=(-0.05, 2.05), xlim=(0, 100))
 
-        frame = frame.assign(twice=2 * frame["base"])
         parts = {"all images": frame, "right ones": frame[frame["wrong"] == 0], "wrong ones": frame[frame["wrong"] == 1]}
         for images, part in parts.items():
             rows.append({"Rows": _title(cell), "Mean of": images, **{name: f"{part[of].mean():.3f}" for name, of in COLUMNS.items()}})
@@ -175,7 +177,7 @@ def ordered(folder=RESULTS, sigma=0.24, checkpoint="cpni-w-long-0"):
 
 def _sides(found, about):
     """{cell: {curve: [mean, low, high]}}."""
-    return {cell: {name: interval_of(frame.assign(twice=2 * frame["base"])[column], about) for name, column in COLUMNS.items()}
+    return {cell: {name: interval_of(frame[column], about) for name, column in COLUMNS.items()}
             for cell, frame in found.items()}
 
 
@@ -199,7 +201,7 @@ def sides(folder=RESULTS):
                 axes.plot(sigmas, mean, dashes, color=colour, marker="o")
             axes.set(xticks=[cell[2] for cell in cells], ylim=(0, 160))
 
-        title = f"{NETWORKS[checkpoint]}, {ATTACKS[attack]}"
+        title = named((checkpoint, attack))
         ends = {name: [100 * sides[cells[end]][name][0] for end in (0, -1)] for name in LOOK}
         alt = "mean losses against σ, first to last: " + "; ".join(f"{name} {a:.0f} to {b:.0f} %" for name, (a, b) in ends.items())
         panels.append(drawing(draw, title, "σ (normalised units)", "mean loss, %", alt, f"bound sides {checkpoint} {attack}"))
@@ -219,7 +221,7 @@ def violations(folder=RESULTS):
     rows = []
     for cell, frame in found.items():
         failures = broken(frame)
-        rows.append({"Rows": f"{NETWORKS[cell[0]]}, {ATTACKS[cell[1]]}", "σ": f"{cell[2]:g}",
+        rows.append({"Rows": named(cell), "σ": f"{cell[2]:g}",
                      "wrong ≠ surrogate": f"{int((abs(frame['wrong'] - frame['surrogate']) > 1e-9).sum()):,}",
                      **{name: f"{number:,}" for name, number in failures.items()}})
     caption = (f"Images that break an inequality, of n = {about['images']:,} each. The first three columns are the paper's"
@@ -245,7 +247,7 @@ def halves(folder=RESULTS):
         sure = sum(runs.clopper_pearson(round(share * M), M)[0] > 0.5 for share in p[above])
         n, bad = len(p), int(above.sum())
         low, high = runs.clopper_pearson(bad, n)
-        rows.append({"Rows": f"{NETWORKS[cell[0]]}, {ATTACKS[cell[1]]}", "σ": f"{cell[2]:g}", "wrong": f"{int(wrong.sum()):,}",
+        rows.append({"Rows": named(cell), "σ": f"{cell[2]:g}", "wrong": f"{int(wrong.sum()):,}",
                      "of these p > 1/2": f"{bad:,} ({100 * low:.1f}–{100 * high:.1f} % of n)", "surely": f"{sure:,}",
                      "2 (1 − p) − wrong, %": shown(interval_of(2 * (1 - p) - wrong, about), 1, 100)})
     caption = (f"Votes against independent shares: {M} passes vote, {M} others estimate p. In brackets: exact, over images."

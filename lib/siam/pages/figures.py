@@ -8,10 +8,10 @@ import pandas as pd
 
 from siam import runs
 from siam.pages import tables
-from siam.pages.style import ALONE, INCHES, INK, NETWORKS, Figure, Table, drawing, heatmap, limits_of, of_draws, of_sigma, panel
+from siam.pages.style import ALONE, INCHES, INK, NETWORKS, Figure, Table, drawing, heatmap, limits_of, of_draws, of_sigma, panel, undrawn
 from siam.paths import RESULTS
-from siam.report import (ATTACKS, BASES, NOT_YET, SIGMA_MAX, by_tier, cells, evaluations, interval, made_on, of_eight, one_tier, select,
-                         trainings, warning)
+from siam.report import (ATTACKS, BASES, NOT_YET, SIGMA_MAX, by_tier, cells, evaluations, interval, made_on, of_any_effort, of_attack,
+                         of_eight, one_tier, select, trainings, warning)
 
 RULES = ("prediction", "soft", "weighted")  # the paper's three; the records hold two more
 STRENGTHS = dict(label="CPNI-W", rule="prediction", M=8, attack="pgd")  # what Figure 4 shows, for several ε
@@ -181,19 +181,15 @@ def _of_draws(names):
     return {name: (of_draws(M), "-" if M.bit_length() % 2 else "--") for name, M in draws.items()}
 
 
-def _attack(attack):
-    return {"attack": attack, "epsilon": 0 if attack == "none" else 8}
-
-
 def figure1(folder=RESULTS):
     """Accuracy of CPNI-W with prediction smoothing against σ, a curve for each M; panels clean, PGD, EPGD."""
-    panels = {name: dict(label="CPNI-W", rule="prediction", **_attack(key)) for key, name in ATTACKS.items()}
+    panels = {name: dict(label="CPNI-W", rule="prediction", **of_attack(key)) for key, name in ATTACKS.items()}
     return _draw(1, "CPNI-W with prediction smoothing", folder, FIGURE1, panels, _by_draws, _of_draws)
 
 
 def figure2(folder=RESULTS):
     """Accuracy at M = 8 against σ, a curve for each of the paper's base models; panels: attacks, and its voting rules."""
-    panels = {f"{name}, {rule}": dict(M=8, rule=rule, **_attack(key)) for key, name in ATTACKS.items() for rule in RULES}
+    panels = {f"{name}, {rule}": dict(M=8, rule=rule, **of_attack(key)) for key, name in ATTACKS.items() for rule in RULES}
 
     def look(names):
         return {label: (NETWORKS[label], "-") for label in BASES if label in names}
@@ -203,7 +199,7 @@ def figure2(folder=RESULTS):
 
 def figure3(folder=RESULTS):
     """Accuracy of Gauss and EPGD-diverged with prediction smoothing against σ, a curve for each M."""
-    panels = {f"{label}, {ATTACKS[key]}": dict(label=label, rule="prediction", **_attack(key))
+    panels = {f"{label}, {ATTACKS[key]}": dict(label=label, rule="prediction", **of_attack(key))
               for key in ("epgd", "pgd") for label in ("Gauss", "EPGD-diverged")}
     title = "Gauss and EPGD-diverged with prediction smoothing"
     return _draw(3, title, folder, FIGURE3, panels, _by_draws, _of_draws)
@@ -223,9 +219,8 @@ def most_attacked(folder, M):
     """The evaluations of CPNI-W under PGD of whatever steps and EPGD of whatever samples: of the tier whose network met most of them, of
     several such the best."""
     everything = evaluations(folder)
-    frame = everything[everything["attack"].isin(["pgd", "epgd"]) & everything["source"].isna()]
-    frame = select(frame, rule="prediction", M=M, split="test", epsilon=8)
-    frame = frame[np.isclose(4 * frame["step_size"], 8) & frame["sigma"].isin([0, 0.24])]
+    frame = select(of_any_effort(everything), M=M)
+    frame = frame[frame["sigma"].isin([0, 0.24])]
     each = [one_tier(frame[frame["digest"].isin(select(of, label="CPNI-W")["digest"])]) for of in by_tier(everything)]
     return max(each, key=lambda of: len(of[["steps", "samples"]].drop_duplicates()))
 
@@ -235,7 +230,7 @@ def effort(folder=RESULTS, M=64):
     title = f"Attacks of more gradients on CPNI-W, ε = 8/255, prediction smoothing, M = {M}"
     frame = most_attacked(folder, M)
     if frame.empty:
-        return Figure([], {}, f"{title}: {NOT_YET}.", None)
+        return undrawn(title)
     found = [cells(of).assign(steps=steps, samples=samples) for (steps, samples), of in frame.groupby(["steps", "samples"])]
     found = pd.concat(found, ignore_index=True)
     found["gradients"] = found["steps"] * found["samples"]

@@ -13,7 +13,7 @@ import pandas as pd
 from siam import bits, export, runs
 from siam.pages import tables
 from siam.pages.style import Table, unfilled
-from siam.paired import by_image, less, of_differences, over_batches
+from siam.paired import less, of_differences, of_images, over_batches
 from siam.paths import CHECKPOINTS, RESULTS
 from siam.report import (ATTACKS, BASES, KIND, NOT_YET, SAMPLES, as_in_paper, by_network, cells, cells_of, chosen, evaluations, find,
                          interval, made_on, measured_on, most_votes, of_eight, one_pass, select, signed, sources, suite, suites, trainings,
@@ -402,7 +402,7 @@ def calibration(folder=RESULTS):
         right = [bits.row(packed, n) for packed, n in zip(of["right"], of["n"])]
         networks.setdefault(attack, set()).update([digest] if len(right) > 1 else [])
         for one, other in combinations(right, 2):
-            found = by_image(100.0 * one - 100.0 * other, of["batch_size"].iloc[0])
+            found = of_images(one, other, of["batch_size"].iloc[0])
             missed.setdefault(attack, []).append(abs(found.points) > found.half)
     lines = [f"- {ATTACKS[attack]}: zero lies outside the ± in {100 * np.mean(of):.1f} % of {len(of):,} pairs of seeds"
              f" on {len(networks[attack])} network{'s' if len(networks[attack]) > 1 else ''}."

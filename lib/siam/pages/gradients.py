@@ -7,7 +7,7 @@ import pandas as pd
 
 from siam.files import read_npz, read_other
 from siam.pages.grid import Grid
-from siam.pages.style import Table, unfilled
+from siam.pages.style import Table, change, unfilled
 from siam.pages.tables import PLAIN
 from siam.paths import RESULTS
 from siam.report import NOT_YET
@@ -101,10 +101,6 @@ def _number(average):
     return f"{average['mean']:.3f} ({average['low']:.3f} to {average['high']:.3f})".replace("-", "−")
 
 
-def _signed(average):
-    return f"{average['mean']:+.3f} ({average['low']:+.3f} to {average['high']:+.3f})".replace("-", "−")
-
-
 def looks(folder=RESULTS):
     """How often networks that were not attacked name the class aimed at: a Table, targeted and untargeted."""
     record, _ = read(folder)
@@ -117,7 +113,7 @@ def looks(folder=RESULTS):
     for row in (row for variant in ("targeted", "untargeted") for row in record["rows"] if row["attack"] == variant):
         arm = arms[row["arm"]]
         itself = arm["checkpoint"] == record["judges"]["plain"]
-        cells = [row["attack"], arm["name"], str(row_draws(arm)), _percent(row["fooled"]), _percent(row["robust"]),
+        cells = [row["attack"], arm["name"], _draws_of(row, arm), _percent(row["fooled"]), _percent(row["robust"]),
                  f"{100 * row['robust_before']['share']:.1f}", "itself" if itself else _percent(row["plain"]),
                  "" if itself else f"{100 * row['plain_before']['share']:.1f}"]
         lines.append(dict(zip(columns, cells)))
@@ -128,8 +124,9 @@ def looks(folder=RESULTS):
     return Table(pd.DataFrame(lines), caption, 1, PLACE)
 
 
-def row_draws(arm):
-    return arm["samples"] if arm["noisy"] else "–"
+def _draws_of(row, arm):
+    """Over how many draws a row's gradient is averaged, as text."""
+    return str(row.get("draws", arm["samples"])) if arm["noisy"] else "–"
 
 
 def cosines(folder=RESULTS):
@@ -163,9 +160,8 @@ def _cosine_rows(record, attacks, columns):
     lines = []
     for row in (row for attack in attacks for row in record["rows"] if row["attack"] == attack):
         arm = arms[row["arm"]]
-        m = (row["draws"] if "draws" in row else arm["samples"]) if arm["noisy"] else "–"
         part = "input gradient" if row["attack"] == "gradient" else row["attack"]
-        cells = [part, arm["name"], str(m), _number(row["cosine"]), _number(row["others"]), _signed(row["excess"])]
+        cells = [part, arm["name"], _draws_of(row, arm), _number(row["cosine"]), _number(row["others"]), change(row["excess"], 3)]
         cells += [f"{row['length']['mean']:.2f}"] if "Length" in columns else []
         lines.append(dict(zip(columns, cells)))
     return pd.DataFrame(lines)
@@ -180,6 +176,7 @@ def averaging(folder=RESULTS):
         return unfilled(caption, columns)
     names = {arm["arm"]: arm["name"] for arm in record["arms"]}
     whats = {"gradient": "input gradient", "targeted": "targeted attack", "untargeted": "untargeted attack"}
-    lines = [dict(zip(columns, [whats[of["what"]], names[of["arm"]], f"1 → {of['draws']}", _signed(of["cosine"]), _signed(of["excess"])]))
+    lines = [dict(zip(columns, (whats[of["what"]], names[of["arm"]], f"1 → {of['draws']}",
+                                *(change(of[name], 3) for name in ("cosine", "excess")))))
              for of in record["differences"]]
     return Table(pd.DataFrame(lines), caption + _over_images(record), 1, PLACE)

@@ -1,12 +1,9 @@
 """A grid of small pictures, for pages that show images. No torch."""
 
-import base64
-import io
 from html import escape
 
-from PIL import Image
 
-from siam.pages.style import wide
+from siam.pages.style import data_uri, wide
 
 
 class Grid:
@@ -73,10 +70,7 @@ def _heading(name, columns, width, first):
 
 def _img(pixels, alt, width):
     """A picture uint8 [H, W, 3] as an <img>, `width` rem wide, that shows its pixels as squares."""
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG", optimize=True)
-    data = base64.b64encode(file.getvalue()).decode()
     style = f"image-rendering:pixelated;width:{width}rem;max-width:none;height:auto;display:block"
     height, across, _ = pixels.shape
-    return (f'<img src="data:image/png;base64,{data}" width="{across}" height="{height}" alt="{escape(alt, quote=True)}"'
+    return (f'<img src="{data_uri(pixels)}" width="{across}" height="{height}" alt="{escape(alt, quote=True)}"'
             f' style="{style}">')

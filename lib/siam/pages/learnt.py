@@ -8,9 +8,9 @@ import pandas as pd
 from siam.cifar10 import HELDOUT
 from siam.files import read_other
 from siam.pages.style import BLUE, GREEN, INK, PINK, VERMILLION, Figure, Table, drawing, undrawn, unfilled
-from siam.paired import less
+from siam.paired import ids_of, less
 from siam.paths import RESULTS
-from siam.report import ATTACKS, BASES, NOT_YET, SIGMA_MAX, cells_of, chosen, evaluations, find, interval, select, usual, warning
+from siam.report import ATTACKS, BASES, NOT_YET, SIGMA_MAX, cells_of, chosen, evaluations, find, interval, of_eight, select, usual, warning
 
 PLACE = "learnt/record.json"  # in data/results
 DRAWS = 8  # M of the curves
@@ -33,12 +33,12 @@ def learnt(folder=RESULTS):
     """A frame, one row per σ learnt: label and tier of the network, M, weight, sigma, sigmas, and our cells `none` and `pgd`
     at it (or None)."""
     record, (ours, _) = read(folder), ours_of(folder)
-    rows = []
+    about, rows = ("label", "tier", "M", "weight", "sigma", "sigmas"), []
     for cell in [] if record is None else record["cells"]:
         at = {"label": cell["label"], "rule": "prediction", "M": cell["M"], "sigma": cell["sigma"]}
-        rows.append({name: cell[name] for name in ("label", "tier", "M", "weight", "sigma", "sigmas")}
+        rows.append({name: cell[name] for name in about}
                     | {attack: find(ours, at, attack) for attack in ("none", "pgd")})
-    return pd.DataFrame(rows, columns=["label", "tier", "M", "weight", "sigma", "sigmas", "none", "pgd"])
+    return pd.DataFrame(rows, columns=[*about, "none", "pgd"])
 
 
 def grid_choice(heldout, label, M):
@@ -53,8 +53,7 @@ def curves(folder=RESULTS):
     found = found[(found["M"] == DRAWS) & found["none"].notna() & found["pgd"].notna()]
     if found.empty:
         return undrawn(title)
-    ours = select(ours[ours["sigma"] <= SIGMA_MAX], rule="prediction", M=DRAWS)
-    ours = ours[(ours["attack"] == "none") | (ours["epsilon"] == 8)]
+    ours = of_eight(select(ours[ours["sigma"] <= SIGMA_MAX], rule="prediction", M=DRAWS))
     panels, lines, used, apart = [], [], [], []
     for label in [label for label in BASES if label in set(found["label"])]:
         pairs = ours[ours["label"] == label].pivot_table(index="sigma", columns="attack", values="accuracy")[["none", "pgd"]].dropna()
@@ -64,7 +63,7 @@ def curves(folder=RESULTS):
         sizes = set(select(ours[ours["sigma"].isin(swept.index)], label=label)["batch_size"])
         apart += [label] if {of.pgd["batch_size"] for of in learning.itertuples()} - sizes else []
         row = grid_choice(heldout, label, DRAWS)
-        choice = [find(select(ours, label=label), row, attack) for attack in ("none", "pgd")]
+        choice = [find(ours, row, attack) for attack in ("none", "pgd")]
 
         def draw(axes, swept=swept, learning=learning, choice=choice):
             axes.margins(0.16)
@@ -82,14 +81,14 @@ def curves(folder=RESULTS):
                          for of in learning.itertuples())
         panels.append(drawing(draw, label, "clean accuracy, %", "accuracy under PGD, %", f"learnt σ: {said}", f"trade-off {label}"))
         for at in pairs.index:
-            cells = [find(select(ours, label=label), {"label": label, "rule": "prediction", "M": DRAWS, "sigma": at}, attack)
+            cells = [find(ours, {"label": label, "rule": "prediction", "M": DRAWS, "sigma": at}, attack)
                      for attack in ("none", "pgd")]
             used += cells
             weights = ", ".join(f"{w:g}" for w in select(learning, sigma=at)["weight"])
             lines.append({"Network": label, "σ": f"{at:g}", "learnt with w =": weights or "",
                           "held-out choice": "yes" if row["sigma"] != "–" and np.isclose(at, row["sigma"]) else "",
                           **{ATTACKS[name]: interval(cell) for name, cell in zip(("none", "pgd"), cells)},
-                          "Records": tuple(sorted({id for cell in cells for id in cell["ids"]}))})
+                          "Records": ids_of(cells)})
     used = pd.DataFrame(used)
     tiers = " and ".join(sorted(set(used["tier"])))
     wide = 50 * (used["high"] - used["low"]).max()
@@ -147,7 +146,7 @@ def comparison(folder=RESULTS):
             one.label, f"{one.M}", f"{one.weight:g}", f"{one.sigma:g}", row["sigma"] if row["sigma"] == "–" else f"{row['sigma']:g}",
             *(NOT_YET if cell is None else interval(cell) for cell in (one.none, one.pgd, other)),
             NOT_YET if difference is None else str(difference),
-            tuple(sorted({id for cell in (one.none, one.pgd, other) if cell is not None for id in cell["ids"]})),
+            ids_of((one.none, one.pgd, other)),
         ))))
     used = pd.DataFrame(used)
     caption = ("σ learnt and σ of the grid, prediction smoothing: accuracy in percent (95 % interval). Difference: learnt less grid, in"

@@ -1,19 +1,20 @@
 """The page on layers' noise that is stronger at inference than in training, from what `siam.studies.strength` wrote. No torch."""
 
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from siam import bits, runs
+from siam import bits
 from siam.files import read_other
 from siam.pages import tables
-from siam.pages.adaptive import ANY, EPGD, PGD, and_any, cell_of
+from siam.pages.adaptive import ANY, EPGD, PGD, about, and_any, cell_of, measured_in
 from siam.pages.style import BLUE, GREEN, GREY, INK, PINK, VERMILLION, Figure, Table, limits_of, listed, panel, undrawn, unfilled
-from siam.paired import by_image
+from siam.paired import of_images
 from siam.paths import RESULTS
-from siam.report import interval, warning
+from siam.report import interval
 
 PLACE = "strength/record.json"  # in data/results
 FIELDS = ("cells", "epsilon", "batch", "n")
@@ -28,6 +29,7 @@ class Voted(NamedTuple):
     checkpoint: str
     label: str
     trained: str
+    name: str
     k: float
     sigma: float
     draws: tuple
@@ -43,8 +45,12 @@ def read(folder=RESULTS):
 def voted(record):
     """The Voted of a record, those under all attackers that any is under, in its order."""
     found, attackers = {}, {cell["attacker"] for cell in record["cells"] if cell["split"] == "test"}
+    networks = {(cell["checkpoint"], cell["label"], cell["trained"]) for cell in record["cells"]}
     for cell in record["cells"]:
-        about = cell["checkpoint"], cell["label"], cell["trained"], cell["strength"], cell["sigma"], tuple(cell["draws"])
+        checkpoint, label, trained = (cell[name] for name in ("checkpoint", "label", "trained"))
+        alike = sum(of[1:] == (label, trained) for of in networks)  # only their own names tell those apart
+        name = f"{label} ({trained}, {checkpoint})" if alike > 1 else f"{label} ({trained})"
+        about = checkpoint, label, trained, name, cell["strength"], cell["sigma"], tuple(cell["draws"])
         right = bits.unpack(cell["right"], len(cell["draws"]), record["n"])
         found.setdefault(about, {})[cell["split"], cell["attacker"]] = right
     each = [(about, {name: right for (split, name), right in of.items() if split == "test"}, of.get(("heldout", PGD)))
@@ -68,20 +74,11 @@ def chosen(of):
 
 def more(record, one, other, attacker, M=-1):
     """Points that the vote (or, M = 0, the first pass) of a Voted has over another's under an attacker, a Difference of one training."""
-    tier = min((cell["tier"] for cell in record["cells"]), key=runs.TIERS.index)
-    return by_image(100.0 * one.right[attacker][M] - 100.0 * other.right[attacker][M], record["batch"], tier=tier, n=record["n"], runs=1,
-                    ids=(PLACE,))
+    return of_images(one.right[attacker][M], other.right[attacker][M], record["batch"], **measured_in(record, PLACE))
 
 
 def _name(attacker):
     return attacker or "no attack"
-
-
-def _about(record, of):
-    tiers = {cell["tier"] for cell in record["cells"]}
-    trained = " and ".join(sorted({one.trained for group in of for one in group}))
-    return (f"Networks of the tier {trained} on {record['n']:,} test images, which counts as tier {' and '.join(sorted(tiers))}."
-            f"{warning(tiers)}")
 
 
 def curves(folder=RESULTS):
@@ -96,7 +93,7 @@ def curves(folder=RESULTS):
     panels, lines = {"under attack": [], "clean": []}, []
     for of in found:
         first = of[0]
-        name = f"{first.label} ({first.trained}), {f'σ = {first.sigma:g}' if first.sigma else 'no input noise'}"
+        name = f"{first.name}, {f'σ = {first.sigma:g}' if first.sigma else 'no input noise'}"
         frames = {_name(attacker): pd.DataFrame([dict(k=one.k, **cell_of(one.right[attacker][-1])) for one in of]).assign(std=np.nan)
                   for attacker in attackers}
         marks = {one.k: colour for one, colour in ((chosen(of), VERMILLION),) if one}
@@ -116,7 +113,7 @@ def curves(folder=RESULTS):
     caption = (f"{title}: prediction smoothing, M = {M}, ε = {epsilon:g}/255, {steps} steps. Short ticks: the k that held-out images choose"
                f" (highest accuracy of the vote under PGD). {ANY.capitalize()}: images that are right under every attacker. Bands are"
                f" 95 % intervals over images; all points share their images. Clean images have panels, and an axis, of their own."
-               f" {_about(record, found)}")
+               f" {about(record, chain(*found))}")
     legend = {_name(name): ("currentColor" if COLOURS[name][0] == INK else COLOURS[name][0], COLOURS[name][1]) for name in attackers}
     return Figure(drawn, legend, caption, Table(pd.DataFrame(lines), "Accuracy in percent (95 % interval)", 2, PLACE))
 
@@ -132,11 +129,11 @@ def choice(folder=RESULTS):
     for of, best in found:
         trained = next(one for one in of if one.k == 1)
         for name in [name for name in COLOURS if name in best.right]:
-            lines.append({"Rows": f"{best.label} ({best.trained}), σ = {best.sigma:g}, k = {best.k:g}", "Attacker": _name(name),
+            lines.append({"Rows": f"{best.name}, σ = {best.sigma:g}, k = {best.k:g}", "Attacker": _name(name),
                           "k = 1, %": interval(cell_of(trained.right[name][-1])), "chosen k, %": interval(cell_of(best.right[name][-1])),
                           "difference": str(more(record, best, trained, name)), "paper, M = 512, %": printed(best, name)})
     caption += (f": accuracy of the vote, M = {found[0][1].draws[-1]}, in percent (95 % interval), and differences in points (± half a 95 %"
-                f" interval over batches of {record['batch']}), within one training. {_about(record, [of for of, _ in found])}")
+                f" interval over batches of {record['batch']}), within one training. {about(record, chain(*(of for of, _ in found)))}")
     return Table(pd.DataFrame(lines), caption, 1, PLACE)
 
 
@@ -152,7 +149,7 @@ def in_words(folder=RESULTS):
     record, lines = read(folder), []
     for of in groups(record):
         best, trained = chosen(of), next(one for one in of if one.k == 1)
-        at = f"**{trained.label} ({trained.trained}), σ = {trained.sigma:g}**"
+        at = f"**{trained.name}, σ = {trained.sigma:g}**"
         if best is None:
             continue
         if best.k == 1:

@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure as Canvas
+from PIL import Image
 
-from siam.report import NOT_YET
+from siam.report import NOT_YET, signed
 
 # Text and axes take the page's own colour, dark or light: INK stands for it while matplotlib draws.
 INK = "#010203"
@@ -176,6 +177,26 @@ class Figure:
 def unfilled(caption, columns=("Rows", "Cell")):
     """The Table of what nobody has measured yet."""
     return Table(pd.DataFrame([["all", NOT_YET] + [""] * (len(columns) - 2)], columns=columns), caption, 1)
+
+
+def change(average, digits):
+    """The mean of a change and its interval, {"mean", "low", "high"}, with their signs, as text."""
+    mean, low, high = (signed(average[name], digits) for name in ("mean", "low", "high"))
+    return f"{mean} ({low} to {high})"
+
+
+def data_uri(pixels):
+    """A picture uint8 [H, W, 3] as the source of an <img>."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def png_of(figure):
+    """A figure of matplotlib as the bytes of a PNG, which name no program."""
+    file = io.BytesIO()
+    figure.savefig(file, dpi=150, metadata={"Software": None})
+    return file.getvalue()
 
 
 def undrawn(title):

@@ -11,7 +11,7 @@ from siam.pages.style import Table
 from siam.paired import less, of_differences
 from siam.paths import PAPER, RESULTS
 from siam.report import (ATTACKS, BASES, CELL, CHOSEN, NOT_YET, as_in_paper, by_tier, cells, cells_of, chosen, evaluations, find,
-                         interval, made_on, measured_on, select, signed, sources, suites, trainings, usual, warning)
+                         interval, made_on, measured_on, of_attack, select, signed, sources, suites, trainings, usual, warning)
 
 # Attacks made on another network than the one they meet; PGD-s: on a source with input noise.
 TRANSFERRED = {"transferred pgd": "transferred PGD", "transferred pgd_s": "transferred PGD-s",
@@ -149,7 +149,7 @@ def _pair(ours, rows, attack):
         return None, None
     near = []
     for row in rows:
-        of = select(ours, label=row["label"], rule=row["rule"], attack=attack, epsilon=0 if attack == "none" else 8)
+        of = select(ours, label=row["label"], rule=row["rule"], **of_attack(attack))
         of = of[of["M"].between(ENOUGH, row["M"]) & (np.abs(of["sigma"] - row["sigma"]) < 0.011)]
         of = of.assign(far=np.abs(of["sigma"] - row["sigma"])).sort_values("far")
         near.append(of.drop_duplicates("M").set_index("M", drop=False))
@@ -222,7 +222,7 @@ def cards(folder=RESULTS):
     trained = trainings(folder)
     for kept in _in_order(trained, "name").itertuples():
         ours = cells(tested[tested["digest"] == kept.digest])
-        test = [select(ours, attack=attack, epsilon=0 if attack == "none" else 8) for attack in ("none", "pgd")]
+        test = [select(ours, **of_attack(attack)) for attack in ("none", "pgd")]
         test = [NOT_YET if of.empty else f"{100 * of['accuracy'].iloc[0]:.1f}" for of in test]
         n = "" if ours.empty else f" (n = {ours['n'].max():,})"
         heldout = " / ".join(f"{100 * right / kept.heldout_n:.1f}" for right in (kept.clean, kept.adversarial))

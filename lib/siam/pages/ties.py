@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from siam.pages.bound import ATTACKS, NETWORKS, PLACE, interval_of, measured, read, sampled
+from siam.pages.bound import ATTACKS, PLACE, interval_of, measured, named, read, sampled
 from siam.pages.style import Table, shown, unfilled
 from siam.paths import RESULTS
 from siam.report import NOT_YET, signed
@@ -44,7 +44,7 @@ def table(folder=RESULTS):
     found, about = _ties(folder)
     if not found:
         return unfilled("What ties change")
-    rows = [{"Rows": f"{NETWORKS[cell[0]]}, {ATTACKS[cell[1]]}", "σ": f"{cell[2]:g}",
+    rows = [{"Rows": named(cell), "σ": f"{cell[2]:g}",
              **{f"{what}, M\u00a0=\u00a0{M}": text for M, (share, *gain) in of.items()
                 for what, text in (("Ties, %", f"{100 * share:.1f}"), ("change, points", shown(gain, 2, 100)))}}
             for cell, of in found.items()]

@@ -8,7 +8,7 @@ from siam.claims.rules import VERDICTS, votes_add
 from siam.claims.rules import read as measured
 from siam.pages import adaptive, findings, strength, tables
 from siam.pages.style import listed
-from siam.paired import by_image, combine, less
+from siam.paired import combine, less, of_images
 from siam.paths import RESULTS
 from siam.report import ATTACKS, NOT_YET, by_tier, cells_of, chosen, evaluations, find, measured_on, select, signed, suites
 
@@ -96,12 +96,19 @@ def _gone(under_pgd, gone):
     return f"{str(gone).removeprefix('+')} points of the gain under PGD are gone"
 
 
+def _once_and_voted(found):
+    """Of `findings.in_sums`, for each recipe of CPNI-W: one pass without input noise, and the vote, {attack: cells} each."""
+    for recipe in dict.fromkeys(recipe for label, recipe, *_ in found if label == "CPNI-W"):
+        yield [found.get(("CPNI-W", recipe, sigma, M), {}) for sigma, M in ((0, 1), (SIGMA, VOTES))]
+
+
 def _in_sums(found):
     """What PGD along the sum of its gradients takes from the vote and from its gain, a sentence; None where that is not measured."""
-    for recipe in dict.fromkeys(recipe for label, recipe, *_ in found if label == "CPNI-W"):
-        once, voted = (found.get(("CPNI-W", recipe, sigma, M), {}) for sigma, M in ((0, 1), (SIGMA, VOTES)))
+    for once, voted in _once_and_voted(found):
         if "pgd" in once and "pgd" in voted:
             more, gain = less(*voted["pgd"]), less(voted["pgd"][1], once["pgd"][1])
+            if None in (more, gain):
+                continue
             return ("**The authors' own PGD.** The authors' published code steps along [the sum of all gradients so far](in-sums),"
                     f" which the paper does not mention. PGD done this way takes {str(more).removeprefix('+')} points more from the vote"
                     f" than PGD as printed, for the same number of gradients, and votes and noise then add {gain} points (CPNI-W,"
@@ -269,8 +276,7 @@ def summed(folder=RESULTS):
                                for place in dict.fromkeys(ends))
             lines.append(f"Accuracy under {ATTACKS[attack]} along the sum of its gradients, less that along each gradient alone:"
                          f" {said} points.")
-    for recipe in dict.fromkeys(recipe for label, recipe, *_ in found if label == "CPNI-W"):
-        once, voted = (found.get(("CPNI-W", recipe, sigma, M), {}) for sigma, M in ((0, 1), (SIGMA, VOTES)))
+    for once, voted in _once_and_voted(found):
         gains = {attack: [less(*pair) for pair in zip(voted[attack], once[attack])] for attack in once if attack in voted}
         for attack, (alone, together) in gains.items():
             if None in (alone, together):
@@ -279,6 +285,8 @@ def summed(folder=RESULTS):
                          f" {about(alone)}): {alone} points along each gradient alone, {together} along their sum.")
         if {"pgd", "epgd"} <= set(voted):
             alone, together = (less(*pair) for pair in zip(voted["epgd"], voted["pgd"]))
+            if None in (alone, together):
+                continue
             row = select(tables.paper(3), label="CPNI-W", sigma=SIGMA).iloc[0]
             lines.append(f"Accuracy of that vote under EPGD less that under PGD: {alone} points along each gradient alone, {together} along"
                          f" their sum; in the paper {signed(row['epgd'] - row['pgd'], 1)} (M = {row['M']}).")
@@ -301,7 +309,7 @@ def rounding(folder=RESULTS):
         said = f"{signed(100 * (pair.accuracy_y - pair.accuracy_x), 1)}"
         if pair.right_x is not None and pair.right_y is not None and pair.batch_size < pair.n_x:
             one, other = (bits.row(packed, pair.n_x) for packed in (pair.right_y, pair.right_x))
-            said = str(by_image(100.0 * one - 100.0 * other, pair.batch_size))
+            said = str(of_images(one, other, pair.batch_size))
         under = UNDER.get(pair.attack, f"under {pair.attack}")
         lines.append(f"{pair.label_x}, {under}, σ = {pair.sigma:g}, M = {pair.M_x}: bf16 less fp32 is {said} points"
                      f" (tier {pair.tier_x}, n = {pair.n_x:,}).")

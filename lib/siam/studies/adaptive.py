@@ -24,7 +24,6 @@ that it faces as many. What this writes, `RECORD`, is read by `siam.pages.adapti
 
 import time
 from functools import partial
-from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,24 +32,27 @@ import torch
 from tqdm import tqdm
 
 from siam import bits, models, runs
-from siam.attacks import apgd, error_of, pgd, square, strongest
+from siam.attacks import apgd, error_of, pgd, refuse_training, square, strongest
 from siam.data import images, pixels
 from siam.devices import autocast, describe
-from siam.files import command, read_npz, read_other, refuse_unlike, write_npz
+from siam.files import added_to, command, read_npz, write_npz
 from siam.folding import Folded, without_noise
 from siam.models import digest_of
 from siam.paths import CHECKPOINTS, RESULTS
 from siam.seeding import seeded
-from siam.smoothing import RULES, powers_of_two, tally, vote
+from siam.smoothing import RULES, powers_of_two, tally, vote, voted
 
 
 def miss_of(model, y):
     """The objective 1 - p_y of a pass, [N]."""
+    refuse_training(model)
     return lambda x: 1 - model(x).float().softmax(1).gather(1, y[:, None])[:, 0]
 
 
 def lead_of(model, y):
     """The objective of the lead that the best wrong class has in logits, [N]."""
+    refuse_training(model)
+
     def lead(x):
         logits = model(x).float()
         own = logits.gather(1, y[:, None])
@@ -61,6 +63,8 @@ def lead_of(model, y):
 
 def ahead_of(model, y, target):
     """The objective of the lead that the class `target` [N] has in logits, [N]."""
+    refuse_training(model)
+
     def ahead(x):
         logits = model(x).float()
         return (logits.gather(1, target[:, None]) - logits.gather(1, y[:, None]))[:, 0]
@@ -71,6 +75,7 @@ def ahead_of(model, y, target):
 def dlr_of(model, y):
     """The objective of the difference of logits ratio (Croce and Hein, 2020), [N]: the lead of the best wrong class over the lead of the
     first class over the third, which no scale of the logits changes."""
+    refuse_training(model)
 
     def ratio(x):
         logits = model(x).float()
@@ -149,7 +154,7 @@ class AutoAttack(NamedTuple):
         found = x
         for objective in self.objectives:
             draws = int(torch.randint(2**62, ()))
-            right = vote(RULES["prediction"](tally(model, found, self.judged, ("judged", draws)).at(self.judged)))[0] == y
+            right = voted(tally(model, found, self.judged, ("judged", draws)), self.judged) == y
             if right.any():
                 of = y[right]
                 attacked = apgd(objective(model, of), x[right], epsilon=EPSILON, steps=self.steps, samples=self.samples)
@@ -258,15 +263,13 @@ def measure(path=RECORD, networks=NETWORKS, attackers=ATTACKERS, checkpoints=CHE
     Raises ValueError, one line, for a file at `path` that is no record or was made with other settings, and FileNotFoundError for
     a network that is not here.
     """
-    record = read_other(path, "adaptive", ("cells",)) or dict(kind="adaptive", cells=[])
     fixed = SETTINGS | dict(split=split, n=n)
-    if record["cells"]:
-        refuse_unlike(path, record, fixed)
+    record = added_to(path, "adaptive", "cells", fixed)
     x, y = images(split, n)
     names, parts = ["", *attackers], Path(results) / ".partial" / "adaptive"
     cells = {(cell["checkpoint"], cell["attacker"]): cell for cell in record["cells"]}
     for checkpoint, (sigma, M) in networks.items():
-        file = Path(checkpoints) / f"{checkpoint}.safetensors"
+        file = models.place(checkpoint, checkpoints)
         digest, about = digest_of(checkpoint, checkpoints, results), models.about(file)
         noisy = sigma > 0 or about["variant"] != "plain"
         of_network = dict(checkpoint=checkpoint, digest=digest, sigma=sigma, noisy=noisy, draws=list(powers_of_two(M)))
@@ -280,8 +283,10 @@ def measure(path=RECORD, networks=NETWORKS, attackers=ATTACKERS, checkpoints=CHE
                 cells[checkpoint, name] = identity | dict(
                     label=about["label"], trained=about["tier"], tier=runs.tier(about["tier"], split, n), right=bits.pack(right),
                     seconds=round(seconds, 1), commit=shared["commit"])
-                others = [key for key in cells if key[0] not in networks]
-                record["cells"] = [cells[key] for key in (*others, *product(networks, names)) if key in cells]
+                # In the order in which networks came: of several that have one label, the first has it for a name on the page.
+                there = [(of, one) for of in dict.fromkeys(of for of, _ in cells)
+                         for one in (names if of in networks else [one for other, one in cells if other == of])]
+                record["cells"] = [cells[key] for key in there if key in cells]
                 runs.write_json(path, record | fixed | runs.grown(record, path, shared))
             print(f"{checkpoint}, {name or 'clean'}: {100 * right[-1].mean():.1f} %", flush=True)
     return path

@@ -27,7 +27,7 @@ from siam.noise import strengthen
 from siam.paired import interval_of
 from siam.paths import CHECKPOINTS, RESULTS
 from siam.seeding import seeded
-from siam.smoothing import RULES, tally, vote
+from siam.smoothing import tally, voted
 
 RECORD = RESULTS / "batchnorm" / "record.json"
 NETWORKS = ("plain-adversarial-long-0", "pni-w-long-0", "cpni-w-long-0", "cpni-w-fast-0")
@@ -99,7 +99,7 @@ def attacked(model, x, y, *key):
 def networks(checkpoint, strength, sigma, counted, checkpoints=CHECKPOINTS):
     """{statistics: what maps pixels to logits, by these}, each the plain path of a cell's network. counted: (uint8 images, labels)."""
     def network():
-        model = models.load(Path(checkpoints) / f"{checkpoint}.safetensors", sigma).requires_grad_(False)
+        model = models.load(models.place(checkpoint, checkpoints), sigma).requires_grad_(False)
         strengthen(model, strength)
         return model
 
@@ -120,7 +120,7 @@ def job(model, x, y, batch):
         for attack in ATTACKS:
             seen = attacked(model, x, y, SEED, batch) if attack == "pgd" else x
             votes = tally(model, seen, max(DRAWS), (SEED, batch))
-            right[attack] = np.stack([(vote(RULES["prediction"](votes.at(M)))[0] == y).numpy() for M in DRAWS])
+            right[attack] = np.stack([(voted(votes, M) == y).numpy() for M in DRAWS])
     return right
 
 
@@ -153,11 +153,10 @@ def measure(path=RECORD, n=1000, checkpoints=CHECKPOINTS, results=RESULTS, count
     two of which an interval needs, and for a file at `path` that is no record, FileNotFoundError where a network or CIFAR-10 is
     missing, and FileExistsError where the record is there.
     """
-    if n < 2 * BATCH or n % BATCH:
-        raise ValueError(f"images = {n}: give a multiple of {BATCH}, {2 * BATCH} or more")
+    runs.in_batches(n, BATCH)
     read_other(path, "batchnorm", ("rows",))
     refuse_to_replace(path)
-    said = {name: models.about(Path(checkpoints) / f"{name}.safetensors") for name in NETWORKS}
+    said = {name: models.about(models.place(name, checkpoints)) for name in NETWORKS}
     digests = {name: of["digest"] for name, of in said.items()}
     partial = Path(results) / ".partial" / "batchnorm"
     x, y = images("sample-test" if n <= 500 else "test", n)  # the sample is the first 500, and needs no download

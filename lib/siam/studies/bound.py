@@ -80,7 +80,7 @@ def measure(path=RECORD, cells=CELLS, checkpoints=CHECKPOINTS, results=RESULTS, 
         if kept and kept["digest"] == run.digest:
             refuse_unlike(path, kept, attack_of(run))
             continue
-        file = Path(checkpoints) / f"{checkpoint}.safetensors"
+        file = models.place(checkpoint, checkpoints)
         said = models.about(file)
         x, y = images(run.split, run.images)
         votes = count(run, Folded(models.load(file, run.sigma)), x, y)

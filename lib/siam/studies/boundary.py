@@ -15,7 +15,6 @@ is due to the place alone. What this writes, `RECORD`, is read by `siam.pages.bo
 """
 
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -25,12 +24,12 @@ from siam import models, runs
 from siam.attacks import error_of, pgd
 from siam.data import images, pixels
 from siam.devices import autocast, describe
-from siam.files import command, read_other, refuse_unlike
+from siam.files import added_to, command
 from siam.folding import Folded, without_noise
 from siam.noise import GaussianInput
 from siam.paths import CHECKPOINTS, RESULTS
 from siam.seeding import seeded
-from siam.smoothing import RULES, tally, vote
+from siam.smoothing import tally, voted
 
 RECORD = RESULTS / "boundary" / "record.json"
 NETWORKS = {"cpni-w-long-0": 0.24, "gauss-long-0": 0.37, "plain-cpu-0": 0.24}  # σ
@@ -51,11 +50,6 @@ class OneImage(GaussianInput):
     def forward(self, x):
         _, c, h, w = x.shape
         return x + self.sigma * torch.randn(h, w, c, device=x.device).permute(2, 0, 1)
-
-
-def voted(votes, M):
-    """The class [N] that the first M passes vote for."""
-    return vote(RULES["prediction"](votes.at(M)))[0]
 
 
 def attacked(model, x, y):
@@ -158,13 +152,11 @@ def of_network(path, sigma, x, y):
 
 def measure(path=RECORD, networks=NETWORKS, checkpoints=CHECKPOINTS, split="test", n=1000):
     """Measure each network and write the record after it; what is there and fits is kept."""
-    record = read_other(path, "boundary", ("networks",)) or dict(kind="boundary", networks=[])
     fixed = SETTINGS | dict(split=split)
-    if record["networks"]:
-        refuse_unlike(path, record, fixed)
+    record = added_to(path, "boundary", "networks", fixed)
     x, y = images(split, n)
     for name, sigma in networks.items():
-        file = Path(checkpoints) / f"{name}.safetensors"
+        file = models.place(name, checkpoints)
         said, began = models.about(file), time.perf_counter()
         if (said["digest"], sigma, n) in {(one["digest"], one["sigma"], one["n"]) for one in record["networks"]}:
             continue

@@ -96,11 +96,12 @@ def l2_pgd(objective, x, *, epsilon, step, steps, samples=1):
     return adversarial
 
 
-def wanted(y, classes=len(CLASSES)):
+def wanted(y):
     """The target [N] of each image: its class y [N] plus 1, 2, … 9, 1, … in the order of the images of that class.
 
     Every class is aimed at from every other one, equally often where a class has a multiple of nine images.
     """
+    classes = len(CLASSES)
     rank = (one_hot(y, classes).cumsum(0) - 1).gather(1, y[:, None])[:, 0]
     return (y + 1 + rank % (classes - 1)) % classes
 
@@ -130,7 +131,7 @@ def scores(model, x, key):
 
 def network(name, sigma=0.0, checkpoints=CHECKPOINTS):
     """The fast form of a checkpoint with input noise σ (normalised units)."""
-    return Folded(models.load(Path(checkpoints) / f"{name}.safetensors", sigma))
+    return Folded(models.load(models.place(name, checkpoints), sigma))
 
 
 def attack(arm, variant, x, y, target, means, batch, judges, victim):
@@ -253,12 +254,11 @@ def measure(path=RECORD, n=1000, checkpoints=CHECKPOINTS, results=RESULTS, means
     is no multiple of BATCH, two of which an interval needs, and for a file at `path` that is no record, FileNotFoundError where the
     training images are missing, whose class means it needs, and FileExistsError where the record is there.
     """
-    if n < 2 * BATCH or n % BATCH:
-        raise ValueError(f"images = {n}: give a multiple of {BATCH}, {2 * BATCH} or more")
+    runs.in_batches(n, BATCH)
     read_other(path, "gradients", ("rows",))
     refuse_to_replace(path)
     names = sorted({arm.checkpoint for arm in ARMS.values()} | set(JUDGES.values()))
-    digests = {name: models.about(Path(checkpoints) / f"{name}.safetensors")["digest"] for name in names}
+    digests = {name: models.about(models.place(name, checkpoints))["digest"] for name in names}
     partial = Path(results) / ".partial" / "gradients"
     x, y = images("sample-test" if n <= 500 else "test", n)  # the sample is the first 500, and needs no download
     x, target = pixels(x), wanted(y)

@@ -16,7 +16,6 @@ import time
 from dataclasses import replace
 from itertools import product
 from math import log
-from pathlib import Path
 
 import torch
 from torch.nn.functional import nll_loss
@@ -27,7 +26,7 @@ from siam.attacks import error_of, pgd
 from siam.data import images, pixels
 from siam.devices import autocast, describe
 from siam.evaluation import evaluate
-from siam.files import command, read_other, refuse_unlike
+from siam.files import added_to, command
 from siam.folding import Folded
 from siam.models import digest_of
 from siam.noise import GaussianInput
@@ -62,7 +61,7 @@ def slopes(model, x, y, M):
 
 def learn(checkpoint, M, weight, checkpoints=CHECKPOINTS, steps=STEPS, batch=BATCH):
     """σ after each step (normalised units) and both losses before it, by Adam on log σ: three lists of `steps`."""
-    network = models.load(Path(checkpoints) / f"{checkpoint}.safetensors").requires_grad_(False)
+    network = models.load(models.place(checkpoint, checkpoints)).requires_grad_(False)
     network.input_noise = noise = GaussianInput(START, learnt=True)
     model = Folded(network)
     adam = torch.optim.Adam([noise.log_sigma], lr=RATE, betas=(0.8, 0.95))
@@ -105,13 +104,11 @@ def measure(path=RECORD, cells=CELLS, checkpoints=CHECKPOINTS, results=RESULTS, 
     Raises ValueError, one line, for a record made with other settings.
     """
     settings = SETTINGS | dict(steps=steps, batch=batch)
-    record = read_other(path, "learnt", ("cells",)) or dict(kind="learnt", cells=[])
-    if record["cells"]:
-        refuse_unlike(path, record, settings)
+    record = added_to(path, "learnt", "cells", settings)
     ranks = {cell: rank for rank, cell in enumerate(cells)}
     for checkpoint, M, weight in cells:
         others = [cell for cell in record["cells"] if named(cell) != (checkpoint, M, weight)]
-        began, file = time.perf_counter(), Path(checkpoints) / f"{checkpoint}.safetensors"
+        began, file = time.perf_counter(), models.place(checkpoint, checkpoints)
         digest = digest_of(checkpoint, checkpoints, results)
         kept = next((cell for cell in record["cells"] if cell not in others and cell["digest"] == digest), None)
         if kept and not file.exists():

@@ -9,13 +9,12 @@ the stronger noise. What this writes, `RECORD`, is read by `siam.pages.strength`
 """
 
 from itertools import product
-from pathlib import Path
 
 from siam import bits, models, runs
 from siam.attacks import error_of
 from siam.data import images
 from siam.devices import describe
-from siam.files import command, read_other, refuse_unlike
+from siam.files import added_to, command
 from siam.folding import Folded, without_noise
 from siam.models import digest_of
 from siam.noise import strengthen
@@ -42,7 +41,7 @@ CELLS = tuple((checkpoint, k, sigma) for checkpoint, strengths in NETWORKS.items
 def networks(checkpoint, k, sigma, checkpoints=CHECKPOINTS):
     """{what an attack is made on: the fast form of that network}; in "itself" the layers' noise is k times what it was trained with."""
     def loaded(sigma):
-        return models.load(Path(checkpoints) / f"{checkpoint}.safetensors", sigma)
+        return models.load(models.place(checkpoint, checkpoints), sigma)
 
     stronger = loaded(sigma)
     strengthen(stronger, k)
@@ -56,14 +55,12 @@ def measure(path=RECORD, cells=CELLS, checkpoints=CHECKPOINTS, results=RESULTS, 
     n: images of each split. Raises ValueError, one line, for a file at `path` that is no record or was made with other settings, and
     FileNotFoundError for a network or images that are not here.
     """
-    record = read_other(path, "strength", ("cells",)) or dict(kind="strength", cells=[])
     fixed = SETTINGS | dict(n=n)
-    if record["cells"]:
-        refuse_unlike(path, record, fixed)
+    record = added_to(path, "strength", "cells", fixed)
     asked = list(product(cells, ((split, name) for split, names in ASKED.items() for name in names)))
     ranks = {((*cell, *which)): rank for rank, (cell, which) in enumerate(asked)}
     for (checkpoint, k, sigma), (split, name) in asked:
-        digest, about = digest_of(checkpoint, checkpoints, results), models.about(Path(checkpoints) / f"{checkpoint}.safetensors")
+        digest, about = digest_of(checkpoint, checkpoints, results), models.about(models.place(checkpoint, checkpoints))
         attacker, on = ATTACKERS.get(name, (None, ITSELF))
         identity = dict(checkpoint=checkpoint, strength=k, sigma=sigma, split=split, attacker=name, digest=digest,
                         draws=list(powers_of_two(M)), **(said_of(attacker) | dict(on=on) if attacker else {}))

@@ -168,20 +168,19 @@ def measure(path=RECORD, n=500, draws=32, passes=8, checkpoints=CHECKPOINTS, res
     Cut off, it goes on after its last finished batch, kept in `results` until the record is written. Raises FileExistsError where there
     is a record, and ValueError for a file that is none and for an n that is no multiple of BATCH, two of which an interval needs.
     """
-    if n < 2 * BATCH or n % BATCH:
-        raise ValueError(f"images = {n}: give a multiple of {BATCH}, {2 * BATCH} or more")
+    runs.in_batches(n, BATCH)
     read_other(path, "svm", ("svm", "directions"))
     refuse_to_replace(path)
     of_svm = measure_svm()
     x, y = images("sample-test", n)
     batches = list(zip(pixels(x).split(BATCH), y.split(BATCH)))
-    digests = {name: models.about(Path(checkpoints) / f"{name}.safetensors")["digest"] for name, *_ in SETTINGS}
+    digests = {name: models.about(models.place(name, checkpoints))["digest"] for name, *_ in SETTINGS}
     asked = dict(draws=draws, passes=passes, batch=BATCH, precision="fp32")
     parts = Path(results) / ".partial" / "svm"
     with runs.in_parts(parts, [digests, SETTINGS, asked], runs.provenance(describe("cpu"))) as (here, file_of):
         rows = []
         for checkpoint, layers, sigma in SETTINGS:
-            noiseless, model = (form(models.load(Path(checkpoints) / f"{checkpoint}.safetensors", 0.0)) for form in (without_noise, Folded))
+            noiseless, model = (form(models.load(models.place(checkpoint, checkpoints), 0.0)) for form in (without_noise, Folded))
             found = []
             for batch, (seen, labels) in enumerate(tqdm(batches, desc=f"{checkpoint} σ = {sigma:g}", mininterval=5)):
                 file = file_of(checkpoint, sigma, batch)
