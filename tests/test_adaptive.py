@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -328,6 +329,29 @@ def test_a_network_of_ones_own_takes_no_others_name(measured, tmp_path, monkeypa
 def test_no_objective_takes_a_network_in_training_mode(of):
     with pytest.raises(ValueError, match="BatchNorm in training mode: call .eval.. first"):
         of(torch.nn.BatchNorm2d(3).train(), torch.zeros(2, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("attacker, message", [
+    (lambda model, still, x, y: x, "attacker <function .*> is not allowed: give a NamedTuple, as those of siam.studies.adaptive"),
+    (adaptive.Attacker(lambda model, y: None, 1, 1, 4), "is not allowed: give numbers, texts and functions that have a name"),
+    (adaptive.Attacker(partial(adaptive.ahead_of, target=None), 1, 1, 4), "give numbers, texts and functions that have a name"),
+])
+def test_an_attacker_that_no_record_could_name_is_refused_before_the_first(tmp_path, monkeypatch, attacker, message):
+    monkeypatch.setattr(adaptive, "images", lambda *_: pytest.fail("it was measured"))
+    with pytest.raises(ValueError, match=message) as error:
+        adaptive.measure(tmp_path / "record.json", attackers={"PGD": adaptive.ATTACKERS["PGD"], "mine": attacker}, results=tmp_path)
+    assert "\n" not in str(error.value) and not list(tmp_path.iterdir())
+
+
+def test_what_an_attacker_of_another_kind_takes_is_not_known(folder):
+    path = folder / page.PLACE
+    about = json.loads(path.read_text())
+    for cell in about["cells"]:
+        if cell["attacker"] == "noise off":
+            del cell["steps"], cell["samples"]
+    path.write_text(json.dumps(about))
+    rows = page.accuracies(folder).numbers.frame.set_index("Attacker")["Gradients per image"]
+    assert set(rows["noise off"]) == {""} and "56" in set(rows["EPGD"])
 
 
 def test_a_page_of_nothing_says_so(tmp_path):

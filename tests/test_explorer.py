@@ -136,6 +136,13 @@ def test_a_summed_attack_has_the_colour_of_its_attack():
     assert kinds == {"pgd": "pgd", "pgd-10-2-1": "pgd", "epgd": "epgd", "pgd-sum": "pgd", "epgd-sum": "epgd"}
 
 
+def test_the_view_opens_on_a_source_that_has_what_it_asks_for():
+    frame = pd.concat([rows(tier="fast", n=10_000), own().assign(checkpoint="other", digest="f" * 16)])
+    assert explorer(frame)._source()["n"] == 10_000
+    for view in (dict(rule="borda"), dict(attacks=["lead"])):
+        assert set(explorer(frame, **view).shown()["n"]) == {1000}
+
+
 def test_a_frame_of_the_readers_own_needs_few_columns():
     frame = rows()[["label", "attack", "sigma", "rule", "M", "correct", "n"]]
     mine = explorer(frame.replace({"label": {"CPNI-W": "my net"}}))

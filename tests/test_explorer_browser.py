@@ -58,10 +58,14 @@ def site(tmp_path_factory):
                        rows("PNI-W"), *(rows("PNI-W", seed=seed, sigmas=(at,), draws=(1,)) for seed, at in ((1, 0.1), (2, 0.1), (10, 0.0))),
                        rows("PNI-W", batch_size=100, sigmas=(0.0, 0.1, 0.2)),
                        rows("PNI-W", tier="smoke", n=300, sigmas=(0.0, 0.1))])
+    high = rows(attacks=("none", "pgd"), sigmas=(0.0, 0.1, 0.2, 0.35)).drop(columns=["low", "high", "accuracy"])
+    high["correct"] -= 400 * (high["attack"] == "pgd")  # from 0 to 90 %
     for name, widget in {
         "measured": Explorer(frame, PRINTED, sigma=0.1, draws=8),
         "printed": Explorer(frame, PRINTED, sigma=0.24, draws=64),
         "empty": Explorer(pd.DataFrame(), PRINTED),
+        "high": Explorer(high),
+        "wide": Explorer(budgets(0.24, (2.0, 8.0, 16.0, 35.0)), axis="epsilon"),
         "own": Explorer(own(), PRINTED, rule="borda"),
         "sums": Explorer(sums(), attacks=["pgd", "pgd-10-2-1", "pgd-sum", "epgd", "epgd-sum"]),
         "close": Explorer(rows(sigmas=(0.12, 0.125, 0.13, 0.2), checkpoint=CHECKPOINT), sigma=0.12),
@@ -256,6 +260,8 @@ def test_a_listener_is_told_once_what_has_changed(visit):
     page.set_viewport_size({"width": 600, "height": 900})
     page.wait_for_timeout(700)
     assert page.evaluate("spoken") == 1 and page.locator("[aria-live], output").count() == 0
+    page.get_by_test_id("siam-sigma").press("ArrowRight")
+    assert told.text_content() == "", "numbers of the place before"
 
 
 def test_a_press_on_the_chart_moves_the_cursor_to_the_nearest_measured_noise_and_passing_over_it_does_not(visit):
@@ -275,11 +281,55 @@ def test_a_press_on_the_chart_moves_the_cursor_to_the_nearest_measured_noise_and
     assert "σ = 0.40" in readout(page)
 
 
-def test_a_touch_on_the_chart_moves_the_cursor(visit):
+def test_a_drag_that_began_elsewhere_and_another_button_move_nothing(visit):
+    page = visit()
+    box, words = page.locator(".siam-plot").bounding_box(), page.get_by_test_id("siam-readout").bounding_box()
+    page.mouse.move(words["x"] + 40, words["y"] + 20)
+    page.mouse.down()  # selects text
+    page.mouse.move(box["x"] + 40, box["y"] + 150, steps=3)
+    page.mouse.up()
+    page.mouse.move(box["x"] + 300, box["y"] + 150)
+    page.mouse.down(button="right")
+    page.mouse.move(box["x"] + 40, box["y"] + 150, steps=3)
+    page.mouse.up(button="right")
+    assert "σ = 0.10" in readout(page)
+
+
+@pytest.mark.parametrize("name", ["high", "wide"])
+def test_no_tick_lies_beyond_its_axis_on_a_phone(visit, name):
+    page = visit(name, viewport={"width": 375, "height": 800})
+    beyond = page.locator(".siam-plot svg").evaluate("""svg => {
+        const [line, ...lines] = svg.querySelectorAll('.siam-axes line');
+        const [width, bottom] = [Number(line.getAttribute('x2')), Math.max(...[line, ...lines].map((one) => one.getAttribute('y1')))];
+        const across = [...svg.querySelectorAll('.siam-axes text')].filter((text) => text.getAttribute('text-anchor') === 'middle');
+        return [...[line, ...lines].map((one) => Math.min(0, one.getAttribute('y1'))),
+                ...across.map((text) => Math.max(0, text.getAttribute('x') - width))].filter((by) => Math.abs(by) > 0.5);
+    }""")
+    assert beyond == []
+
+
+@pytest.mark.parametrize("width", [320, 375, 900])
+def test_names_and_values_do_not_lie_on_each_other(visit, width):
+    page = visit("sums", viewport={"width": width, "height": 900})
+    slider = page.get_by_test_id("siam-sigma")
+    slider.press("Home")
+    for _ in range(len(SIGMAS)):
+        over = page.locator(".siam-labels text, .siam-cursor text").evaluate_all("""all => {
+            const boxes = all.map((text) => [text.textContent, text.getBoundingClientRect()]);
+            return boxes.flatMap(([one, a], i) => boxes.slice(i + 1).filter(([, b]) =>
+                Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1 && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 4
+            ).map(([other]) => `${one} / ${other}`));
+        }""")
+        assert over == [], readout(page)[:9]
+        slider.press("ArrowRight")
+
+
+def test_a_touch_on_the_chart_moves_the_cursor_and_two_fingers_zoom(visit):
     page = visit(has_touch=True, viewport={"width": 380, "height": 800})
     box = page.locator(".siam-plot").bounding_box()
     page.touchscreen.tap(box["x"] + box["width"] - 60, box["y"] + 150)
     assert "σ = 0.40" in readout(page)
+    assert page.locator(".siam-plot").evaluate("plot => getComputedStyle(plot).touchAction") == "manipulation"
 
 
 def test_the_thumb_lies_under_the_cursor(visit):

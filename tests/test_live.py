@@ -467,6 +467,68 @@ def test_an_image_that_nobody_chose_can_be_attacked(browser, file):
         assert field.input_value() == "" and field.evaluate("field => field.validity.valid"), "the field does not take it"
 
 
+def test_while_an_image_is_on_its_way_nothing_passes_for_its_result(browser, html):  # noqa: F811
+    with served(html) as address:
+        context = browser.new_context()
+        waiting = []
+        context.route("**/live/images.js", lambda route: waiting.append(route))
+        tab = context.new_page()
+        tab.goto(f"{address}{PAGE}.html")
+        settled(tab)
+        field, before = tab.get_by_role("spinbutton"), drawn(tab, ".live-pictures")
+        field.fill("42")
+        field.press("Enter")
+        tab.locator(".live-stale").wait_for()
+        assert tab.get_by_test_id("siam-live").get_attribute("data-settled") is None
+        tab.get_by_text("loading the image").wait_for()
+        waiting.pop().continue_()
+        settled(tab, "image=42&")
+        assert tab.locator(".live-stale").count() == 0 and not set(before) & set(drawn(tab, ".live-pictures"))
+        other = context.new_page()
+        other.goto(f"{address}{PAGE}.html#image=42")
+        other.locator(".live-stale").wait_for()
+        assert "airplane" not in other.locator(".live-pictures").inner_text()
+        waiting.pop().fulfill(status=200, content_type="text/html", body="<p>Please log in</p>")  # not the part
+        other.get_by_text("images.js could not be loaded").wait_for()
+        context.close()
+
+
+def test_what_the_reader_asks_for_goes_before_the_hundred_images(scripts):
+    done = scripts("""async () => {
+        const [own, done] = [window.Worker, []];
+        let member;
+        window.Worker = class {
+            constructor() { [member, this.waiting] = [this, []]; }
+            postMessage(message) { this.waiting.push(message); }
+            terminate() {}
+        };
+        const pause = () => new Promise((resolve) => setTimeout(resolve));
+        const answer = async () => {
+            await pause();
+            const { id, sigma, count } = member.waiting.shift();
+            done.push(sigma);
+            member.onmessage({ data: { id, result: new Float32Array(10 * count) } });
+        };
+        try {
+            const wasm = Uint8Array.from([0, 97, 115, 109, 1, 0, 0, 0]);
+            const starting = startEngine({ wasm, worker: "", workers: 1, coarse: null, fine: new Promise(() => {}) });
+            while (!member) await pause();
+            await answer();
+            await answer();
+            const { vote } = await starting;
+            const asked = { image: new Float32Array(3072), weightNoise: false, seed: 0 };
+            vote({ ...asked, sigma: 0.1, draws: 12, later: true });
+            vote({ ...asked, sigma: 0.2, draws: 6 });
+            vote({ ...asked, sigma: 0.3, draws: 4 });
+            for (let job = 0; job < 11; job++) await answer();
+            return done.slice(2);
+        } finally {
+            window.Worker = own;
+        }
+    }""")
+    assert done == [0.1] * 2 + [0.2] * 3 + [0.3] * 2 + [0.1] * 4  # two were with the worker already
+
+
 def test_who_moves_the_attack_sees_one(browser, file):
     with visit(browser, file, PAGE) as tab:
         settled(tab)
@@ -838,16 +900,17 @@ def test_the_longest_name_lies_within_its_cell(browser, file):
                 tab.get_by_role("radio", name="automobile").first.check()
 
 
-@pytest.mark.parametrize("missing", ["script", "network"])
+@pytest.mark.parametrize("missing", ["script", "network", "network, and something else comes"])
 def test_where_it_cannot_run_the_table_stands(browser, html, missing):  # noqa: F811
     with served(html) as address:
         context = browser.new_context(java_script_enabled=missing != "script")
-        context.route("**/live/coarse.js", lambda route: route.abort())
+        page = dict(status=200, content_type="text/html", body="<p>Please log in</p>")
+        context.route("**/live/coarse.js", lambda route: route.fulfill(**page) if "else" in missing else route.abort())
         tab = context.new_page()
         tab.goto(f"{address}{PAGE}.html")
         tab.locator(".live-static").wait_for(state="visible")
         assert tab.locator(".live-static tbody tr").count() == 20
-        if missing == "network":
+        if missing != "script":
             verdict = tab.get_by_test_id("live-verdict")
             assert "coarse.js could not be loaded" in verdict.inner_text()
             assert verdict.evaluate("node => getComputedStyle(node).opacity") == "1" and tab.get_by_role("slider").count() == 0

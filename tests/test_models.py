@@ -119,6 +119,8 @@ def test_what_is_no_checkpoint_is_refused_by_name(tmp_path):
     (tmp_path / "there.safetensors").write_bytes(b"not a checkpoint")
     with pytest.raises(FileNotFoundError, match=f"no checkpoint 'gone' in the folder {tmp_path}; there are: there$"):
         models.about(tmp_path / "gone.safetensors")
+    with pytest.raises(FileNotFoundError, match="no checkpoint 'cpni-w-cpu-0' in the folder .*: it ships in data/checkpoints: copy it"):
+        models.about(tmp_path / "cpni-w-cpu-0.safetensors")
     with pytest.raises(FileNotFoundError, match="no checkpoint 'gone' in the folder .; there are: none$"):
         models.load("gone.safetensors")
     with pytest.raises(FileNotFoundError, match=f"no checkpoint '{tmp_path}/there': give the path of its file, .* there are: there$"):

@@ -196,7 +196,7 @@ def test_json_is_sorted_indented_and_has_null_for_what_is_not_finite(tmp_path):
     (lambda r: r["result"].append(dict(r["result"][0])), "a rule and M twice"),
     (lambda r: r.update(result=[]), "its result must be a list of rows"),
     (lambda r: r.update(n=r["n"] - 1), "was asked for 1000 images, its n is 999"),
-    (lambda r: r["result"][0].update(rule="coin"), "row"),
+    (lambda r: r["result"][0].update(rule="coin"), "its rule .coin. is not one of prediction, .*: a rule of your own must be in RULES of lib"),
     (lambda r: r["result"][0].pop("correct"), "row"),
     (lambda r: r.update(right="AAAA"), "right is not the bits"),
     (lambda r: r.update(right=bits.pack([[i < r["result"][0]["correct"] - 1 for i in range(r["n"])]])), "right does not fit the counts"),

@@ -119,7 +119,7 @@ function chart(view, width) {
     `M${points.map(([value, share]) => `${x(value).toFixed(1)} ${y(share).toFixed(1)}`).join("L")}`;
   const line = (points) => path(points.map((p) => [p.x, p.accuracy]));
   const ticks = (from, to, step) =>
-    Array.from({ length: Math.round((to - from) / step) + 1 }, (_, i) => from + i * step);
+    Array.from({ length: Math.floor((to - from) / step + 1e-9) + 1 }, (_, i) => from + i * step);
 
   const axes = svg("g", { class: "siam-axes" });
   ticks(y0, y1, y1 - y0 > 0.55 && height < 340 ? 0.2 : 0.1).forEach((share) => axes.append(
@@ -151,8 +151,12 @@ function chart(view, width) {
     points.filter((p) => p.x === view.x).map((p) => ({ attack, ...p, said: !ended(points) })));
   const room = column(here, (p) => y(p.accuracy) - (p.said ? 13 : 0));
   const ends = column(drawn, ({ attack, points }) => ended(points) ? room.get(attack.key) : y(points.at(-1).accuracy));
-  const beside = column(here, (p) => p.said ? y(p.accuracy) - 13 : ends.get(p.attack.key));
-  drawn.forEach(({ attack, points }) => {
+  // So do the names of lines that end shortly before the cursor, where the values stand.
+  const near = drawn.filter(({ points }) => points.at(-1).x < view.x && cx - x(points.at(-1).x) < (left ? 140 : 100));
+  const beside = column([...here, ...near], ({ attack, points, said, accuracy }) =>
+    said ? y(accuracy) - 13 : points ? y(points.at(-1).accuracy) : ends.get(attack.key));
+  drawn.forEach((one) => {
+    const { attack, points } = one;
     const kind = `siam-${attack.kind}`;
     view.draws.forEach((_, m) => {
       const other = m === view.m ? [] : curve(view.source, attack, view.rule.key, m);
@@ -167,7 +171,8 @@ function chart(view, width) {
     if (inner.width / points.length > 9) points.forEach((p) => lines.append(
       svg("circle", { class: kind, cx: x(p.x), cy: y(p.accuracy), r: 2.2 })));
     const end = x(points.at(-1).x) + 9;
-    labels.append(svg("text", { class: kind, x: end, y: (ended(points) ? beside : ends).get(attack.key), dy: "0.35em" },
+    const placed = ended(points) || near.includes(one);
+    labels.append(svg("text", { class: kind, x: end, y: (placed ? beside : ends).get(attack.key), dy: "0.35em" },
       attack.name + (ended(points) ? ` ${shown(points.at(-1))}` : "")));
   });
 
@@ -375,7 +380,8 @@ function render({ model, el }) {
   // the distance to the next one, or more: then go there.
   let thumb; // where the input has it, on one of its steps
   let dragging = false;
-  const released = () => { dragging = false; };
+  let pressed = false; // the mouse, on the chart: not what began elsewhere, as a selection of text
+  const released = () => { dragging = pressed = false; };
   slider.addEventListener("pointerdown", () => { dragging = true; });
   window.addEventListener("pointerup", released);
   window.addEventListener("pointercancel", released);
@@ -398,11 +404,13 @@ function render({ model, el }) {
   };
   // A mouse that is pressed, or a tap. Not one that passes by: the sliders lie on either side of the chart. Not a finger that is
   // put down: it may be going to scroll.
-  plot.addEventListener("pointermove", (event) => event.buttons && event.pointerType === "mouse" && point(event));
+  plot.addEventListener("pointerdown", (event) => { pressed = event.pointerType === "mouse" && event.button === 0; });
+  plot.addEventListener("pointermove", (event) => pressed && point(event));
   plot.addEventListener("click", point);
 
   function changed() {
     linkSaid.textContent = "";
+    told.textContent = ""; // or a listener who reads on would meet the numbers of the place before
     draw();
     clearTimeout(telling);
     telling = setTimeout(() => {

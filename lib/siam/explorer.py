@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from siam import report
 from siam.cifar10 import PIXEL_STD
 from siam.live.record import CHECKPOINT
-from siam.pages.style import png_of
+from siam.pages.style import BLUE, GREEN, PINK, VERMILLION, png_of
 from siam.paths import PAPER, RESULTS, ROOT
 from siam.report import BASES, RULES
 from siam.runs import TIERS, clopper_pearson, in_255ths, real, whole
@@ -34,7 +34,7 @@ SPLITS = {
     "heldout": "held-out training images",
     "sample-test": "test images of the shipped sample",
 }
-COLOURS = {"clean": "#0072B2", "pgd": "#D55E00", "epgd": "#009E73", "fgsm": "#CC79A7", "other": "#48566B"}  # Okabe and Ito, and grey
+COLOURS = {"clean": BLUE, "pgd": VERMILLION, "epgd": GREEN, "fgsm": PINK, "other": "#48566B"}
 
 BOOK = ROOT / "data" / "results"  # the records of many experiments, not all of which belong on one picture
 REQUIRED = ("label", "attack", "sigma", "rule", "M", "correct", "n")
@@ -284,6 +284,11 @@ class Explorer(anywidget.AnyWidget):
         names = [one["name"] for one in data["sources"] if one["model"] == self.base_model]
         if self.source and self.source not in names:
             raise ValueError(f"source = {self.source!r} is not allowed; there are: {'; '.join(names) or 'none'}")
+        if not self.source and {"rule", "attacks"} & set(view):  # the first source that has what was asked for
+            having = [one for one in data["sources"] if one["model"] == self.base_model
+                      and any(self.rule in one["attacks"].get(key, {"cells": ()})["cells"] for key in self.attacks)]
+            if having and self._source() not in having:
+                self.source = having[0]["name"]
         source = self._source()
         if source and "draws" not in view:
             cells = [cell for curve in source["attacks"].values() for rows in curve["cells"].values() for cell in rows]

@@ -190,6 +190,7 @@ def main(arguments=None):
     path = Path(chosen.checkpoint)
     try:
         write(path if path.is_file() else CHECKPOINTS / f"{path.name}.safetensors", chosen.folder)
+        print(f"complete: the scripts in {chosen.folder} (to look at a network: siam.live.Live, in JupyterLab)")
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
 

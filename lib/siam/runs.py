@@ -334,7 +334,9 @@ def missing(path, folder=RESULTS):
     there = f"there are: {', '.join(checkpoints_in(path.parent)) or 'none'}"
     if path.suffix != ".safetensors":
         return f"no checkpoint {str(path)!r}: give the path of its file, which ends in .safetensors; in the folder {path.parent} {there}"
-    # One that ships, and was looked for in another folder, need not be trained again.
+    if (ROOT / "data" / "checkpoints" / path.name).exists():
+        return (f"no checkpoint {path.stem!r} in the folder {path.parent}: it ships in data/checkpoints: copy it, with the record of its"
+                " training (book/own.md)")
     away = trained_as(path.stem, folder) and not (CHECKPOINTS / path.name).exists()
     return f"no checkpoint {path.stem!r} in the folder {path.parent}{f': it is {NOT_HERE}' if away else f'; {there}'}"
 
@@ -368,6 +370,9 @@ def _check(record, where):
             refuse(f"it was asked for {run.images} images, its n is {record['n']!r}")
         if not isinstance(record["result"], list) or not record["result"]:
             refuse("its result must be a list of rows")
+        named = [line["rule"] for line in record["result"] if isinstance(line, dict) and isinstance(line.get("rule"), str)]
+        if unknown := [rule for rule in named if rule not in RULES]:
+            refuse(f"its rule {unknown[0]!r} is not one of {', '.join(RULES)}: a rule of your own must be in RULES of lib/siam/runs.py")
         for line in record["result"]:
             if not _consistent(line, run):
                 refuse(f"row {line} does not fit n = {run.images}, draws = {run.draws}, rules {RULES}")

@@ -18,7 +18,7 @@ from siam import cifar10, export
 from siam.files import write_text
 from siam.live import record as records
 from siam.live.static import Page
-from siam.paths import CHECKPOINTS, RESULTS
+from siam.paths import CHECKPOINTS, RESULTS, ROOT
 
 FOLDER = Path(__file__).parent
 FRONT_END = ("engine.js", "votes.js", "lab.js", "view.js", "controls.js", "hundred.js", "page.js")
@@ -123,7 +123,7 @@ class Live(anywidget.AnyWidget):
     def __init__(self, checkpoint):
         coarse, fine = export.parts(checkpoint)
         _, said = export.checkpoint(checkpoint)
-        record = _measured()
+        record = _measured(ROOT / "data" / "results")  # of the images, which ship, wherever the network is
         packed = {"coarse": coarse, "fine": fine, "shown": shown(record), "images": export.sample(range(export.IMAGES))}
         super().__init__(about=about(record, said["digest"], said["variant"] != "plain"),
                          **{name: zlib.compress(content) for name, content in packed.items()})

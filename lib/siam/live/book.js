@@ -16,6 +16,7 @@ const siamLive = (() => {
           element.remove();
           reject(new Error(`${name}.js could not be loaded`));
         };
+        element.onload = () => part.came || element.onerror(); // something came, but not the part: a page of a network's login
         element.src = new URL(`${name}.js`, folder);
         document.head.append(element);
       });
@@ -29,7 +30,9 @@ const siamLive = (() => {
       const packed = atob(text);
       const bytes = new Uint8Array(packed.length);
       for (let i = 0; i < bytes.length; i++) bytes[i] = packed.charCodeAt(i);
-      parts.get(name).resolve(inflated(bytes));
+      const part = parts.get(name);
+      part.came = true;
+      part.resolve(inflated(bytes));
     },
     // Put the page where the static one stands, in front of the script.
     start(worker, css) {

@@ -16,7 +16,7 @@ async function startEngine({ wasm, worker, workers, coarse, fine }) {
   const module = await WebAssembly.compile(wasm);
   const source = URL.createObjectURL(new Blob([worker], { type: "text/javascript" }));
   const team = Array.from({ length: workers }, () => ({ worker: new Worker(source), jobs: new Map() }));
-  let queue = []; // jobs no worker has yet: {message, resolve, reject}
+  let queue = []; // jobs no worker has yet: {message, later, resolve, reject}
   let failure = null; // why there is no engine any more
   let hasNoise = false;
   let id = 0;
@@ -69,8 +69,9 @@ async function startEngine({ wasm, worker, workers, coarse, fine }) {
     return Promise.all(team.map(sent));
   }
 
-  // The results of all messages, in their order; each is also handed to onResult(result, index) when it comes.
-  function all(messages, signal, onResult) {
+  // The results of all messages, in their order; each is also handed to onResult(result, index) when it comes. later: after
+  // whatever else is asked for, also if it is asked for later.
+  function all(messages, signal, onResult, later = false) {
     return new Promise((resolve, reject) => {
       if (failure) throw failure;
       const results = new Array(messages.length);
@@ -78,6 +79,7 @@ async function startEngine({ wasm, worker, workers, coarse, fine }) {
       let over = false;
       const mine = messages.map((message, index) => ({
         message,
+        later,
         reject: stop,
         resolve(result) {
           if (over) return; // aborted while a worker was at it
@@ -101,7 +103,8 @@ async function startEngine({ wasm, worker, workers, coarse, fine }) {
       }
       if (signal?.aborted) return aborted();
       signal?.addEventListener("abort", aborted);
-      queue.push(...mine);
+      const behind = later ? -1 : queue.findIndex((job) => job.later);
+      queue.splice(behind < 0 ? queue.length : behind, 0, ...mine);
       deal();
     });
   }
@@ -137,7 +140,7 @@ async function startEngine({ wasm, worker, workers, coarse, fine }) {
 
     // The logits of passes first … draws - 1 of `seed` in that order, Float32Array [(draws - first) * 10]; σ in
     // normalised units. onPasses(pass, logits) is given them in pieces, in any order.
-    async vote({ image, sigma, weightNoise, first = 0, draws, seed }, onPasses, signal) {
+    async vote({ image, sigma, weightNoise, first = 0, draws, seed, later }, onPasses, signal) {
       check({ image, sigma, weightNoise });
       if (!(draws >= 1)) throw new RangeError(`M = ${draws} is not allowed: give 1 or more`);
       const logits = new Float32Array((draws - first) * 10);
@@ -146,10 +149,11 @@ async function startEngine({ wasm, worker, workers, coarse, fine }) {
         const count = Math.min(PASSES, draws - pass);
         messages.push({ job: "vote", image, sigma, weightNoise, seed, first: pass, count });
       }
-      await all(messages, signal, (part, index) => {
+      const onPart = (part, index) => {
         logits.set(part, index * PASSES * 10);
         onPasses?.(first + index * PASSES, part);
-      });
+      };
+      await all(messages, signal, onPart, later);
       return logits;
     },
 
@@ -169,19 +173,19 @@ async function startEngine({ wasm, worker, workers, coarse, fine }) {
     // cross-entropy over `samples` passes, from a uniform random start; ε and stepSize in pixel units.
     // onStep({step, loss, image}) after step 1, 2, …: the loss where the gradient was taken, the image stepped to.
     async attack(
-      { image, label, epsilon, stepSize, steps, samples, sigma, weightNoise, seed }, onStep, signal,
+      { image, label, epsilon, stepSize, steps, samples, sigma, weightNoise, seed, later }, onStep, signal,
     ) {
       check({ image, sigma, weightNoise, label });
       const low = image.map((x) => Math.max(x - epsilon, 0));
       const high = image.map((x) => Math.min(x + epsilon, 1));
       const clip = (x, i) => Math.min(Math.max(x, low[i]), high[i]);
-      const [start] = await all([{ job: "uniform", seed }], signal);
+      const [start] = await all([{ job: "uniform", seed }], signal, null, later);
       let adversarial = image.map((x, i) => clip(x + epsilon * start[i], i));
       for (let step = 0; step < steps; step++) {
         const messages = Array.from({ length: samples }, (_, k) => (
           { job: "gradient", image: adversarial, label, sigma, weightNoise, seed, pass: ATTACKER + step * samples + k }
         ));
-        const found = await all(messages, signal);
+        const found = await all(messages, signal, null, later);
         // Summed in the order of passes, or the number of workers would decide the sign of the smallest ones.
         const total = new Float64Array(PIXELS);
         for (const { gradient } of found) gradient.forEach((g, i) => (total[i] += g));

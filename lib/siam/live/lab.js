@@ -49,7 +49,8 @@ async function inflated(bytes) {
 
 // ---- the work ------------------------------------------------------------------------------------------------------
 
-// Attacks and votes through the engine, each done once: what is asked of an image that `id` names (not null) is kept.
+// Attacks and votes through the engine, each done once: what is asked of an image that `id` names is kept. Without an id (null)
+// nobody will ask again, and what has one goes first.
 function laboratory(engine) {
   const attacked = new Map();
   const voted = new Map();
@@ -85,7 +86,7 @@ function laboratory(engine) {
         samples: seen.samples,
         ...noise(seen),
       };
-      if (id === null) return engine.attack({ image: pixels, label, ...how }, onStep, signal); // nobody will ask again
+      if (id === null) return engine.attack({ image: pixels, label, ...how, later: true }, onStep, signal);
       const key = JSON.stringify([id, how]);
       return (
         attacked.get(key) ?? keep(attacked, key, await engine.attack({ image: pixels, label, ...how }, onStep, signal))
@@ -98,7 +99,7 @@ function laboratory(engine) {
       const key = JSON.stringify([id, how]);
       const known = voted.get(key);
       if (known?.length >= 10 * s.draws) return known.subarray(0, 10 * s.draws);
-      if (id === null) return engine.vote({ image: pixels, draws: s.draws, ...how }, null, signal);
+      if (id === null) return engine.vote({ image: pixels, draws: s.draws, ...how, later: true }, null, signal);
       // A pass hangs on its number and the seed alone: of more passes the first are those that are known.
       const logits = new Float32Array(10 * s.draws);
       let first = 0; // passes without a gap

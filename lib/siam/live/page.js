@@ -134,13 +134,17 @@ function startLive(el, { about, worker, parts, linked, instead }) {
     if (!lab) return;
     const { signal } = (current = new AbortController());
     const s = state;
+    const { say, end } = begin();
+    signal.addEventListener("abort", end);
+    delete root.dataset.settled;
+    if (!images.has(s.image)) {
+      root.classList.add("live-stale"); // what is shown is another image's
+      say("loading the image", 0);
+    }
     const image = images.get(s.image) ?? (await fetched(s.image, signal));
     if (!image) return;
     const attacking = s.attacked && s.epsilon > 0;
     const still = s.sigma === 0 && !(s.weightNoise && noise === "here");
-    const { say, end } = begin();
-    signal.addEventListener("abort", end);
-    delete root.dataset.settled;
     root.classList.toggle("live-attacking", attacking);
     const see = (seen) => {
       root.classList.remove("live-stale");
@@ -267,7 +271,8 @@ function startLive(el, { about, worker, parts, linked, instead }) {
     const strip = (bytes) => {
       unpacked(bytes).forEach((image, i) => images.set(numbers[i], image));
       shows.strip(images);
-      const { label, pixels } = images.get(state.image) ?? images.get(numbers[0]);
+      if (!images.has(state.image)) return; // it comes with its vote
+      const { label, pixels } = images.get(state.image);
       showPictures({ name: CLASSES[label], pixels, seen: pixels, attacking: false });
     };
     const [wasm, coarse] = await Promise.all([parts.engine(), parts.coarse(), parts.shown().then(strip)]);

@@ -50,7 +50,8 @@ def networks(record, labels=None):
         label = names.setdefault(cell["checkpoint"], f"{label}, {cell['checkpoint']}" if label in names.values() else label)
         of = found.setdefault(label, Network(cell["sigma"], cell["draws"][-1], cell["noisy"], cell["trained"], {}, {}))
         of.right[cell["attacker"]] = bits.unpack(cell["right"], len(cell["draws"]), record["n"])
-        of.cost[cell["attacker"]] = _cost(cell)
+        if not cell["attacker"] or {"steps", "queries"} & set(cell):  # of an attacker of another kind it is not known
+            of.cost[cell["attacker"]] = _cost(cell)
     found = {label: of for label, of in found.items() if {"", PGD, EPGD} <= set(of.right) and (labels is None or label in labels)}
     common = set.intersection(*(set(of.right) for of in found.values())) if found else set()
     return {label: of._replace(right=of.right | and_any({name: of.right[name] for name in common}))

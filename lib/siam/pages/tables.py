@@ -225,13 +225,16 @@ def cards(folder=RESULTS):
         test = [select(ours, **of_attack(attack)) for attack in ("none", "pgd")]
         test = [NOT_YET if of.empty else f"{100 * of['accuracy'].iloc[0]:.1f}" for of in test]
         n = "" if ours.empty else f" (n = {ours['n'].max():,})"
-        heldout = " / ".join(f"{100 * right / kept.heldout_n:.1f}" for right in (kept.clean, kept.adversarial))
+        # A record of a training of one's own may lack all of this.
+        epochs = "–" if pd.isna(kept.epoch) else f"{kept.epoch:.0f} of {kept.schedule['epochs']}"
+        heldout = "–" if pd.isna(kept.heldout_n) else (
+            f"{100 * kept.clean / kept.heldout_n:.1f} / {100 * kept.adversarial / kept.heldout_n:.1f} (n = {int(kept.heldout_n):,})")
+        minutes = "–" if pd.isna(kept.seconds) else f"{kept.seconds / 60:.0f}"
         rank = f", r = {kept.rank}" if kept.variant.startswith("CPNI") else ""
         noise = f", σ = {kept.sigma:g}" if kept.sigma else ""
         device = "GPU" if kept.device.startswith("cuda") else "CPU"
-        lines.append(f"| `{kept.name}` | {kept.variant}{rank} | {kept.tier}, {kept.method}{noise} | {kept.seed} | {kept.epoch} of "
-                     f"{kept.schedule['epochs']} | {heldout} (n = {kept.heldout_n:,}) | {' / '.join(test)}{n} | "
-                     f"{kept.seconds / 60:.0f} {device} | `{kept.training_id}` |")
+        lines.append(f"| `{kept.name}` | {kept.variant}{rank} | {kept.tier}, {kept.method}{noise} | {kept.seed} | {epochs} | "
+                     f"{heldout} | {' / '.join(test)}{n} | {minutes} {device} | `{kept.training_id}` |")
     return "\n".join(lines)
 
 

@@ -248,10 +248,20 @@ def met(attackers, noisy):
 
 
 def said_of(attacker):
-    """The settings of an attacker as a record has them, {name: value}: of functions their names."""
-    def named(value):
-        return [named(each) for each in value] if isinstance(value, tuple) else getattr(value, "__name__", value)
+    """The settings of an attacker as a record has them, {name: value}: of functions their names, by which, with the numbers, it is known.
 
+    Raises ValueError, one line, for what is no NamedTuple of numbers, texts and functions that have a name.
+    """
+    def named(value):
+        if isinstance(value, tuple):
+            return [named(each) for each in value]
+        name = getattr(value, "__name__", "<lambda>")
+        if not isinstance(value, (int, float, str)) and name == "<lambda>":
+            raise ValueError(f"{value!r} of the attacker {attacker!r} is not allowed: give numbers, texts and functions that have a name")
+        return value if isinstance(value, (int, float, str)) else name
+
+    if not hasattr(attacker, "_asdict"):
+        raise ValueError(f"attacker {attacker!r} is not allowed: give a NamedTuple, as those of siam.studies.adaptive are")
     return {key: named(value) for key, value in attacker._asdict().items()}
 
 
@@ -263,6 +273,8 @@ def measure(path=RECORD, networks=NETWORKS, attackers=ATTACKERS, checkpoints=CHE
     Raises ValueError, one line, for a file at `path` that is no record or was made with other settings, and FileNotFoundError for
     a network that is not here.
     """
+    for attacker in attackers.values():
+        said_of(attacker)  # what is wrong with one is said before the first
     fixed = SETTINGS | dict(split=split, n=n)
     record = added_to(path, "adaptive", "cells", fixed)
     x, y = images(split, n)
