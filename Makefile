@@ -37,7 +37,7 @@ book: render  ## install, re-render the pages from the records, build the book
 test: export OMP_NUM_THREADS = 1
 test: env-dev html  ## install everything, run every test and notebook, print the coverage
 	$(COVERAGE) erase
-	$(COVERAGE) run -m pytest -n auto --dist loadfile tests
+	$(COVERAGE) run -m pytest -n auto --dist loadfile --no-loadscope-reorder tests
 	$(COVERAGE) combine -q
 	$(RUN) -m pytest -n auto --dist loadfile --nbval --nbval-current-env $(PAGES)
 	$(SMOKE) $(RUN) -m pytest --nbval-lax --nbval-current-env $(COMPUTE)

@@ -99,6 +99,14 @@ def say_nothing_is_measured(pages, record):
     return all("not yet measured" in (text if isinstance(text, str) else repr(text)).lower() for text in shown)
 
 
+LONG = ("test_training", "test_live", "test_axe", "test_engine", "test_campaign")  # files that take minutes
+
+
+def pytest_collection_modifyitems(items):
+    """Long files first: a process that began with one at the end would work on it alone."""
+    items.sort(key=lambda item: item.path.stem not in LONG)
+
+
 def pytest_terminal_summary(terminalreporter):
     """What tests measured and gave to `record_property` as "trace": no process of xdist but the first has a terminal."""
     for report in [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]:

@@ -1054,5 +1054,5 @@ def test_the_pages_attack_is_the_papers(browser, noisy, rest):
         const s = {sigma: 0.36, epsilon: 8, steps: 7, samples: 2, weightNoise: true, noisyAttack, seed: 5};
         return lab.attack(null, {label: 3, pixels: [0.5]}, s);
     }""", noisy)
-    assert asked == dict(image=[0.5], label=3, epsilon=8 / 255, stepSize=2 / 255, steps=7, seed=5) | rest
+    assert asked == dict(image=[0.5], label=3, epsilon=8 / 255, stepSize=2 / 255, steps=7, seed=5, later=True) | rest
     tab.close()

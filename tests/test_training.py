@@ -544,7 +544,7 @@ def on_no_device(monkeypatch, method="adversarial", **changes):
     """An update on tensors that have a shape and no numbers: reading one, as `.item()` does, raises."""
     monkeypatch.setattr(training, "autocast", lambda device, precision: nullcontext())
     monkeypatch.setattr(torch, "is_autocast_enabled", lambda device: False)
-    plan = replace(training.schedule("paper", method), **changes)
+    plan = replace(training.schedule("paper", method), steps=2, **changes)  # a step is like the next
     model = models.classifier("CPNI-W+A-a").to("meta").train()
     optimiser = SimpleNamespace(zero_grad=model.zero_grad, step=lambda: None)  # the fused one knows no such device
     x, y = torch.zeros(32, 3, 32, 32, dtype=torch.uint8, device="meta"), torch.zeros(32, dtype=torch.int64, device="meta")
