@@ -60,11 +60,16 @@ def site(tmp_path_factory):
                        rows("PNI-W", tier="smoke", n=300, sigmas=(0.0, 0.1))])
     high = rows(attacks=("none", "pgd"), sigmas=(0.0, 0.1, 0.2, 0.35)).drop(columns=["low", "high", "accuracy"])
     high["correct"] -= 400 * (high["attack"] == "pgd")  # from 0 to 90 %
+    ends = pd.concat([rows(attacks=(attack,), sigmas=[0.02 * k for k in range(to)], draws=(1,), n=10_000)
+                      for attack, to in (("none", 26), ("epgd", 15), ("pgd", 16))], ignore_index=True).drop(
+        columns=["low", "high", "accuracy"])
+    ends.loc[ends["attack"] != "none", "correct"] = 5000 - 10 * (ends["attack"] == "pgd")  # side by side, one a step longer
     for name, widget in {
         "measured": Explorer(frame, PRINTED, sigma=0.1, draws=8),
         "printed": Explorer(frame, PRINTED, sigma=0.24, draws=64),
         "empty": Explorer(pd.DataFrame(), PRINTED),
         "high": Explorer(high),
+        "ends": Explorer(ends),
         "wide": Explorer(budgets(0.24, (2.0, 8.0, 16.0, 35.0)), axis="epsilon"),
         "own": Explorer(own(), PRINTED, rule="borda"),
         "sums": Explorer(sums(), attacks=["pgd", "pgd-10-2-1", "pgd-sum", "epgd", "epgd-sum"]),
@@ -308,12 +313,12 @@ def test_no_tick_lies_beyond_its_axis_on_a_phone(visit, name):
     assert beyond == []
 
 
-@pytest.mark.parametrize("width", [320, 375, 900])
-def test_names_and_values_do_not_lie_on_each_other(visit, width):
-    page = visit("sums", viewport={"width": width, "height": 900})
+@pytest.mark.parametrize("name, width", [("sums", 320), ("sums", 375), ("sums", 900), ("ends", 760)])
+def test_names_and_values_do_not_lie_on_each_other(visit, name, width):
+    page = visit(name, viewport={"width": width, "height": 900})
     slider = page.get_by_test_id("siam-sigma")
     slider.press("Home")
-    for _ in range(len(SIGMAS)):
+    for _ in range(26):
         over = page.locator(".siam-labels text, .siam-cursor text").evaluate_all("""all => {
             const boxes = all.map((text) => [text.textContent, text.getBoundingClientRect()]);
             return boxes.flatMap(([one, a], i) => boxes.slice(i + 1).filter(([, b]) =>

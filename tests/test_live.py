@@ -2,8 +2,11 @@
 
 import gzip
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from html import escape
 from pathlib import Path
@@ -150,6 +153,13 @@ def test_another_checkpoint_has_no_groups_and_no_number_of_the_book():
     told = live.about(records.read(), digest="0" * 16, noisy=False)
     assert [group["key"] for group in told["groups"]] == ["all"] and told["book"] is None and not told["noisy"]
     assert {shown["group"] for shown in told["images"]} == {"all"}
+
+
+def test_where_the_readers_data_are_elsewhere_the_book_still_says_what_was_recorded(tmp_path):
+    network = CHECKPOINTS / f"{records.CHECKPOINT}.safetensors"
+    code = f"from siam.live import Live; print([of['n'] for of in Live({str(network)!r}).about['book']['counts']])"
+    done = subprocess.run([sys.executable, "-c", code], env=os.environ | {"SIAM_DATA": str(tmp_path)}, capture_output=True, text=True)
+    assert done.stdout == "[100, 500, 10000]\n", done.stderr
 
 
 def test_static_page_has_the_picture_and_the_numbers():
@@ -486,8 +496,8 @@ def test_while_an_image_is_on_its_way_nothing_passes_for_its_result(browser, htm
         assert tab.locator(".live-stale").count() == 0 and not set(before) & set(drawn(tab, ".live-pictures"))
         other = context.new_page()
         other.goto(f"{address}{PAGE}.html#image=42")
-        other.locator(".live-stale").wait_for()
-        assert "airplane" not in other.locator(".live-pictures").inner_text()
+        other.get_by_text("loading the image").wait_for()
+        assert other.locator(".live-stale").count() == 1 and "airplane" not in other.locator(".live-pictures").inner_text()
         waiting.pop().fulfill(status=200, content_type="text/html", body="<p>Please log in</p>")  # not the part
         other.get_by_text("images.js could not be loaded").wait_for()
         context.close()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import plain
 
-from siam import bits, runs
+from siam import bits, paired, runs
 from siam.claims import rules
 from siam.pages import words_of_figures as words
 from test_report import digest, evaluate, folder, train, transfer  # noqa: F401
@@ -89,8 +89,10 @@ def test_words_compare_noise_at_each_epsilon_and_attacks_of_as_many_gradients(fo
         run = runs.EvaluationRun("cpni-w-0", digest("CPNI-W", 0), attack, steps=steps, samples=samples, draws=64)
         runs.write(runs.record(run, tier="cpu", n=1000, result=[runs.row("prediction", 64, correct, 1000)]), folder)
     assert plain(words.effort(folder)).startswith(
-        "- Of 1 comparison at the same number of gradients, more steps win 1, averaging wins 0, and in 0 the two are not told apart;"
-        " accuracy under EPGD less that under PGD, in points: +10.0 ± ")
+        "- Of 1 comparison at the same number of gradients, more steps win 1 and averaging wins 0; accuracy under EPGD less"
+        " that under PGD, in points: +10.0 ± ")
+    each = {name: paired.Difference(points, error, 100, tier="cpu", n=1000, runs=1) for name, points, error in (("a", 5, 1), ("b", 2.2, 1))}
+    assert "more steps win 1 and averaging wins 0, in 1 the two are not told apart; " in plain(words._more_steps_or_averages(each))
 
 
 def test_words_compare_attacks_made_elsewhere_with_those_on_the_network_itself(folder):  # noqa: F811

@@ -141,22 +141,26 @@ function chart(view, width) {
   const left = cx > inner.width - 44; // no room for a value on the right
   // Where the cursor is at the end of a line, the value stands behind its name: both have their place there. What stands beside
   // the cursor is one column, names are another. A name that is in both makes room for the values, then for the other names; then
-  // the values make room for it.
+  // the values make room for it. Where a name comes near the values, all names are in both.
   const ended = (points) => !left && points.at(-1).x === view.x;
-  const column = (all, height) => {
-    const heights = apart(all.map(height), inner.height);
-    return new Map(all.map(({ attack }, i) => [attack.key, heights[i]]));
+  const column = (all) => {
+    const heights = apart(all.map(({ height }) => height), inner.height);
+    return new Map(all.map(({ key }, i) => [key, heights[i]]));
   };
   const here = drawn.flatMap(({ attack, points }) =>
-    points.filter((p) => p.x === view.x).map((p) => ({ attack, ...p, said: !ended(points) })));
-  const room = column(here, (p) => y(p.accuracy) - (p.said ? 13 : 0));
-  const ends = column(drawn, ({ attack, points }) => ended(points) ? room.get(attack.key) : y(points.at(-1).accuracy));
-  // So do the names of lines that end shortly before the cursor, where the values stand.
-  const near = drawn.filter(({ points }) => points.at(-1).x < view.x && cx - x(points.at(-1).x) < (left ? 140 : 100));
-  const beside = column([...here, ...near], ({ attack, points, said, accuracy }) =>
-    said ? y(accuracy) - 13 : points ? y(points.at(-1).accuracy) : ends.get(attack.key));
-  drawn.forEach((one) => {
-    const { attack, points } = one;
+    points.filter((p) => p.x === view.x).map((p) => ({ attack, ...p, key: attack.key, said: !ended(points) })));
+  const room = column(here.map(({ key, accuracy, said }) => ({ key, height: y(accuracy) - (said ? 13 : 0) })));
+  const ends = column(drawn.map(({ attack: { key }, points }) =>
+    ({ key, height: ended(points) ? room.get(key) : y(points.at(-1).accuracy) })));
+  const reach = left ? [-160, -17] : [-96, 46]; // how far from the cursor a line ends whose name comes near
+  const others = drawn.filter(({ points }) => !ended(points));
+  const away = others.map(({ points }) => x(points.at(-1).x) - cx);
+  const crowded = away.some((distance) => distance > reach[0] && distance < reach[1]);
+  const beside = column([
+    ...here.map(({ key, accuracy, said }) => ({ key, height: said ? y(accuracy) - 13 : ends.get(key) })),
+    ...(crowded ? others : []).map(({ attack: { key } }) => ({ key: `${key}, name`, height: ends.get(key) })),
+  ]);
+  drawn.forEach(({ attack, points }) => {
     const kind = `siam-${attack.kind}`;
     view.draws.forEach((_, m) => {
       const other = m === view.m ? [] : curve(view.source, attack, view.rule.key, m);
@@ -171,8 +175,8 @@ function chart(view, width) {
     if (inner.width / points.length > 9) points.forEach((p) => lines.append(
       svg("circle", { class: kind, cx: x(p.x), cy: y(p.accuracy), r: 2.2 })));
     const end = x(points.at(-1).x) + 9;
-    const placed = ended(points) || near.includes(one);
-    labels.append(svg("text", { class: kind, x: end, y: (placed ? beside : ends).get(attack.key), dy: "0.35em" },
+    const placed = beside.get(ended(points) ? attack.key : `${attack.key}, name`) ?? ends.get(attack.key);
+    labels.append(svg("text", { class: kind, x: end, y: placed, dy: "0.35em" },
       attack.name + (ended(points) ? ` ${shown(points.at(-1))}` : "")));
   });
 
@@ -405,7 +409,7 @@ function render({ model, el }) {
   // A mouse that is pressed, or a tap. Not one that passes by: the sliders lie on either side of the chart. Not a finger that is
   // put down: it may be going to scroll.
   plot.addEventListener("pointerdown", (event) => { pressed = event.pointerType === "mouse" && event.button === 0; });
-  plot.addEventListener("pointermove", (event) => pressed && point(event));
+  plot.addEventListener("pointermove", (event) => pressed && event.buttons & 1 && point(event)); // a release may be lost
   plot.addEventListener("click", point);
 
   function changed() {

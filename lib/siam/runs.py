@@ -334,11 +334,11 @@ def missing(path, folder=RESULTS):
     there = f"there are: {', '.join(checkpoints_in(path.parent)) or 'none'}"
     if path.suffix != ".safetensors":
         return f"no checkpoint {str(path)!r}: give the path of its file, which ends in .safetensors; in the folder {path.parent} {there}"
+    lacking = f"no checkpoint {path.stem!r} in the folder {path.parent}"
     if (ROOT / "data" / "checkpoints" / path.name).exists():
-        return (f"no checkpoint {path.stem!r} in the folder {path.parent}: it ships in data/checkpoints: copy it, with the record of its"
-                " training (book/own.md)")
+        return f"{lacking}: it ships in data/checkpoints: copy it, with the record of its training (book/own.md); {there}"
     away = trained_as(path.stem, folder) and not (CHECKPOINTS / path.name).exists()
-    return f"no checkpoint {path.stem!r} in the folder {path.parent}{f': it is {NOT_HERE}' if away else f'; {there}'}"
+    return f"{lacking}{f': it is {NOT_HERE}' if away else f'; {there}'}"
 
 
 def _check(record, where):

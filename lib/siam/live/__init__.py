@@ -123,7 +123,8 @@ class Live(anywidget.AnyWidget):
     def __init__(self, checkpoint):
         coarse, fine = export.parts(checkpoint)
         _, said = export.checkpoint(checkpoint)
-        record = _measured(ROOT / "data" / "results")  # of the images, which ship, wherever the network is
+        ships = ROOT / "data" / "results"  # what is known of the images, wherever the network is
+        record = _measured(ships)
         packed = {"coarse": coarse, "fine": fine, "shown": shown(record), "images": export.sample(range(export.IMAGES))}
-        super().__init__(about=about(record, said["digest"], said["variant"] != "plain"),
+        super().__init__(about=about(record, said["digest"], said["variant"] != "plain", ships),
                          **{name: zlib.compress(content) for name, content in packed.items()})

@@ -216,6 +216,7 @@ def _averaging(measured, M):
 def _more_steps_or_averages(found):
     every = [one.among(len(found)) for one in found.values()]  # what some of many do: intervals that all of them keep
     steps, averages = sum(one.low > 0 for one in every), sum(one.high < 0 for one in every)
-    return (f"of {len(found)} comparison{'s' * (len(found) > 1)} at the same number of gradients, more steps win {steps}, averaging"
-            f" wins {averages}, and in {len(every) - steps - averages} the two are not told apart; accuracy under EPGD less that under"
-            f" PGD, in points: {told(found)} {_about(found.values())}.") if found else None
+    alike = len(every) - steps - averages
+    return (f"of {len(found)} comparison{'s' * (len(found) > 1)} at the same number of gradients, more steps win {steps} and averaging"
+            f" wins {averages}{f', in {alike} the two are not told apart' if alike else ''}; accuracy under EPGD less that under PGD, in"
+            f" points: {told(found)} {_about(found.values())}.") if found else None

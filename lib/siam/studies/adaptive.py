@@ -270,9 +270,10 @@ def measure(path=RECORD, networks=NETWORKS, attackers=ATTACKERS, checkpoints=CHE
     and attacker is kept, what there is of other attackers dropped. Cut off, it goes on after its last finished batch, kept in `results`
     until the record has it. Returns the record's path.
 
-    Raises ValueError, one line, for a file at `path` that is no record or was made with other settings, and FileNotFoundError for
-    a network that is not here.
+    Raises ValueError, one line, for a file at `path` that is no record or was made with other settings, for an n that is no multiple of
+    BATCH, two of which an interval needs, and for attackers as `said_of` does; FileNotFoundError for a network that is not here.
     """
+    runs.in_batches(n, BATCH)
     for attacker in attackers.values():
         said_of(attacker)  # what is wrong with one is said before the first
     fixed = SETTINGS | dict(split=split, n=n)
