@@ -161,7 +161,7 @@ def test_noise_scatters_and_averaging_gathers(network, monkeypatch):
     gains = both["losses"] - both["losses"][:, :1]
     assert [kept["none"][0], *(kept["gains"][step][0] for step in svm.STEPS[1:])] == pytest.approx(
         [both["losses"][:, 0].mean(), *gains.mean(0)[1:]])
-    assert kept["gains"]["lost"][0] == pytest.approx((gains[:, 4] - gains[:, 3]).mean())
+    assert [kept["gains"][name][0] for name in ("lost", "off")] == pytest.approx([(gains[:, k] - gains[:, 3]).mean() for k in (4, 2)])
 
 
 def test_the_noise_of_a_gradient_is_the_classifiers_own(network):

@@ -240,9 +240,9 @@ def losses(folder=RESULTS):
             rows.append({"Rows": network, "σ": f"{row['sigma']:g}", "unattacked": shown(row["none"]),
                          "random signs": shown(gain["random"]), "one noisy gradient": shown(gain["single"]),
                          "gradient without noise": shown(gain["still"]), "v": shown(gain["expected"]),
-                         "v − one noisy gradient": shown(gain["lost"]),
+                         "without noise − one noisy": shown(gain["off"]), "v − one noisy": shown(gain["lost"]),
                          "of v's, %": f"{100 * gain['single'][0] / gain['expected'][0]:.0f}"})
     about = record["directions"]
     caption = (f"One step of ε = {255 * record['svm']['epsilon']:g}/255: what it adds to the expected cross-entropy under the same"
-               f" noise, {about['passes']} fresh passes. 95 % intervals over batches; the difference is paired. {_gradients(record)}")
+               f" noise, {about['passes']} fresh passes. 95 % intervals over batches; differences are paired. {_gradients(record)}")
     return Table(pd.DataFrame(rows), caption, 1, PLACE)

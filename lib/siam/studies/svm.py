@@ -152,7 +152,8 @@ def summary(found):
     interval = partial(interval_of, batch=BATCH)
     losses = dict(zip(STEPS, found["losses"].T))
     gains = {name: interval(losses[name] - losses["none"]) for name in losses if name != "none"}
-    gains["lost"] = interval(losses["expected"] - losses["single"])  # paired, image by image
+    # Paired, image by image: what one noisy gradient lacks of v, and of the gradient with all noise off.
+    gains |= {name: interval(losses[of] - losses["single"]) for name, of in (("lost", "expected"), ("off", "still"))}
     return dict(
         along=np.histogram(found["along"], EDGES)[0].tolist(), mean=interval(found["along"].mean(1)),
         quantiles=np.quantile(found["along"], [0.05, 0.5, 0.95]).tolist(), still=interval(found["still"]),
