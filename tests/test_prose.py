@@ -25,7 +25,7 @@ READ = {
     "learnt": (lambda: (RESULTS / "learnt" / "record.json").read_text() + learnt.comparison().frame.to_csv(), "eb6aa0b9d028e0cf"),
     "live": ("live/images.json", "ab34d21c2d7a3a6c"),
     "strength": ("strength/record.json", "3bf10b70115e6309"),
-    "svm": ("svm/argument.json", "f34fa5c9f3c752e4"),
+    "svm": ("svm/argument.json", "d5297bd192f92047"),
     "table1": (lambda: findings.strengths().frame.to_csv() + words.ranks() + findings.lengths().frame.to_csv()
                + findings.noises().frame.to_csv() + tables.contrasts(1).frame.to_csv(), "b92a9769fb36e3c3"),
     "table3": (lambda: strength.choice().frame.to_csv() + findings.summed().frame.to_csv() + findings.gains().frame.to_csv(),
