@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import replace
 from html import escape
 from pathlib import Path
@@ -477,13 +478,20 @@ def test_an_image_that_nobody_chose_can_be_attacked(browser, file):
         assert field.input_value() == "" and field.evaluate("field => field.validity.valid"), "the field does not take it"
 
 
-def test_while_an_image_is_on_its_way_nothing_passes_for_its_result(browser, html):  # noqa: F811
+@contextmanager
+def held(browser, html, part):  # noqa: F811
+    """A context, the page's address, and the requests for one of its parts, which wait until a test answers them."""
     with served(html) as address:
-        context = browser.new_context()
-        waiting = []
-        context.route("**/live/images.js", lambda route: waiting.append(route))
+        context, waiting = browser.new_context(), []
+        context.route(f"**/live/{part}.js", lambda route: waiting.append(route))
+        yield context, f"{address}{PAGE}.html", waiting
+        context.close()
+
+
+def test_while_an_image_is_on_its_way_nothing_passes_for_its_result(browser, html):  # noqa: F811
+    with held(browser, html, "images") as (context, page, waiting):
         tab = context.new_page()
-        tab.goto(f"{address}{PAGE}.html")
+        tab.goto(page)
         settled(tab)
         field, before = tab.get_by_role("spinbutton"), drawn(tab, ".live-pictures")
         field.fill("42")
@@ -495,12 +503,11 @@ def test_while_an_image_is_on_its_way_nothing_passes_for_its_result(browser, htm
         settled(tab, "image=42&")
         assert tab.locator(".live-stale").count() == 0 and not set(before) & set(drawn(tab, ".live-pictures"))
         other = context.new_page()
-        other.goto(f"{address}{PAGE}.html#image=42")
+        other.goto(f"{page}#image=42")
         other.get_by_text("loading the image").wait_for()
         assert other.locator(".live-stale").count() == 1 and "airplane" not in other.locator(".live-pictures").inner_text()
         waiting.pop().fulfill(status=200, content_type="text/html", body="<p>Please log in</p>")  # not the part
         other.get_by_text("images.js could not be loaded").wait_for()
-        context.close()
 
 
 def test_what_the_reader_asks_for_goes_before_the_hundred_images(scripts):
@@ -819,12 +826,9 @@ def test_attack_100_images_counts_and_stops(browser, file):
 
 
 def test_the_vote_is_repeated_when_the_noise_has_come(browser, html):  # noqa: F811
-    with served(html) as address:
-        context = browser.new_context()
-        waiting = []
-        context.route("**/live/fine.js", lambda route: waiting.append(route))
+    with held(browser, html, "fine") as (context, page, waiting):
         tab = context.new_page()
-        tab.goto(f"{address}{PAGE}.html")
+        tab.goto(page)
         tab.wait_for_selector("[data-noise=loading][data-settled]")
         assert "noise of the weights is still loading" in tab.get_by_test_id("live-verdict").inner_text()
         assert "(still loading)" in tab.locator(".live-check").first.inner_text()
@@ -833,7 +837,6 @@ def test_the_vote_is_repeated_when_the_noise_has_come(browser, html):  # noqa: F
         waiting[0].continue_()
         assert "still loading" not in settled(tab)
         assert counts(tab) != before
-        context.close()
 
 
 def test_the_page_says_that_the_noise_cannot_be_had(browser, html):  # noqa: F811

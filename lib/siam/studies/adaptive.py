@@ -255,10 +255,11 @@ def said_of(attacker):
     def named(value):
         if isinstance(value, tuple):
             return [named(each) for each in value]
-        name = getattr(value, "__name__", "<lambda>")
-        if not isinstance(value, (int, float, str)) and name == "<lambda>":
+        if isinstance(value, (int, float, str)):
+            return value
+        if getattr(value, "__name__", "<lambda>") == "<lambda>":
             raise ValueError(f"{value!r} of the attacker {attacker!r} is not allowed: give numbers, texts and functions that have a name")
-        return value if isinstance(value, (int, float, str)) else name
+        return value.__name__
 
     if not hasattr(attacker, "_asdict"):
         raise ValueError(f"attacker {attacker!r} is not allowed: give a NamedTuple, as those of siam.studies.adaptive are")
