@@ -28,7 +28,7 @@ def writing(path):
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield part
-        with open(part, "rb") as file:
+        with open(part, "r+b") as file:  # Windows does not sync what is open to be read alone
             os.fsync(file.fileno())
         os.replace(part, path)
     finally:
