@@ -90,7 +90,7 @@ def test_the_start_of_the_noise_is_told_apart_from_its_kind(tmp_path):
         trained(tmp_path, seed, label=label, tier="fast", lr=0.2)
         evaluate(tmp_path, label, "pgd", correct, n=10_000, tier="fast", training_seed=seed)
     said = plain(words.headlines(tmp_path))
-    assert re.search(r" Between the two of \[Table 1\]\(notebooks/table1.ipynb\), of tier fast, it is \+10.0 ± [\d.]+\.$", said, re.M)
+    assert re.search(r" Of the two of \[Table 1\]\(notebooks/table1.ipynb\), tier fast, it is \+10.0 ± [\d.]+\.$", said, re.M)
 
 
 def test_trainings_that_differ_in_more_than_epochs_say_nothing_about_length(tmp_path):
@@ -108,10 +108,14 @@ def test_ranks_selection_units_and_rounding_have_their_sentence(tmp_path):
         trained(tmp_path, seed, rank=rank)
         evaluate(tmp_path, "CPNI-W", "pgd", 400 + 20 * seed, training_seed=seed)
     assert plain(words.ranks(tmp_path)).startswith("- Rank 5 less rank 0: under PGD +2.0 ±")
-    assert words.ranks(tmp_path).endswith("above another in 0 of 1 comparisons and surely below in 0.")
+    assert words.ranks(tmp_path).endswith("Of 1 comparison rank 5, the paper's, is surely above in 0 and below in 0 where each is taken by"
+                                          " itself, and above in 0 and below in 0 on intervals that hold jointly.")
     trained(tmp_path, 2, rank=2)
     evaluate(tmp_path, "CPNI-W", "pgd", 200, training_seed=2)
-    assert words.ranks(tmp_path).endswith("above another in 1 of 2 comparisons and surely below in 0.")
+    said = plain(words.ranks(tmp_path))
+    assert "- Rank 5 less rank 2: under PGD +22.0 ±" in said
+    assert said.endswith("surely above in 1 and below in 0 where each is taken by itself, and above in 1 and below in 0 on intervals"
+                         " that hold jointly.")
     folder = tmp_path / "other"
     folder.mkdir()
     train(folder, "CPNI-W")
@@ -143,9 +147,9 @@ def test_the_first_page_counts_verdicts_and_says_how_far_they_reach():
     rows = pd.DataFrame({"verdict": ["holds", "holds in part", "holds in part", NOT_YET], "tier": ["long", "cpu", "cpu", ""]})
     (said,) = words._verdicts(rows)
     assert said.startswith("**Claim by claim.** Of the paper's 4 claims, 1 holds, 2 hold in part, 1 is not yet measured. By the tier ")
-    assert "they rest on: 1 `long`, 2 `cpu`; none yet on `fast` or `paper`" in said
-    (said,) = words._verdicts(rows.assign(tier="fast"))
-    assert said.endswith("By the tier they rest on: 3 `fast`.")
+    assert "they rest on: 1 `long`, 2 `cpu`; none on `paper`, so that nothing here is a reproduction yet" in said
+    (said,) = words._verdicts(rows.assign(tier="paper"))
+    assert said.endswith("By the tier they rest on: 3 `paper`.")
     assert words._verdicts(rows[rows["tier"] == ""]) == ["**Claim by claim.** Of the paper's 1 claims, 1 is not yet measured."]
 
 

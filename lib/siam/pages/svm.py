@@ -135,9 +135,9 @@ def in_words(folder=RESULTS):
               for row in svm["monte_carlo"] if row["error"] > 0)
     budget = len(m) * e
     lines = [
-        f"The attack takes e = ε‖w‖₁ = {e:.2f} off every margin. The paper's noise, twice as large per pixel, moves a margin by"
-        f" t = {t:.3f} (one standard deviation): it has no aim, and {svm['dimension']:,} pixels without aim add up only as the square root"
-        f" of their number. At σ = 0.24 it adds {(noisy(m, e, t) - quiet(m, e)).mean():.5f} to a mean loss of"
+        f"The attack takes e = ε‖w‖₁ = {e:.2f} off every margin. The paper's noise is twice as large per pixel, and moves a"
+        f" margin by only t = {t:.3f} (one standard deviation): it has no aim, and {svm['dimension']:,} pixels without aim add up only"
+        f" as the square root of their number. At σ = 0.24 it adds {(noisy(m, e, t) - quiet(m, e)).mean():.5f} to a mean loss of"
         f" {quiet(m, e).mean():.3f}; only {fold} of {len(m):,} images are within two t of the bend.",
         f"Eq. (15) is exact without noise for the {len(m) - outside:,} test images with m ≤ 1 and too large for the other"
         f" {outside:,}; its mean is {printed(m, e).mean():.3f} where the truth is {quiet(m, e).mean():.3f}.",

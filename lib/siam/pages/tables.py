@@ -38,7 +38,7 @@ CONTRASTS = {
     4: [("M = 8 instead of 4", 1, 0)],
 }
 # The parts of table 3: whose choice σ and M are.
-PAPERS_CHOICE = "the paper's σ and M (its own choice, made on the test set)"
+PAPERS_CHOICE = "the paper's σ and M (its own choice, by its authors' code on test images)"
 NEAREST = "nearest cell we measured, where we lack the paper's: not compared"
 # The two networks of one noisy pass that have no noise: their names on every page.
 PLAIN = {"plain": "plain, normal training", "adversarial": "plain, adversarial training"}
@@ -120,8 +120,10 @@ def contrasts(number, folder=RESULTS):
             alone = f"± {difference.half_alone:.1f}" if difference is not None and difference.luck[0] else ""
             lines.append({**name, "Ours": text, ALONE: alone, "Tier": told["Tier"], "at": at, **told})
     frame = pd.DataFrame(lines)
-    frame = frame if frame[ALONE].any() else frame.drop(columns=ALONE)
-    return Table(frame, f"What changes between rows of Table {number}, in points{of_differences(used)}", 1)
+    caption = f"What changes between rows of Table {number}, in points{of_differences(used)}"
+    if not frame[ALONE].any():
+        return Table(frame.drop(columns=ALONE), caption, 1)
+    return Table(frame, f"{caption} {ALONE[0].upper()}{ALONE[1:]}: the ± if only images and draws could differ, and not trainings.", 1)
 
 
 def compared(number, folder=RESULTS):

@@ -42,9 +42,8 @@ def _verdicts(rows):
     of = rows.loc[rows["verdict"] != NOT_YET, "tier"]
     behind = {tier: sum(of == tier) for tier in reversed(runs.TIERS) if (of == tier).any()}
     reach = " By the tier they rest on: " + ", ".join(f"{count} `{tier}`" for tier, count in behind.items()) if behind else ""
-    if behind and not set(behind) & set(runs.REPRODUCTIONS):
-        held = " or ".join(f"`{tier}`" for tier in runs.REPRODUCTIONS)
-        reach += f"; none yet on {held}, whose numbers may be compared with the paper's"
+    if behind and "paper" not in behind:
+        reach += "; none on `paper`, so that nothing here is a reproduction yet"
     return [f"**Claim by claim.** Of the paper's {len(rows)} claims, {counts}.{reach + '.' if reach else ''}"]
 
 
@@ -82,8 +81,8 @@ def _as_chosen(ours, heldout):
     gain = findings.gained(ours, row["M"], row["sigma"])
     if gain["none"] is None or gain["pgd"] is None:
         return ""
-    return (f" That σ is the paper's, chosen on test images; at the σ = {row['sigma']:g} and M = {row['M']} that held-out images"
-            f" choose, votes and noise add {gain['none']} and {gain['pgd']}.")
+    return (f" That σ is the paper's, chosen by its authors' code on test images; at the σ = {row['sigma']:g} and M = {row['M']}"
+            f" that held-out images choose, votes and noise add {gain['none']} and {gain['pgd']}.")
 
 
 def _gone(under_pgd, gone):
@@ -138,7 +137,7 @@ def _of_table1(shown, folder):
     best = next((ours[0][0] for _, attack, _, ours in tables.compared(1, folder) if attack == "pgd" and ours), shown)
     if runs.TIERS.index(best.tier) <= runs.TIERS.index(shown.tier):
         return ""
-    return f" Between the two of [Table 1](notebooks/table1.ipynb), of tier {best.tier}, it is {best}{_doubt(best)}."
+    return f" Of the two of [Table 1](notebooks/table1.ipynb), tier {best.tier}, it is {best}{_doubt(best)}."
 
 
 def _doubt(one):
@@ -228,25 +227,25 @@ def _points(text, each):
 
 def ranks(folder=RESULTS, theirs=5):
     """What the rank of the noise is worth, each rank against the lowest, and the paper's against all."""
-    found, lines = findings.family("rank", folder), []
-    if found is None:
-        return listed(lines)
-    lowest, *others = sorted(set(found["value"]))
-    cell = {(one["value"], one["attack"]): one for _, one in found.iterrows()}.get
+    cells = findings.family("rank", folder)
+    if cells is None:
+        return listed([])
+    lowest, *others = sorted(set(cells["value"]))
+    cell = {(one["value"], one["attack"]): one for _, one in cells.iterrows()}.get
 
     def differences(rank, other):
         each = {attack: less(cell((rank, attack)), cell((other, attack))) for attack in findings.PRINTED}
         return {attack: one for attack, one in each.items() if one is not None}
 
-    for rank in others:
-        each = differences(rank, lowest)
-        if each:
-            lines.append(_points(f"Rank {rank:g} less rank {lowest:g}", each))
-    each = [one for other in (lowest, *others) if other != theirs for one in differences(theirs, other).values()]
+    pairs = [(rank, lowest) for rank in others] + [(theirs, other) for other in others if other != theirs]
+    found = {pair: each for pair in pairs if (each := differences(*pair))}
+    lines = [_points(f"Rank {rank:g} less rank {other:g}", each) for (rank, other), each in found.items()]
+    each = [one for (rank, _), of in found.items() if rank == theirs for one in of.values()]
     if each:
-        sure = [one.among(len(each)) for one in each]
-        lines.append(f"Rank {theirs}, the paper's, is surely above another in {sum(one.low > 0 for one in sure)} of {len(sure)}"
-                     f" comparisons and surely below in {sum(one.high < 0 for one in sure)}.")
+        def sides(of):
+            return f"above in {sum(one.low > 0 for one in of)} and below in {sum(one.high < 0 for one in of)}"
+        lines.append(f"Of {len(each)} comparison{'s' * (len(each) > 1)} rank {theirs}, the paper's, is surely {sides(each)} where"
+                     f" each is taken by itself, and {sides([one.among(len(each)) for one in each])} on intervals that hold jointly.")
     return listed(lines)
 
 
