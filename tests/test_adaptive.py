@@ -188,7 +188,13 @@ def test_an_attack_that_was_cut_off_goes_on_after_its_last_batch(tmp_path, monke
     parts = tmp_path / "cut" / ".partial" / "adaptive"
     refuses_a_damaged_part(parts, lambda: measure(tmp_path / "cut"))
     asked.clear()
-    assert measure(tmp_path / "cut") == whole and len(asked) == 1 and not list(parts.iterdir())
+    monkeypatch.setattr(adaptive, "one_batch", lambda attacker, *of: (asked.append(attacker), one_batch(attacker, *of))[1])
+    monkeypatch.setattr(runs, "COMMIT", "another")
+    attackers["EPGD"] = adaptive.ATTACKERS["EPGD"]._replace(steps=1)  # after the one that goes on, whose pieces stay known
+    again = measure(tmp_path / "cut")
+    kept, (begun,) = json.loads((tmp_path / "cut" / "record.json").read_text()), whole[:1]
+    assert [{**cell, "commit": begun["commit"]} for cell in again[:2]] == whole and len(asked) == 3 and not list(parts.iterdir())
+    assert kept["commit"] == "another" and [of["commit"] for of in kept["begun"]] == [begun["commit"]]
 
 
 def test_a_network_without_noise_faces_as_many_attacks_each_from_its_own_start():

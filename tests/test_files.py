@@ -90,9 +90,12 @@ def test_two_processes_do_not_measure_one_record_nor_the_same_parts(tmp_path):
     with pytest.raises(KeyboardInterrupt), measuring(["settings", 1]) as (_, file_of):
         assert file_of("arm", 0).exists()
         raise KeyboardInterrupt
+    half = begun.with_name(f".{file_of('arm', 1).name}.4711.part")  # as a process leaves it that is killed while it writes
+    half.touch()
     begun.unlink()
     with measuring(["settings", 1]) as (_, file_of):
         assert not file_of("arm", 0).exists()  # nobody knows any more what made it
+        assert not half.exists()
     assert not list(tmp_path.iterdir())
 
 

@@ -36,7 +36,7 @@ def gpu(monkeypatch):
                 work()
 
     class Capture:
-        def __init__(self, graph):
+        def __init__(self, graph, stream):
             graph.captured = []
             self.graph = graph
 

@@ -440,6 +440,9 @@ def test_a_fine_tuned_network_says_what_it_is_and_another_kind_of_start_is_refus
     assert run.start == models.about(tmp_path / "base.safetensors")["digest"]
     with pytest.raises(ValueError, match="start 'base' is a CPNI-W of rank 5, not PNI-W of rank 5"):
         training.requested("PNI-W", "gauss", "smoke", 5, "base", 0.24, [0], changes, checkpoints=tmp_path)
+    models.save(models.classifier("PNI-W"), tmp_path / "white.safetensors", variant="PNI-W", rank=5, sigma=0.0,
+                label="PNI-W", tier="smoke")  # white noise has no rank, whatever its file says
+    assert training.requested("PNI-W", "gauss", "smoke", 5, "white", 0.24, [0], changes, checkpoints=tmp_path)
 
 
 def test_a_fine_tuning_is_known_by_the_record_of_its_start(tmp_path):
@@ -649,8 +652,14 @@ def test_the_order_and_the_draws_of_a_training_never_change(tmp_path, monkeypatc
     assert seen == [(1105666164520498061, [0, 11, 10, 3]), (1565021756273358597, [8, 6, 27, 37])]
 
 
-def test_the_device_in_words():
-    assert devices.describe("cpu") == f"cpu: {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
+def test_the_device_in_words(monkeypatch):
+    words = f"cpu: {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
+    for amx, bf16, more in ((False, False, ""), (False, True, " with bf16"), (True, True, " with AMX")):
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda there=amx: there, raising=False)
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda there=bf16: there, raising=False)
+        assert devices.describe("cpu") == words + more
+    monkeypatch.delattr(torch.cpu, "_is_amx_tile_supported")  # a torch that cannot say
+    assert devices.describe("cpu") == f"{words} with bf16"
 
 
 def test_softened_white_noise_has_its_standard_deviation_scaled():

@@ -29,10 +29,10 @@ def row(packed, n):
 def unpack(text, rows, n):
     """right [rows, n] of `pack`'s text. Raises ValueError, one line, for a text that is none of that size."""
     try:
-        packed = np.frombuffer(zlib.decompress(base64.b64decode(text, validate=True)), np.uint8)
-        changes = np.unpackbits(packed.reshape(rows, -1), axis=1)
-        if changes.shape[1] - n not in range(8) or changes[:, n:].any():
-            raise ValueError(f"{changes.shape[1]} bits a row")
+        packed = np.frombuffer(zlib.decompress(base64.b64decode(text, validate=True)), np.uint8).reshape(rows, -1)
+        right = np.unpackbits(np.bitwise_xor.accumulate(packed, axis=0), axis=1).view(bool)
+        if right.shape[1] - n not in range(8) or right[:, n:].any():
+            raise ValueError(f"{right.shape[1]} bits a row")
     except (TypeError, ValueError, binascii.Error, zlib.error) as error:
         raise ValueError(f"right is not the bits of {rows} rows of {n} images") from error
-    return np.logical_xor.accumulate(changes[:, :n], axis=0)
+    return right[:, :n]

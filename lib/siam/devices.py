@@ -42,11 +42,14 @@ def available(device):
 
 
 def describe(device):
-    """The device in words, beginning with torch's type of it: "cpu: 2 threads, AVX2" or "cuda: <the card's name>"."""
+    """The device in words, beginning with torch's type of it: "cpu: 2 threads, AVX2" or "cuda: <the card's name>"; of a CPU also what
+    it has for bf16, whose sums are rounded by it ("AVX512 with AMX")."""
     device = torch.device(device)
     if device.type == "cuda":
         return f"cuda: {torch.cuda.get_device_name(device)}"
-    return f"{device.type}: {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
+    bf16 = {"AMX": "_is_amx_tile_supported", "bf16": "_is_avx512_bf16_supported"}
+    there = next((f" with {name}" for name, asked in bf16.items() if getattr(torch.cpu, asked, bool)()), "")
+    return f"{device.type}: {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}{there}"
 
 
 def autocast(device, precision):

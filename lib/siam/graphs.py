@@ -36,7 +36,7 @@ def captured(function):
         else:
             if graph is None:
                 held, graph = [t.clone() for t in inputs], torch.cuda.CUDAGraph()
-                with torch.cuda.graph(graph):
+                with torch.cuda.graph(graph, stream=torch.cuda.Stream()):  # torch's own is of the card that captured first
                     function(*held)
             for kept, t in zip(held, inputs):
                 kept.copy_(t)

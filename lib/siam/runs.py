@@ -492,17 +492,16 @@ def in_parts(folder, what, here):
     """
     known_by = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:12]
     begun = Path(folder) / f"{known_by}.json"
-    def parts():
-        return list(Path(folder).glob(f"{known_by}-*"))
+    def remove(*names):
+        for part in [part for name in names for part in Path(folder).glob(name)]:
+            part.unlink()
 
     with alone(begun):
-        for part in [] if begun.exists() else parts():  # what made it is not known
-            part.unlink()
+        remove(f".{known_by}-*.part", *([] if begun.exists() else [f"{known_by}-*"]))  # half written, or of unknown origin
         here = grown(read_json(begun) if begun.exists() else {}, begun, here)
         write_json(begun, here)
         yield here, lambda *part: Path(folder) / f"{known_by}-{'-'.join(map(str, part))}.npz"
-        for part in (*parts(), begun):  # last what says where parts are from: cut off here, none is left without
-            part.unlink()
+        remove(f"{known_by}-*", begun.name)  # last what says where parts are from: cut off here, none is left without
 
 
 def _versions():

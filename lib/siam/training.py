@@ -181,7 +181,7 @@ def requested(variant, method, tier, rank, start, sigma, seeds, changes, device=
     if start is not None:
         of, said = runs.TIERS.index, models.known(start, checkpoints, results)
         origin = said["digest"]
-        if (said["variant"], int(said["rank"])) != (variant, runs.whole("rank", rank, 0) if variant.startswith("CPNI") else 0):
+        if said["variant"] != variant or variant.startswith("CPNI") and int(said["rank"]) != runs.whole("rank", rank, 0):
             raise ValueError(f"start {start!r} is a {said['variant']} of rank {said['rank']}, not {variant} of rank {rank}")
         if of(said["tier"]) < of(tier):
             raise ValueError(f"start {start!r} is of tier {said['tier']}: fine-tuned, it is not a network of tier {tier!r}")
@@ -423,7 +423,7 @@ def sgd(plan, model):
 def update_of(plan, model, optimiser, x_all, y_all, sums):
     """One update of the weights: (indices of a batch) -> None, adds to the running `sums` (see SUMS).
 
-    Everything stays on the device, and with mix "both" nothing here waits for it.
+    Everything stays on the device, and with mix "both" nothing waits for it in a graph; called as it is, the attack looks at its numbers.
     """
     attack = attack_of(plan, Folded(model))
 

@@ -17,9 +17,10 @@ One attacker adapts its steps: AutoAttack as it is for random networks (Croce an
 what the passes say, and searches at random (`siam.attacks.square`). Where such a one takes more than those that follow gradients, the
 gradients are of no use (Athalye et al., 2018).
 
-Attacks on a network start from the same random places, and its votes, prediction smoothing, draw the same noise, so that two attackers are
-compared image by image. A network without any noise cannot tell some attackers from others: those start from other places, so
-that it faces as many. What this writes, `RECORD`, is read by `siam.pages.adaptive`, which draws the page.
+A network's votes, prediction smoothing, draw the same noise under every attack, and attacks that take PGD's steps once start from the
+same random places, so that two attackers are compared image by image. A network without any noise cannot tell some attackers from
+others: those start from other places, so that it faces as many. What this writes, `RECORD`, is read by `siam.pages.adaptive`, which
+draws the page.
 """
 
 import time
@@ -301,7 +302,8 @@ def measure(path=RECORD, networks=NETWORKS, attackers=ATTACKERS, checkpoints=CHE
                 there = [(of, one) for of in dict.fromkeys(of for of, _ in cells)
                          for one in (names if of in networks else [one for other, one in cells if other == of])]
                 record["cells"] = [cells[key] for key in there if key in cells]
-                runs.write_json(path, record | fixed | runs.grown(record, path, shared))
+                record |= fixed | runs.grown(record, path, shared)
+                runs.write_json(path, record)
             print(f"{checkpoint}, {name or 'clean'}: {100 * right[-1].mean():.1f} %", flush=True)
     return path
 

@@ -48,7 +48,7 @@ def count(run, model, x, y):
     """First choices of `run.draws` passes in two halves, uint8 [2, N, 10].
 
     x: pixels as bytes [N, 3, 32, 32], y [N]. Attack, passes and their random numbers are as in `siam.evaluation`: what
-    more images or more passes of the same run give begins with what fewer give. Raises ValueError for more passes than a byte counts.
+    more batches or more passes of the same run give begins with what fewer give. Raises ValueError for more passes than a byte counts.
     """
     if run.draws // HALVES > 255:
         raise ValueError(f"draws = {run.draws} is not allowed: a half of more than 255 is not kept")

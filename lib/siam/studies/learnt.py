@@ -135,7 +135,7 @@ def measure(path=RECORD, cells=CELLS, checkpoints=CHECKPOINTS, results=RESULTS, 
         )
         record["cells"] = sorted([*others, this], key=lambda cell: ranks.get(named(cell), -1))
         runs.write_json(path, record | settings | runs.grown(record, path, shared))
-        print(f"{checkpoint}, M = {M}, w = {weight:g}: σ = {asked[0].sigma:g}", flush=True)
+        print(f"{checkpoint}, M = {M}, w = {weight:g}: sigma = {asked[0].sigma:g}", flush=True)
     return path
 
 

@@ -74,7 +74,7 @@ def measure(path=RECORD, cells=CELLS, checkpoints=CHECKPOINTS, results=RESULTS, 
         kept = [cell for cell in record["cells"] if named(cell) != named(this)]
         record["cells"] = sorted([*kept, this], key=lambda cell: ranks.get(named(cell), -1))
         runs.write_json(path, record | fixed | runs.grown(record, path, shared))
-        print(f"{checkpoint}, k = {k:g}, σ = {sigma:g}, {split}, {name or 'clean'}: {100 * right[-1].mean():.1f} %", flush=True)
+        print(f"{checkpoint}, k = {k:g}, sigma = {sigma:g}, {split}, {name or 'clean'}: {100 * right[-1].mean():.1f} %", flush=True)
     return path
 
 
