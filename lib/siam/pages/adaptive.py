@@ -217,7 +217,7 @@ def in_words(folder=RESULTS):
         costs = next(iter(noisy.values())).cost
         fewer = f" ({found[PLAIN].cost[BLIND][1]:,} for the network without noise)" if PLAIN in found else ""
         lines.append(f"The attacker who sees no gradients uses {costs[BLIND][1]:,} passes per image{fewer}, PGD {costs[PGD][0]}"
-                     f" gradients. How much more PGD takes than he does, in points: {', '.join(told)}.")
+                     f" gradients. How much more PGD takes than this one, in points: {', '.join(told)}.")
     if noisy and {BORDER, MOST} <= set(single(found)):
         told = [f"{taken(record, of, MOST, BORDER)} ({label})" for label, of in noisy.items()]
         lines.append("How much more an attack aimed at the border takes from the vote with 32 draws a step than with 8, in points:"

@@ -4,7 +4,7 @@
 
 The paper chooses the strength σ of the input noise after training, by what it is worth to the vote. The noise of the layers, which the
 vote draws as well, it leaves as training left it. Here its standard deviation is multiplied by k, weights and BatchNorm as they are. An
-attacker need not follow: he may attack the network as it was trained, or with all noise off, and have his images judged by the vote of
+attacker need not follow: one may attack the network as it was trained, or with all noise off, and have the images judged by the vote of
 the stronger noise. What this writes, `RECORD`, is read by `siam.pages.strength`, which draws the page.
 """
 
