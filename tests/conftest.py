@@ -9,12 +9,22 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import torch
+from hypothesis import settings
+
+settings.register_profile("same", derandomize=True)  # a failure is of the change at hand
+settings.load_profile("same")
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 ]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def same_draws_in_every_module():
+    """Whatever file a process ran before."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture(autouse=True)

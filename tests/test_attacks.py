@@ -323,9 +323,10 @@ def test_the_square_attack_keeps_its_budget_and_what_it_has_reached(epsilon, que
 
 
 def test_the_squares_shrink_from_most_of_the_image_to_a_pixel(monkeypatch):
-    sizes = []
+    sizes, started = [], []
 
     def changed(objective, candidates, samples):
+        started.append(candidates[0])
         sizes.append((candidates[0] != candidates[1]).any(1).flatten(1).sum(1).max())
         return candidates[0]  # stripes: where a channel's sign is the same nothing changes, so the largest of many images
 
@@ -335,6 +336,9 @@ def test_the_squares_shrink_from_most_of_the_image_to_a_pixel(monkeypatch):
     sides = torch.stack(sizes).float().sqrt()
     assert sides[0] == 29 and sides[-1] == 1 and sides[300] == 4  # √(0.8 · 1024), and √(0.8 · 1024 / 2⁶)
     assert (sides.diff() <= 0).all()
+    shrinks = sides.diff().nonzero()[:, 0] + 1  # with the first query after 0.1, 0.5, 2, 5, 10, 20, 40, 60 and 80 % of them
+    assert shrinks.tolist() == [2, 6, 21, 51, 101, 201, 401, 601, 801]
+    assert (started[0] == started[0][:, :, :1]).all() and (started[0] != started[0][..., :1]).any()  # upright stripes
 
 
 @pytest.mark.parametrize("sizes, message", [

@@ -51,6 +51,21 @@ def test_changes_along_a_line_are_counted(monkeypatch):
     assert set(found) == {(direction, M) for direction in page.DIRECTIONS for M in (0, 1, 2)}
 
 
+def test_places_of_a_line_see_the_same_draws(monkeypatch):
+    monkeypatch.setitem(boundary.DRAWS, "lines", 1)
+    chance, x = Told(lambda x: torch.randint(2, (len(x),))), torch.rand(32, 3, 32, 32)
+    said = boundary.classes_along(chance, chance, x, torch.zeros_like(x), ("line",))[1]
+    assert (said == said[0]).all() and 0 < said[0].mean() < 1
+
+
+def test_what_competes_is_compared_under_the_same_draws(monkeypatch):
+    monkeypatch.setattr(boundary, "attacked", lambda model, x, y: x)
+    monkeypatch.setitem(boundary.DRAWS, "competing", 3)
+    chance = Told(lambda x: torch.randint(2, (len(x),)))
+    before, after = boundary.competing(chance, torch.rand(32, 3, 32, 32), torch.zeros(32, dtype=torch.long), ("k",))
+    assert len(before) and (before == after).all() and before.std() > 0
+
+
 def test_places_of_one_image_share_their_noise():
     x = torch.rand(5, 3, 8, 8)
     added = boundary.OneImage(0.3)(x) - x
@@ -68,6 +83,10 @@ def test_a_slice_has_the_attack_to_the_right_and_the_other_direction_upwards(mon
     classes = boundary.sliced(still, model, x, torch.tensor([0]), (0,))
     n, centre = boundary.SIDE, boundary.SIDE // 2
     assert classes.shape == (3, n, n) and model.input_noise is noise
+    noisy = Told(lambda x: (x.sum((1, 2, 3)) > 0.5 * x[0].numel()).long())
+    noisy.input_noise = GaussianInput(3.0)  # so strong that it alone decides: the same all over the slice
+    _, one, _ = boundary.sliced(still, noisy, x, torch.tensor([0]), (0,))
+    assert one.min() == one.max()
     assert (classes[0] == (np.arange(n) > centre)).all()
     assert (classes[2] == (np.linspace(-boundary.REACH, boundary.REACH, n) > -1.01)).all()
 

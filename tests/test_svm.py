@@ -9,6 +9,7 @@ import torch
 from conftest import refuses_a_damaged_part, restless, say_nothing_is_measured
 
 from siam import hinge, models, paths
+from siam.attacks import error_of
 from siam.data import images, pixels
 from siam.folding import Folded
 from siam.pages import style
@@ -140,6 +141,23 @@ def test_without_noise_every_draw_points_along_v(network):
     assert found["along"].shape == (2, 2) and found["along"] == pytest.approx(1.0) and found["still"] == pytest.approx(1.0)
     losses = dict(zip(svm.STEPS, found["losses"].T))
     assert losses["single"] == pytest.approx(losses["expected"]) and (losses["expected"] > losses["none"]).all()
+
+
+def test_losses_are_means_over_passes_and_that_of_a_single_gradient_over_four(network):
+    (x, y), model, sigma = images("sample-test", 2), Folded(network), 0.2
+    model.D = model.F = None
+    x, found = pixels(x), svm.directions(model, model, pixels(x), y, sigma, draws=5, passes=3)
+    losses = dict(zip(svm.STEPS, found["losses"].T))
+
+    def loss(step):
+        total = 0
+        for k in range(3):
+            with torch.no_grad(), seeded("loss", 0, k):
+                total = total + error_of(model, y)((x + svm.EPSILON * step).clamp(0, 1) + sigma * model.std * torch.randn_like(x))
+        return (total / 3).numpy()
+
+    single = [loss(g.sign()) for g, _ in svm.gradients(model, x, y, sigma, 4, ("drawn", 0))]
+    assert losses["none"] == pytest.approx(loss(0 * x), rel=1e-5) and losses["single"] == pytest.approx(sum(single) / 4, rel=1e-5)
 
 
 def test_noise_scatters_and_averaging_gathers(network, monkeypatch):
