@@ -44,6 +44,12 @@ def base(request, html):
             yield address
 
 
+@pytest.fixture
+def file(html):
+    """The address of the book's files: how a page looks does not depend on where it comes from."""
+    return f"{html.as_uri()}/"
+
+
 @contextlib.contextmanager
 def visit(browser, base, page, viewport=DESK, **options):
     """Open `page`, wait for its mathematics, and when done with it assert that nothing went wrong meanwhile."""
@@ -103,6 +109,14 @@ def test_page(browser, base, page):
         drawings = tab.locator(".bd-article figure > div > svg").evaluate_all(
             "all => all.map(node => node.getAttribute('aria-label') ?? '')")
         assert all(map(str.strip, drawings)), "drawings without a label"
+        for link in tab.locator(".bd-article a[href]").evaluate_all("all => all.map(node => node.href)"):
+            if link.startswith("file:"):
+                assert Path(unquote(urlsplit(link).path)).exists(), f"{page} links to {link}"
+        if page.startswith("notebooks/"):
+            assert tab.locator(".cell_output").count(), "nothing was saved: run `make render`"
+            assert tab.locator(".cell.tag_injected-parameters:visible").count() == 0
+            if page not in RUN_IT_YOURSELF:
+                assert tab.locator(".cell_input pre:visible").count() == 0
         for size in (DESK, PHONE):
             tab.set_viewport_size(size)
             for _ in range(30):  # an explorer draws itself anew for its new width, a moment later
@@ -112,27 +126,9 @@ def test_page(browser, base, page):
             assert overflow(tab) == [], size
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page.startswith("notebooks/")])
-def test_notebook_page_shows_results_and_folds_its_code(browser, base, page):
-    with visit(browser, base, page) as tab:
-        assert tab.locator(".cell_output").count(), "nothing was saved: run `make render`"
-        assert tab.locator(".cell.tag_injected-parameters:visible").count() == 0
-        if page not in RUN_IT_YOURSELF:
-            assert tab.locator(".cell_input pre:visible").count() == 0
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_links_lead_somewhere(browser, html, page):
-    base = f"{html.as_uri()}/"
-    with visit(browser, base, page) as tab:
-        links = tab.locator(".bd-article a[href]").evaluate_all("all => all.map(node => node.href)")
-    for link in {link for link in links if link.startswith(base)}:
-        assert Path(unquote(urlsplit(link).path)).exists(), f"{page} links to {link}"
-
-
 @pytest.mark.parametrize("page", ["notebooks/table3", "notebooks/figure1", "notebooks/explorer"])
-def test_dark_mode_has_no_light_boxes(browser, base, page):
-    with visit(browser, base, page, color_scheme="dark") as tab:
+def test_dark_mode_has_no_light_boxes(browser, file, page):
+    with visit(browser, file, page, color_scheme="dark") as tab:
         assert tab.locator("html").get_attribute("data-theme") == "dark" and tab.locator(".cell_output").count()
         brightest = tab.locator(".cell_output, .cell_output *:not(svg *)").evaluate_all("""all => Math.max(...all.map(node => {
             const [r, g, b, a = 1] = getComputedStyle(node).backgroundColor.match(/[\\d.]+/g).map(Number);
@@ -142,8 +138,8 @@ def test_dark_mode_has_no_light_boxes(browser, base, page):
 
 
 @pytest.mark.parametrize("viewport, stays", [(TABLET, "first"), (PHONE, "inner")], ids=["tablet", "phone"])
-def test_the_name_of_a_row_stays_in_sight_while_its_table_scrolls(browser, base, viewport, stays):
-    with visit(browser, base, "notebooks/learnt", viewport, color_scheme="dark") as tab:
+def test_the_name_of_a_row_stays_in_sight_while_its_table_scrolls(browser, file, viewport, stays):
+    with visit(browser, file, "notebooks/learnt", viewport, color_scheme="dark") as tab:
         box = tab.locator(".table-scroll:visible").last
         box.evaluate("node => node.scrollLeft = 150")
         name, value = box.locator(f"td >> xpath=../th[contains(@class, '{stays}')]").first, box.locator("td").first
@@ -155,8 +151,8 @@ def test_the_name_of_a_row_stays_in_sight_while_its_table_scrolls(browser, base,
 
 @pytest.mark.parametrize("width", [1200, 1440])
 @pytest.mark.parametrize("page", ["table1", "table2", "table3", "gradients"])
-def test_a_wide_table_shows_all_columns_and_the_contents_make_room(browser, base, page, width):
-    with visit(browser, base, f"notebooks/{page}", {"width": width, "height": 900}) as tab:
+def test_a_wide_table_shows_all_columns_and_the_contents_make_room(browser, file, page, width):
+    with visit(browser, file, f"notebooks/{page}", {"width": width, "height": 900}) as tab:
         hidden = tab.locator(".table-scroll:visible").evaluate_all("all => all.map(node => node.scrollWidth - node.clientWidth)")
         assert max(hidden) <= 0
         assert tab.locator("figure.numbers figcaption").first.bounding_box()["width"] < 800  # a line that can be read
@@ -168,8 +164,8 @@ def test_a_wide_table_shows_all_columns_and_the_contents_make_room(browser, base
         tab.wait_for_function("document.querySelector('.bd-sidebar-secondary').getBoundingClientRect().height > 50")
 
 
-def test_the_claims_are_text_and_leave_the_margin_alone(browser, base):
-    with visit(browser, base, "notebooks/claims", PHONE) as tab:
+def test_the_claims_are_text_and_leave_the_margin_alone(browser, file):
+    with visit(browser, file, "notebooks/claims", PHONE) as tab:
         claims = tab.locator("figure.claims")
         assert claims.count() == 1 and claims.locator(".full-width").count() == 0
         assert claims.locator("tbody td").first.evaluate("node => getComputedStyle(node).display") == "block"  # on a phone
@@ -194,15 +190,15 @@ def test_claims_of_one_verdict_are_shown_alone_but_for_the_one_that_is_asked_for
 
 
 @pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])
-def test_the_heat_map_is_drawn_at_a_size_that_can_be_read(browser, base, viewport):
-    with visit(browser, base, "notebooks/table4", viewport) as tab:
+def test_the_heat_map_is_drawn_at_a_size_that_can_be_read(browser, file, viewport):
+    with visit(browser, file, "notebooks/table4", viewport) as tab:
         heat = tab.locator("figure.panels .table-scroll svg text").first
         assert heat.bounding_box()["height"] > 10
 
 
 @pytest.mark.parametrize("width, columns", [(1440, 3), (1200, 3), (1000, 3), (600, 1), (380, 1)])
-def test_panels_that_belong_together_stand_side_by_side_under_their_legend(browser, base, width, columns):
-    with visit(browser, base, "notebooks/figure2", {"width": width, "height": 900}) as tab:
+def test_panels_that_belong_together_stand_side_by_side_under_their_legend(browser, file, width, columns):
+    with visit(browser, file, "notebooks/figure2", {"width": width, "height": 900}) as tab:
         figure = tab.locator("figure.panels").first
         left = figure.locator("div > svg").evaluate_all("all => all.map(node => Math.round(node.getBoundingClientRect().x))")
         assert len(left) == 9 and len(set(left)) == columns

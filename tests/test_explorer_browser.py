@@ -3,27 +3,20 @@
 The page holds the widget as the book's pages do: a view, the state that a notebook saves, the book's loader.
 """
 
-import http.server
 import itertools
 import json
 import re
 import shutil
-import threading
-from functools import partial
 
 import pandas as pd
 import pytest
+from conftest import served
+
 from siam.explorer import Explorer
 from siam.live.record import CHECKPOINT
 from siam.paths import ROOT
-
 from test_explorer import PRINTED, SIGMAS, budgets, own, rows, sums
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-         "--disable-background-networking", "--disable-component-update"]
 LOADER = ROOT / "book" / "assets" / "widget-static.js"
 
 PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>explorer</title>
@@ -32,11 +25,6 @@ PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>expl
 <script type="application/vnd.jupyter.widget-view+json">{view}</script>
 <script type="application/vnd.jupyter.widget-state+json">{state}</script>
 <script src="widget-static.js"></script></body></html>"""
-
-
-class Silent(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
 
 
 def embedded(widget):
@@ -78,19 +66,8 @@ def site(tmp_path_factory):
     }.items():
         (folder / f"{name}.html").write_text(embedded(widget), encoding="utf-8")
     (folder / "live.html").write_text('<title>live</title><link rel="icon" href="data:,">')
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Silent, directory=folder))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield {"http": f"http://127.0.0.1:{server.server_port}", "file": folder.as_uri()}
-    server.shutdown()
-    server.server_close()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
+    with served(folder) as address:
+        yield {"http": address.rstrip("/"), "file": folder.as_uri()}
 
 
 @pytest.fixture
