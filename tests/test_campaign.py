@@ -136,6 +136,9 @@ def test_a_step_whose_network_is_gone_is_left_out_and_named(written, tmp_path):
     assert campaign.possible([zero], set(), tmp_path) == ([], [zero])  # nobody trains it
     assert campaign.possible([train, zero, half], {"train-it"}, tmp_path) == ([], [zero, half])
     assert campaign.in_words([zero]).endswith("data/checkpoints: look-0 needs plain-adversarial-smoke-0")
+    tuned = replace(train, name="tune-it", uses=("lost",), writes=("tuned",))
+    look = replace(zero, name="look-tuned", uses=("tuned",))
+    assert campaign.possible([tuned, look], set(), tmp_path) == ([], [tuned, look])  # nor what is never written
     (tmp_path / "plain-adversarial-smoke-0.safetensors").touch()
     assert campaign.possible([train, zero, half], {"train-it"}, tmp_path) == ([zero, half], [])
 
@@ -193,12 +196,15 @@ def test_the_committed_records_of_the_cpu_tier_are_recognised(real):
             "heldout-gauss-cpu", "m512-cpni-w-cpu", "fp32-cpni-w-cpu", "sample-gauss-cpu-0"} <= real[1]
 
 
-def test_tiers_are_selected_by_name_or_device(real):
+def test_tiers_are_selected_by_name_or_device(real, monkeypatch):
     steps, _ = real
     assert {step.tier for step in campaign.select(steps, ["cpu"])} == {"cpu"}
     assert {step.tier for step in campaign.select(steps, device="cuda")} == {"fast", "paper"}
     with pytest.raises(ValueError, match="tier 'slow' is not one of smoke, cpu, long, fast, paper"):
         campaign.select(steps, ["slow"])
+    for there, tiers in ((True, {"fast", "paper"}), (False, {"smoke", "cpu", "long"})):
+        monkeypatch.setattr(campaign.torch.cuda, "is_available", lambda there=there: there)
+        assert {step.tier for step in campaign.select(steps)} == tiers
 
 
 def test_status_counts_and_adds_up(written):
