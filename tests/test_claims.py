@@ -77,6 +77,26 @@ def test_no_verdict_on_fewer_than_1000_images(tmp_path, n, verdict):
     assert decide("rank_five", tmp_path).verdict == verdict
 
 
+@pytest.mark.parametrize("n", [999, 1000])
+def test_no_verdict_on_other_attacks_transfers_times_or_budgets_on_fewer_than_1000_images(tmp_path, n):
+    pair(tmp_path, 520, 400, n=n)
+    timed(tmp_path, 1.1, n=n)
+    longer(tmp_path, 0.24, 56, 400, n=n)
+    for label in ("CPNI-W", "PNI-W"):
+        evaluate(tmp_path, "CPNI-W", "pgd", 400, n=n, sigma=0.02, source=digest(label, 0), source_sigma=0)
+    for seed in range(3):
+        evaluate(tmp_path, "CPNI-W", "pgd", 300 + seed, n=n, epsilon=4.0, seed=seed)
+    (measured,), numbers = rules.read(tmp_path), ALL.set_index("decided_by")["number"]
+    for name in ("less_effort", "various_sources", "epgd_cost", "strength_spread"):
+        assert (claims.CLAIMS[name](measured, numbers[name]).verdict == style.NOT_YET) == (n < 1000), name
+
+
+def test_a_verdict_names_the_worst_tier_the_fewest_images_and_the_fewest_runs():
+    used = [paired.Difference(1.0, 1.0, inf, tier, n, k, (id,)) for tier, n, k, id in (("long", 10_000, 3, "b"), ("cpu", 1000, 1, "a"))]
+    assert rules.decided(rules.HOLDS, "Seen", used) == rules.Verdict(
+        rules.HOLDS, "Seen (tier cpu, n = 1,000, 1 run or more).", "cpu", ("a", "b"))
+
+
 def test_a_claim_is_decided_where_the_fewest_comparisons_are_missing(tmp_path):
     """At the better tier first of all; but one network there does not undo what is known of two."""
     pair(tmp_path, 520, 400)
@@ -353,10 +373,10 @@ def test_optima_of_rules_agree_or_not(tmp_path):
     assert decide("one_optimum_attacks", tmp_path).verdict == rules.FAILS
 
 
-def timed(folder, ratio, sigmas=(0.0, 0.12, 0.24, 0.36, 0.48), seconds=10.0, device="cpu: 1 threads", digits=1):
+def timed(folder, ratio, sigmas=(0.0, 0.12, 0.24, 0.36, 0.48), seconds=10.0, device="cpu: 1 threads", digits=1, n=1000):
     for sigma in sigmas:
         for attack, taken in (("pgd", seconds), ("epgd", 8 * seconds * ratio)):
-            run = evaluate(folder, "CPNI-W", attack, 400, sigma=sigma, draws=1)
+            run = evaluate(folder, "CPNI-W", attack, 400, n=n, sigma=sigma, draws=1)
             path = runs.record_path(run, folder)
             runs.write_json(path, {**runs.read(path), "device": device, "seconds": {"attack": round(taken, digits), "smoothing": 1.0}})
 
@@ -407,11 +427,11 @@ def test_more_than_is_said_holds_in_part(tmp_path):
     assert found.verdict == rules.PART and found.evidence.count(": +10.0") == 3
 
 
-def longer(folder, sigma, steps, correct, M=64, attack="pgd", samples=1):
-    """CPNI-W under PGD of some steps, or EPGD of some samples, at M = 1, 2, … 64: `correct` of 1,000 at all of them."""
-    run = runs.EvaluationRun("cpni-w-0", digest("CPNI-W", 0), attack, sigma=sigma, steps=steps, samples=samples, draws=M)
-    rows = [runs.row("prediction", 2**k, correct, 1000) for k in range(M.bit_length())]
-    runs.write(runs.record(run, tier="cpu", n=1000, result=rows), folder)
+def longer(folder, sigma, steps, correct, M=64, attack="pgd", samples=1, n=1000):
+    """CPNI-W under PGD of some steps, or EPGD of some samples, at M = 1, 2, … 64: `correct` of n at all of them."""
+    run = runs.EvaluationRun("cpni-w-0", digest("CPNI-W", 0), attack, sigma=sigma, steps=steps, samples=samples, draws=M, images=n)
+    rows = [runs.row("prediction", 2**k, correct, n) for k in range(M.bit_length())]
+    runs.write(runs.record(run, tier="cpu", n=n, result=rows), folder)
 
 
 def test_what_noise_adds_to_many_steps_is_set_against_what_it_adds_to_fewer(tmp_path):
