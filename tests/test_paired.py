@@ -68,6 +68,20 @@ def test_counts_alone_are_of_the_trainings_that_both_cells_have(tmp_path):
     assert (found.each, found.points, found.runs, len(found.ids)) == (None, 0, 1, 2)
 
 
+def test_of_records_of_one_cell_that_with_bits_counts_then_that_of_most_draws_then_that_of_the_smallest_batches(tmp_path):
+    def shown():
+        (found,) = report.select(report.cells(report.evaluations(tmp_path)), M=1).itertuples()
+        return found.accuracy, found.batch_size
+
+    train(tmp_path, "CPNI-W")
+    evaluate(tmp_path, "CPNI-W", "none", 400, draws=1, batch_size=100, rules=("prediction",))
+    for batch_size, correct in ((200, 500), (125, 550), (250, 600)):
+        evaluate(tmp_path, "CPNI-W", "none", correct, draws=2, batch_size=batch_size, rules=("prediction",))
+    assert shown() == (0.55, 125)
+    keep(tmp_path, "CPNI-W", "none", np.arange(N) < 700, batch_size=500)
+    assert shown() == (0.7, 500)
+
+
 def test_one_batch_says_nothing_of_how_much_others_would_differ(tmp_path):
     for values, batch in ((images(0.5), N), (images(0.5), N + 1), ([1.0], 1)):
         with pytest.raises(ValueError, match="two batches or more"):
@@ -123,6 +137,17 @@ def test_another_training_might_change_what_two_networks_differ_in(tmp_path):
     single = paired.less(one, ours)
     assert single.points == pytest.approx(10) and single.error == pytest.approx(np.sqrt(4 * (1 + 1 / 3)))
     assert single.freedom == pytest.approx(4)
+
+
+def test_counts_alone_are_as_unsure_as_images_and_another_training_make_them(tmp_path):
+    for label, training in product(("CPNI-W", "PNI-W"), range(3)):
+        train(tmp_path, label, seed=training)
+        evaluate(tmp_path, label, "none", 480 + 20 * training, draws=1, rules=("prediction",), training_seed=training)
+    sides = [cell(tmp_path, label) for label in ("CPNI-W", "PNI-W")]
+    found, luck = paired.less(*sides), 2 * 4 / 3
+    images = sum((100 * (one["high"] - one["low"]) / 2 / 1.959964) ** 2 for one in sides)
+    assert found.each is None and found.luck == pytest.approx((luck, 4))
+    assert found.error == pytest.approx(np.sqrt(images + luck)) and found.freedom == pytest.approx((images + luck) ** 2 / (luck**2 / 4))
 
 
 def tuned_thrice(folder, label="Gauss", shifts=(0.08, 0.1, 0.12), also=(), **asked):
@@ -207,6 +232,7 @@ def test_networks_fine_tuned_from_one_start_are_no_three_starts(tmp_path):
     base, known = ours["luck"][0], ours["tuning"]
     assert set(ours["roots"]) == {digest("CPNI-W", 0)} and known is not None
     assert paired.luck_of(ours)[0] == pytest.approx(base + known[0] / 3)  # of one first training, and three fine-tunings
+    assert paired.less(ours, cell(tmp_path, "PNI-W")).luck[0] == pytest.approx(base + known[0] / 3 + base / 3)
 
 
 def test_what_a_vote_adds_is_shown_over_trainings(tmp_path):
@@ -280,7 +306,8 @@ def test_a_cell_counts_with_all_its_seeds_so_that_differences_add_up(tmp_path):
     keep(tmp_path, "CPNI-W", "epgd", epgd, samples=8)
     keep(tmp_path, "CPNI-W", "none", pgd[0], sigma=0.24)
     one, other, noisier = cell(tmp_path, "CPNI-W", "pgd"), cell(tmp_path, "CPNI-W", "epgd"), cell(tmp_path, "CPNI-W", sigma=0.24)
-    assert one["runs"] == 3 and paired.less(one, other).points == pytest.approx(100 * (np.mean(pgd) - epgd.mean()))
+    assert (one["runs"], paired.less(one, other).runs) == (3, 1)
+    assert paired.less(one, other).points == pytest.approx(100 * (np.mean(pgd) - epgd.mean()))
     assert paired.less(one, other).points + paired.less(other, noisier).points == pytest.approx(paired.less(one, noisier).points)
 
 
@@ -293,12 +320,12 @@ def test_a_difference_names_the_records_that_it_was_taken_from_and_no_others(tmp
     assert one["runs"] == 2 and len(paired.less(one, other).ids) == 2  # of the training that has both
 
 
-def test_the_luck_of_training_is_told_from_the_rest(tmp_path):
-    trained_thrice(tmp_path)
-    found = paired.less(cell(tmp_path, "CPNI-W"), cell(tmp_path, "PNI-W"))
-    alone = found.each.reshape(-1, BATCH).mean(1)
-    low, high = ttest_1samp(alone, 0).confidence_interval()
-    assert found.half_alone == pytest.approx((high - low) / 2) and found.half_alone < found.half
+def test_the_luck_of_training_is_told_from_the_rest():
+    found = paired.by_image(100.0 * images(0.5), BATCH, (4.0, 4))
+    for comparisons in (1, 5):
+        low, high = ttest_1samp(found.each.reshape(-1, BATCH).mean(1), 0).confidence_interval(1 - 0.05 / comparisons)
+        among = found.among(comparisons)
+        assert among.half_alone == pytest.approx((high - low) / 2) and 1 < among.half_alone < among.half
 
 
 def test_where_luck_is_all_there_is_nothing_is_left_without_it():
@@ -357,17 +384,18 @@ def test_a_mean_over_noise_levels_is_as_sure_as_its_images_make_it(tmp_path):
     alike = paired.mean_of(each[:1] * 3)
     assert alike.half == pytest.approx(each[0].half)
     assert paired.mean_of([None]) is None
-    counted = [paired.Difference(points, 1.0, np.inf, "cpu", N, 1, ()) for points in (1.0, 2.0)]
+    counted = [paired.Difference(points, 1.0, freedom, "cpu", N, k, ()) for points, freedom, k in ((1.0, 9.0, 2), (2.0, 4.0, 3))]
     assert paired.mean_of([*each, *counted]).points == pytest.approx(mean.points)
-    assert (paired.mean_of(counted).points, paired.mean_of(counted).error) == (1.5, 1.0)
+    mean = paired.mean_of(counted)
+    assert (mean.points, mean.error, mean.freedom, mean.runs) == (1.5, 1.0, 4.0, 2)
 
 
 def test_a_mean_of_differences_keeps_the_luck_of_training_that_they_have():
-    def one(luck):
-        return paired.by_image(np.random.default_rng(0).normal(size=1000), 100, (luck, 6), tier="cpu", n=1000, runs=1)
+    def one(luck, freedom=6):
+        return paired.by_image(np.random.default_rng(0).normal(size=1000), 100, (luck, freedom), tier="cpu", n=1000, runs=1)
 
     assert paired.mean_of([one(4.0), one(4.0)]).luck == pytest.approx((4, 6))
-    assert paired.mean_of([one(4.0), one(9.0)]).luck == pytest.approx((6.25, 6))  # as if it moved all of them together
+    assert paired.mean_of([one(4.0, 3), one(9.0)]).luck == pytest.approx((6.25, 3))  # as if it moved all of them together
 
 
 def test_a_claim_about_all_asks_for_what_its_mean_left_out():

@@ -5,6 +5,7 @@ from itertools import product
 from math import nan
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -18,11 +19,11 @@ N, SIGMAS = 10_000, (0.0, 0.12, 0.24, 0.36)
 NUMBERS = claims.listed().set_index("decided_by")["number"]
 
 
-def cell(label, attack, sigma, M, percent, rule="prediction", method=None):
-    low, high = runs.clopper_pearson(round(N * percent / 100), N)
+def cell(label, attack, sigma, M, percent, rule="prediction", method=None, n=N):
+    low, high = runs.clopper_pearson(round(n * percent / 100), n)
     return pd.Series(dict(
         label=label, method=method or rules.METHODS.get(label, "adversarial"), recipe="", rule=rule, M=M, sigma=sigma, attack=attack,
-        epsilon=8, tier="paper", n=N, batch_size=N, accuracy=percent / 100, low=low, high=high, std=0.0, runs=1, ids=(), luck=None,
+        epsilon=8, tier="paper", n=n, batch_size=n, accuracy=percent / 100, low=low, high=high, std=0.0, runs=1, ids=(), luck=None,
         tuning=None, seeds=("0/0",), accuracies=(percent / 100,), networks=(label,), roots=(label,), right=(None,)))
 
 
@@ -33,6 +34,14 @@ def decide(name, cells, heldout=(), trained_with=0.24):
     recipe = json.dumps(dict(sigma=trained_with))
     frame = pd.DataFrame([dict(label="Gauss", method="gauss", recipe=recipe)])
     return claims.CLAIMS[name](rules.Measured(None, at, {}, {}, at, pd.DataFrame(chosen), frame), NUMBERS.get(name, nan)).verdict
+
+
+def several(cell, accuracies):
+    """The cell of so many runs of one network, in percent; the mean stays the cell's own."""
+    k = len(accuracies)
+    each = dict(accuracies=tuple(one / 100 for one in accuracies), seeds=tuple(f"0/{seed}" for seed in range(k)), ids=("id",) * k)
+    each |= {name: cell[name] * k for name in ("networks", "roots", "right")}
+    return pd.Series(cell.to_dict() | each | dict(runs=k))
 
 
 def cells(labels, attacks, places, rule="prediction", method=None):
@@ -131,6 +140,28 @@ def test_the_optimum_of_gauss_lies_as_much_higher_as_the_paper_says(gauss, verdi
     at = [cell(label, attack, round(0.01 * k, 2), 8, 50.0 if round(0.01 * k, 2) == top else 30.0)
           for label, top in (("Gauss", gauss), ("CPNI-W", 0.25)) for attack in ATTACKED for k in range(20, 49)]
     assert decide("gauss_optimum", at) == verdict
+
+
+@pytest.mark.parametrize("pairs, verdict", [(1, rules.FAILS), (2, rules.OPEN)])
+def test_of_several_numbers_of_votes_each_counts_on_a_wider_interval(pairs, verdict):
+    """512 votes are 2.1 standard errors below 16, and the runs hardly differ."""
+    at = [several(cell("CPNI-W", "pgd", sigma, M, percent), (percent - 0.001, percent, percent + 0.001))
+          for sigma in SIGMAS[:pairs] for M, percent in ((16, 50.0), (512, 48.5))]
+    assert decide("sixteen_is_enough", at) == verdict
+
+
+def correlated(sigma, r, n=N):
+    """PGD and EPGD of five runs each, whose sum and difference have the correlation r."""
+    one, other = np.array([-2, -1, 0, 1, 2]) / 10**0.5, np.array([2, -1, -2, -1, 2]) / 14**0.5
+    apart = r * one + (1 - r**2) ** 0.5 * other
+    return [several(cell("CPNI-W", "pgd", sigma, 1, 50.0), 50 + one + apart),
+            several(cell("CPNI-W", "epgd", sigma, 1, 50.0, n=n), 50 + one - apart)]
+
+
+@pytest.mark.parametrize("r, verdict", [(0.9, rules.OPEN), (0.97, rules.PART)])  # p = 0.037: below 0.05, and above half of it
+def test_of_several_pairs_of_variances_each_is_told_apart_by_a_smaller_p_value(r, verdict):
+    assert decide("lower_variance", correlated(0, r)) == rules.PART  # the other base models are not there
+    assert decide("lower_variance", correlated(0, r) + correlated(0.24, 0)) == verdict
 
 
 def test_what_images_and_what_training_leave_open_adds_up_in_a_level():
