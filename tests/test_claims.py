@@ -302,6 +302,16 @@ def test_a_level_is_judged_from_tier_fast_on_and_refuted_by_the_papers_own_sched
     assert ("a schedule shorter than the paper's" in found.evidence) == (tier == "fast" and correct == 5000)
 
 
+def test_a_level_that_decides_nothing_is_shown_although_a_better_tier_has_other_networks(tmp_path):
+    train(tmp_path, "CPNI-W", tier="long", seed=5)
+    evaluate(tmp_path, "CPNI-W", "pgd", 400, tier="long", training_seed=5)
+    train(tmp_path, "EPGD-diverged", method="epgd")
+    evaluate(tmp_path, "EPGD-diverged", "pgd", 590, sigma=0.18, draws=256)
+    found = claims.verdicts(tmp_path).set_index("decided_by").loc["reaches_printed"]
+    assert (found["verdict"], found["tier"], len(found["ids"])) == (style.NOT_YET, "cpu", 1)
+    assert found["evidence"].startswith("Measured only at tier cpu")
+
+
 def test_a_level_is_as_unsure_as_another_training_makes_it(tmp_path):
     train(tmp_path, "EPGD-diverged", method="epgd", tier="fast")
     evaluate(tmp_path, "EPGD-diverged", "pgd", 6000, n=10_000, tier="fast", sigma=0.18, draws=256)
@@ -388,6 +398,14 @@ def test_costs_are_compared_per_gradient(tmp_path, ratio, verdict):
     found = decide("epgd_cost", tmp_path)
     assert found.verdict == verdict and f"{ratio:.2f} times" in found.evidence and len(found.ids) == 10
     assert "on cores that may have had other work" in found.evidence and "left out" not in found.evidence
+
+
+def test_costs_that_are_comparable_in_most_pairs_alone_decide_nothing(tmp_path):
+    train(tmp_path, "CPNI-W")
+    timed(tmp_path, 1.1, sigmas=(0.0, 0.12, 0.24))
+    timed(tmp_path, 3.0, sigmas=(0.36, 0.48))
+    found = decide("epgd_cost", tmp_path)
+    assert found.verdict == rules.OPEN and "1.10 times as long as one of PGD, quartiles 1.10 to 3.00" in found.evidence
 
 
 def test_times_rounded_too_coarsely_decide_nothing_and_finer_ones_do(tmp_path):

@@ -183,9 +183,12 @@ def test_the_line_of_the_trade_off_is_swept_and_not_learnt(folder, monkeypatch):
     assert [of.get_ydata() for of in (line, choice, dot)] == [pytest.approx(of) for of in ([40.3, 44.3], [44.3], [43.3])]
 
 
-def test_the_claim_is_read_off_it(folder):
+def test_the_claim_is_read_off_what_was_learnt_with_a_weight_of_one(folder):
+    record = page.read(folder)
+    more = record["cells"][0] | dict(weight=0.5, sigma=0.24)
+    runs.write_json(folder / "learnt" / "record.json", record | dict(cells=[*record["cells"], more]))
     found = claims.CLAIMS["learnt_sigma"](rules.read(folder)[0], None)
-    assert found.verdict == rules.OPEN and "CPNI-W, M = 8: σ = 0.2 less 0: +3.0" in found.evidence
+    assert found.verdict == rules.OPEN and "CPNI-W, M = 8: σ = 0.2 less 0: +3.0" in found.evidence and "0.24" not in found.evidence
 
 
 def test_nothing_is_drawn_without_a_record(tmp_path):

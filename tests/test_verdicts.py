@@ -13,7 +13,7 @@ from siam import claims, runs
 from siam.claims import rules
 from siam.claims.common import Range, best_of_others
 from siam.pages import tables
-from siam.report import ATTACKS, BASES
+from siam.report import ATTACKS, BASES, NOT_YET
 
 N, SIGMAS = 10_000, (0.0, 0.12, 0.24, 0.36)
 NUMBERS = claims.listed().set_index("decided_by")["number"]
@@ -100,6 +100,47 @@ WORLDS = {
     "randomness_helps": lambda up, down: (
         cells(CPNI + ["PNI-W"], ATTACKED, {(0, 1): up}) + cells(["plain"], ["pgd"], {(0, 1): down}), ()),
 }
+
+
+def with_more_noise(cells):
+    """With cells at σ = 0.97, beyond the paper's axis, that say the opposite of the others."""
+    return cells + [cell(of["label"], of["attack"], 0.97, of["M"], 95 - 100 * of["accuracy"], of["rule"], of["method"]) for of in cells]
+
+
+@pytest.mark.parametrize("name", sorted(WORLDS.keys() - {"high_noise_degrades", "any_defense"}))  # these ask for any noise
+def test_what_lies_beyond_the_papers_noise_decides_nothing(name):
+    at, chosen = WORLDS[name](55.0, 40.0)
+    assert decide(name, with_more_noise(at), chosen) == rules.HOLDS
+
+
+@pytest.mark.parametrize("name, label, attack, M, rule", [
+    ("high_noise_degrades", "CPNI-W", "pgd", 8, "prediction"), ("prediction_is_best", "Gauss", "pgd", 64, "soft")])
+def test_the_best_noise_is_one_of_those_that_were_tested_on_most_images(name, label, attack, M, rule):
+    at, chosen = WORLDS[name](55.0, 40.0)
+    assert decide(name, [*at, cell(label, attack, 0.3, M, 90.0, rule, n=1000)], chosen) == rules.HOLDS
+
+
+def test_an_optimum_is_of_four_strengths_of_noise_or_more_on_the_papers_axis_that_were_tested_on_as_many_images():
+    at = [cell("CPNI-W", "pgd", sigma, 8, 50.0 if sigma == 0.24 else 30.0) for sigma in SIGMAS]
+    aside = [cell("CPNI-W", "pgd", 0.3, 8, 90.0, n=1000), cell("CPNI-W", "pgd", 0.97, 8, 90.0)]
+
+    def found(cells):
+        return rules.optimum_of(SimpleNamespace(at=rules.placed(pd.DataFrame(cells))), "CPNI-W", "pgd")
+
+    assert found(at + aside).best["sigma"] == 0.24 and len(found(at + aside).cells) == 4
+    assert found(at[1:] + aside) is None
+
+
+def test_of_1024_votes_the_best_noise_is_one_of_those_that_were_tested_on_most_images():
+    at = [cell("EPGD-diverged", "pgd", 0.12, 1024, 70.0)]
+    assert decide("votes_1024", at) == rules.HOLDS
+    at = [cell("EPGD-diverged", "pgd", 0.12, 1024, 50.0), cell("EPGD-diverged", "pgd", 0.18, 1024, 70.0, n=1000)]
+    assert decide("votes_1024", at) == rules.FAILS
+
+
+def test_runs_on_unlike_numbers_of_images_are_not_compared():
+    assert decide("lower_variance", correlated(0, 0.97)) == rules.PART
+    assert decide("lower_variance", correlated(0, 0.97, n=1000)) == NOT_YET
 
 
 @pytest.mark.parametrize("name", WORLDS)
