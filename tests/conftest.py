@@ -103,9 +103,9 @@ def refuses_a_damaged_part(folder, measure):
     part.write_bytes(whole)
 
 
-def say_nothing_is_measured(pages, record):
-    """Whether every function of `pages` says so of a `record` that is not there, in its Table, Figure or text."""
-    shown = [page(record) for page in pages]
+def say_nothing_is_measured(pages, folder):
+    """Whether every function of `pages` says so of a `folder` without records, in its Table, Figure or text."""
+    shown = [page(folder=folder) for page in pages]
     return all("not yet measured" in (text if isinstance(text, str) else repr(text)).lower() for text in shown)
 
 

@@ -358,12 +358,3 @@ def test_what_an_attacker_of_another_kind_takes_is_not_known(folder):
     path.write_text(json.dumps(about))
     rows = page.accuracies(folder).numbers.frame.set_index("Attacker")["Gradients per image"]
     assert set(rows["noise off"]) == {""} and "56" in set(rows["EPGD"])
-
-
-def test_a_page_of_nothing_says_so(tmp_path):
-    for shown in (repr(page.accuracies(tmp_path)), repr(page.leads(tmp_path)), page.in_words(tmp_path)):
-        assert style.NOT_YET in shown.lower()
-    (tmp_path / "adaptive").mkdir()
-    (tmp_path / "adaptive" / "record.json").write_text('{"kind": "svm"}')
-    with pytest.raises(SystemExit, match="error: .*record.json: not a record: its kind must be adaptive"):
-        adaptive.main(["--record", str(tmp_path / "adaptive" / "record.json")])

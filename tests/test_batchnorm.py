@@ -202,30 +202,6 @@ def test_the_page_shows_every_cell(small):
     assert one._repr_html_() == page.changes(1, small)._repr_html_()
 
 
-def test_nothing_is_drawn_without_a_record(tmp_path):
-    assert page.changes(1, tmp_path).panels == [] and "not yet measured" in repr(page.changes(1, tmp_path))
-
-
-@pytest.mark.parametrize("text", ["no JSON", "[]", '{"kind": "training"}', '{"kind": "batchnorm"}'])
-def test_foreign_files_are_refused(tmp_path, text):
-    (tmp_path / "batchnorm").mkdir()
-    (tmp_path / "batchnorm" / "record.json").write_text(text)
-    with pytest.raises(ValueError, match="record.json: not a record: "):
-        page.read(tmp_path)
-
-
-@pytest.mark.parametrize("n", [0, 7, -100, 100])
-def test_numbers_of_images_that_are_refused(n, tmp_path):
-    with pytest.raises(ValueError, match=f"images = {n}: give a multiple of 100"):
-        batchnorm.measure(tmp_path / "x.json", n)
-
-
-def test_command_says_what_is_wrong(tmp_path):
-    (tmp_path / "x.json").write_text("{}")
-    with pytest.raises(SystemExit, match="error: .*x.json: not a record: its kind must be batchnorm"):
-        batchnorm.main(["--record", str(tmp_path / "x.json")])
-
-
 def test_the_committed_record():
     record = page.read()
     assert record["n"] >= 1000 and record["tier"] == "cpu" and record["settings"] == json.loads(json.dumps(batchnorm.SETTINGS))

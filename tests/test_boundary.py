@@ -243,17 +243,6 @@ def test_the_page_shows_what_was_measured(measured):
     assert certified.numbers.frame["certified right at R > 0, %"][0] == f"{100 * np.mean(np.array(one['certified']) > 0):.1f}"
 
 
-def test_a_page_of_nothing_says_so(tmp_path):
-    for shown in (page.maps, page.lines, page.competing, page.certified):
-        assert style.NOT_YET in repr(shown(tmp_path)).lower()
-    (tmp_path / "boundary").mkdir()
-    (tmp_path / "boundary" / "record.json").write_text('{"kind": "bound"}')
-    with pytest.raises(ValueError, match="record.json: not a record: its kind must be boundary"):
-        page.read(tmp_path)
-    with pytest.raises(SystemExit, match="error: .*record.json: not a record"):
-        boundary.main(["--record", str(tmp_path / "boundary" / "record.json")])
-
-
 def test_marks_stand_on_the_image_and_on_the_attacked_one():
     pictures = page._coloured(np.zeros((3, 33, 33), int), {0: page.BLUE}, 3.0)
     white = (pictures[0] == 255).all(2)

@@ -216,18 +216,6 @@ def test_committed_record():
     assert sum(path.stat().st_size for path in (RESULTS / "gradients").iterdir() if path.is_file()) < 600_000
 
 
-@pytest.mark.parametrize("n", [0, 7, -100, 100])
-def test_numbers_of_images_that_are_refused(n, tmp_path):
-    with pytest.raises(ValueError, match=f"images = {n}: give a multiple of 100"):
-        gradients.measure(tmp_path / "x.json", n)
-
-
-def test_command_says_what_is_wrong(tmp_path):
-    (tmp_path / "x.json").write_text("{}")
-    with pytest.raises(SystemExit, match="error: .*x.json: not a record: its kind must be gradients"):
-        gradients.main(["--record", str(tmp_path / "x.json")])
-
-
 GRIDS = [page.attacked, page.perturbations, page.input_gradients]
 TABLES = [page.looks, page.cosines, page.gradient_cosines, page.averaging]
 
@@ -249,18 +237,6 @@ def test_tables_hold_every_row(small):
     assert len(page.gradient_cosines(small).frame) == rows["gradient"] == 3
     assert len(page.averaging(small).frame) == 3
     assert all("tier cpu" in draw(small).caption.lower() for draw in TABLES)
-
-
-def test_nothing_measured(tmp_path):
-    assert all("ot yet measured" in draw(folder=tmp_path)._repr_html_() for draw in GRIDS + TABLES)
-
-
-@pytest.mark.parametrize("text", ["no JSON", "[]", '{"kind": "training"}', '{"kind": "gradients"}'])
-def test_foreign_files_are_refused(tmp_path, text):
-    (tmp_path / "gradients").mkdir()
-    (tmp_path / "gradients" / "record.json").write_text(text)
-    with pytest.raises(ValueError, match="record.json: not a record: "):
-        page.read(tmp_path)
 
 
 def test_damaged_pictures_are_refused_by_name(small, tmp_path):

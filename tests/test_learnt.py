@@ -11,7 +11,6 @@ from siam import claims, runs
 from siam.claims import rules
 from siam.noise import GaussianInput
 from siam.pages import learnt as page
-from siam.pages import style
 from siam.paths import RESULTS
 from siam.studies import learnt
 from test_report import digest, evaluate, train
@@ -191,22 +190,8 @@ def test_the_claim_is_read_off_what_was_learnt_with_a_weight_of_one(folder):
     assert found.verdict == rules.OPEN and "CPNI-W, M = 8: σ = 0.2 less 0: +3.0" in found.evidence and "0.24" not in found.evidence
 
 
-def test_nothing_is_drawn_without_a_record(tmp_path):
-    assert page.curves(tmp_path).panels == [] == page.descents(tmp_path).panels
-    assert style.NOT_YET in repr(page.comparison(tmp_path))
-
-
 def test_the_committed_record():
     record = page.read()
     there = {path.stem for path in (RESULTS / "evaluation").glob("*.json")}
     assert {cell["label"] for cell in record["cells"]} >= {"CPNI-W", "Gauss"}
     assert all(set(cell["evaluations"]) <= there and len(cell["sigmas"]) == record["steps"] for cell in record["cells"])
-
-
-def test_command_says_what_is_wrong(tmp_path):
-    (tmp_path / "x.json").write_text("no record")
-    with pytest.raises(SystemExit, match="error: .*x.json: not a record: not valid JSON"):
-        learnt.main(["--record", str(tmp_path / "x.json")])
-    (tmp_path / "x.json").write_text("{}")
-    with pytest.raises(SystemExit, match="error: .*x.json: not a record: its kind must be learnt"):
-        learnt.main(["--record", str(tmp_path / "x.json")])

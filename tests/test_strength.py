@@ -189,16 +189,6 @@ def test_where_the_trained_noise_is_chosen_or_lacking_nothing_is_said_to_be_gain
     assert page.curves(folder).panels == [] and page.groups(page.read(folder)) == []
 
 
-def test_nothing_is_drawn_without_a_record(tmp_path):
-    assert page.curves(tmp_path).panels == [] and "ot yet measured" in repr(page.choice(tmp_path)) + page.in_words(tmp_path)
-
-
-def test_command_says_what_is_wrong(tmp_path):
-    (tmp_path / "x.json").write_text("{}")
-    with pytest.raises(SystemExit, match="error: .*x.json: not a record: its kind must be strength"):
-        strength.main(["--record", str(tmp_path / "x.json")])
-
-
 def test_the_committed_record():
     record = page.read()
     there = {models.about(path)["digest"] for path in CHECKPOINTS.glob("*.safetensors")}

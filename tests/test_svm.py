@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from conftest import refuses_a_damaged_part, restless, say_nothing_is_measured
+from conftest import refuses_a_damaged_part, restless
 
 from siam import hinge, models, paths
 from siam.attacks import error_of
@@ -236,25 +236,6 @@ def test_a_few_gradients_again_agree_with_the_record(record):
     assert abs(found["along"].mean() - setting["mean"][0]) < 0.2 and abs(found["noise"].mean()) < 0.1
 
 
-def test_a_file_that_is_no_record_is_refused(tmp_path):
-    path = tmp_path / page.PLACE
-    path.parent.mkdir()
-    path.write_text("{}")
-    with pytest.raises(ValueError, match="argument.json: not a record: its kind must be svm"):
-        page.read(tmp_path)
-    path.write_text('{"kind": "svm", "svm": 1}')
-    with pytest.raises(ValueError, match="argument.json: not a record: it has no directions, versions, commit"):
-        page.read(tmp_path)
-    path.write_text("{")
-    with pytest.raises(ValueError, match="not valid JSON"):
-        page.read(tmp_path)
-
-
-def test_pages_of_nothing_say_so(tmp_path):
-    pages = (page.expected_loss, page.averages, page.in_words, page.along, page.averaging, page.losses)
-    assert say_nothing_is_measured(pages, tmp_path)
-
-
 def test_figures_are_described_and_take_the_pages_colours(record):
     for figure in (page.expected_loss(), page.along(), page.averaging()):
         html = figure._repr_html_()
@@ -301,15 +282,6 @@ def test_cut_off_it_goes_on_to_the_same_record(tmp_path, monkeypatch):
 def test_images_that_make_no_interval_are_refused(n, tmp_path):
     with pytest.raises(ValueError, match=f"images = {n}: give a multiple of 5, 10 or more"):
         svm.measure(tmp_path / "x.json", n=n)
-
-
-def test_a_foreign_file_is_not_overwritten(tmp_path, monkeypatch):
-    monkeypatch.setattr(svm, "measure_svm", lambda: pytest.fail("it was measured"))
-    path = tmp_path / "x.json"
-    path.write_text("notes of my own")
-    with pytest.raises(ValueError, match="x.json: not a record"):
-        svm.measure(path)
-    assert path.read_text() == "notes of my own"
 
 
 def test_a_record_is_not_measured_over(tmp_path, monkeypatch):
