@@ -277,8 +277,8 @@ def overview(folder=RESULTS, label="CPNI-W"):
             for i, name in enumerate(attackers.values())]
     caption = (f"{title}: accuracy and its exact 95 % interval. {SUMMED[PGD]}: along the sum of its gradients, as in the authors' published"
                f" code. Last row: images that are right under each of the {len(single(found))} attackers. All points share their"
-               f" images, so differences are more certain than the bars suggest. {label} at σ = {of.sigma:g}, prediction smoothing,"
-               f" ε = {record['epsilon']:g}/255. {about(record, (of, alone))}")
+               f" images, so differences are more certain than the bars suggest. {label} at σ = {of.sigma:g}, in one pass as"
+               f" in the vote, prediction smoothing, ε = {record['epsilon']:g}/255. {about(record, (of, alone))}")
     legend = {text: (shade, mark) for text, (*_, shade, mark) in series.items()}
     panel = drawing(draw, "What attacks leave", "accuracy, %", "", said, "overview", 1.1 * ALONE, 1.15 * INCHES)
     return Figure([panel], legend, caption, Table(pd.DataFrame(rows), title, 1, PLACE))
