@@ -5,8 +5,7 @@
 Training normalises each layer by the statistics of the batch, of images that are cropped and half of them attacked, under that batch's
 draw of the noise; attacks and votes by running means over many draws. This asks what that costs: the same network, images, draws and
 attack, with nothing but the statistics changed (and, for each draw's with input noise, the draws), and the attack made through those
-that answer. What it writes, `RECORD`, is read by
-`siam.pages.batchnorm`, which draws the page.
+that answer. What it writes, `RECORD`, is read by `siam.pages.batchnorm`, which draws the page.
 """
 
 from functools import partial
