@@ -90,7 +90,8 @@ def test_the_start_of_the_noise_is_told_apart_from_its_kind(tmp_path):
         trained(tmp_path, seed, label=label, tier="fast", lr=0.2)
         evaluate(tmp_path, label, "pgd", correct, n=10_000, tier="fast", training_seed=seed)
     said = plain(words.headlines(tmp_path))
-    assert re.search(r" Of the two of \[Table 1\]\(notebooks/table1.ipynb\), tier fast, it is \+10.0 ± [\d.]+\.$", said, re.M)
+    assert re.search(r" Between the two networks in \[Table 1\]\(notebooks/table1.ipynb\), tier fast, the difference is"
+                     r" \+10.0 ± [\d.]+\.$", said, re.M)
 
 
 def test_trainings_that_differ_in_more_than_epochs_say_nothing_about_length(tmp_path):
@@ -147,7 +148,7 @@ def test_the_first_page_counts_verdicts_and_says_how_far_they_reach():
     rows = pd.DataFrame({"verdict": ["holds", "holds in part", "holds in part", NOT_YET], "tier": ["long", "cpu", "cpu", ""]})
     (said,) = words._verdicts(rows)
     assert said.startswith("**Claim by claim.** Of the paper's 4 claims, 1 holds, 2 hold in part, 1 is not yet measured. By the tier ")
-    assert "they rest on: 1 `long`, 2 `cpu`; none on `paper`, so that nothing here is a reproduction yet" in said
+    assert "they rest on: 1 `long`, 2 `cpu`; none on `paper`, the only tier that trains as the paper did." in said
     (said,) = words._verdicts(rows.assign(tier="paper"))
     assert said.endswith("By the tier they rest on: 3 `paper`.")
     assert words._verdicts(rows[rows["tier"] == ""]) == ["**Claim by claim.** Of the paper's 1 claims, 1 is not yet measured."]

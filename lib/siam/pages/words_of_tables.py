@@ -43,7 +43,7 @@ def _verdicts(rows):
     behind = {tier: sum(of == tier) for tier in reversed(runs.TIERS) if (of == tier).any()}
     reach = " By the tier they rest on: " + ", ".join(f"{count} `{tier}`" for tier, count in behind.items()) if behind else ""
     if behind and "paper" not in behind:
-        reach += "; none on `paper`, so that nothing here is a reproduction yet"
+        reach += "; none on `paper`, the only tier that trains as the paper did"
     return [f"**Claim by claim.** Of the paper's {len(rows)} claims, {counts}.{reach + '.' if reach else ''}"]
 
 
@@ -137,7 +137,7 @@ def _of_table1(shown, folder):
     best = next((ours[0][0] for _, attack, _, ours in tables.compared(1, folder) if attack == "pgd" and ours), shown)
     if runs.TIERS.index(best.tier) <= runs.TIERS.index(shown.tier):
         return ""
-    return f" Of the two of [Table 1](notebooks/table1.ipynb), tier {best.tier}, it is {best}{_doubt(best)}."
+    return f" Between the two networks in [Table 1](notebooks/table1.ipynb), tier {best.tier}, the difference is {best}{_doubt(best)}."
 
 
 def _doubt(one):
