@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from siam import runs
 from siam.explorer import RULES, Explorer, explore, payload
-from siam.paths import PAPER
+from siam.paths import PAPER, ROOT
 from siam.runs import clopper_pearson
 
 PRINTED = pd.read_csv(PAPER / "table3.csv")
@@ -409,3 +409,19 @@ def test_a_mistyped_view_is_refused_in_one_line(view, message):
 def test_a_folder_that_is_not_there_holds_no_records(tmp_path):
     with pytest.raises(FileNotFoundError, match="no folder .*nope of records"):
         explore(tmp_path / "nope")
+
+
+@pytest.mark.parametrize("page", ["explorer", "figure1", "figure2", "figure3", "figure4"])
+def test_the_pages_hold_the_explorer_that_their_cell_makes(page):
+    """nbval compares what a reader never sees, the text; the state beside it is what the page shows."""
+    notebook = json.loads((ROOT / "notebooks" / f"{page}.ipynb").read_text(encoding="utf-8"))
+    (source,) = ["".join(cell["source"]) for cell in notebook["cells"]
+                 if any("application/vnd.jupyter.widget-view+json" in out.get("data", {}) for out in cell.get("outputs", []))]
+    head, call = source.strip().rsplit("\n", 1)
+    there = {}
+    exec(head, there)
+    state = json.loads(json.dumps(eval(call, there).get_state()))
+    (kept,) = [one["state"] for one in notebook["metadata"]["widgets"]["application/vnd.jupyter.widget-state+json"]["state"].values()
+               if one["model_module"] == "anywidget"]
+    differ = [name for name, value in state.items() if name != "layout" and kept.get(name) != value and not name.startswith("_view")]
+    assert not differ, f"run `make render`: {differ}"
