@@ -4,6 +4,7 @@ import re
 from itertools import product
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import ttest_1samp
 
@@ -55,7 +56,7 @@ def test_without_the_bits_of_one_side_two_cells_share_nothing(tmp_path):
     keep(tmp_path, "CPNI-W", "none", images(0.5))
     evaluate(tmp_path, "CPNI-W", "pgd", 400, draws=1, rules=("prediction",))
     found = paired.less(cell(tmp_path, "CPNI-W"), cell(tmp_path, "CPNI-W", "pgd"))
-    ends = [runs.clopper_pearson(correct, N) for correct in (images(0.5).sum(), 400)]
+    ends = [cell(tmp_path, "CPNI-W")[["low", "high"]], runs.clopper_pearson(400, N)]
     assert found.each is None and found.half == pytest.approx(100 * np.hypot(*((high - low) / 2 for low, high in ends)), rel=1e-4)
 
 
@@ -163,17 +164,17 @@ def test_what_fine_tuning_adds_has_a_luck_of_its_own(tmp_path):
     trained_thrice(tmp_path)
     tuned_thrice(tmp_path, shifts=(0.1, 0.1, 0.1))
     found = report.luck(report.evaluations(tmp_path))
-    assert found["cpu", "none", "Gauss"] == pytest.approx((0, 2))  # 48, 50 and 52 % became 58, 60 and 62 %
-    assert found["cpu", "none", ""] == pytest.approx((4, 4))  # and count as no trainings from scratch
+    assert found["cpu", "none", False, "Gauss"] == pytest.approx((0, 2))  # 48, 50 and 52 % became 58, 60 and 62 %
+    assert found["cpu", "none", False, ""] == pytest.approx((4, 4))  # and count as no trainings from scratch
     tuned_thrice(tmp_path, "EPGD-diverged", also=["EPGD-converged"])  # the same trainings, another epoch
     found = report.luck(report.evaluations(tmp_path))
-    each = [found["cpu", "none", f"EPGD-{epoch}"] for epoch in ("diverged", "converged")]
-    assert found["cpu", "none", "Gauss"] == pytest.approx((0, 2)) and each == [pytest.approx((4, 2))] * 2  # every kind has its own
-    assert found["cpu", "none", report.ANY] == pytest.approx((2, 2))  # of two trainings, one of which left two epochs
-    nearest = {label: report.nearest_luck(found, "long", attack, label) for label, attack in
+    each = [found["cpu", "none", False, f"EPGD-{epoch}"] for epoch in ("diverged", "converged")]
+    assert found["cpu", "none", False, "Gauss"] == pytest.approx((0, 2)) and each == [pytest.approx((4, 2))] * 2  # every kind has its own
+    assert found["cpu", "none", False, report.ANY] == pytest.approx((2, 2))  # of two trainings, one of which left two epochs
+    nearest = {label: report.nearest_luck(found, "long", attack, tuned=label) for label, attack in
                (*((label, "none") for label in report.TUNED), ("x", "pgd"))}
     larger = {"Gauss": report.ANY, **{label: label for label in report.TUNED[:2]}}
-    assert nearest == {label: found["cpu", "none", of] for label, of in larger.items()} | {"x": None}
+    assert nearest == {label: found["cpu", "none", False, of] for label, of in larger.items()} | {"x": None}
     # The same networks on fewer images, with another seed, are no more trainings.
     for training in range(3):
         keep(tmp_path, "CPNI-W", "none", images(0.5, 500), seed=1, training_seed=training)
@@ -204,6 +205,58 @@ def test_a_network_and_what_was_fine_tuned_from_it_had_one_luck_in_their_first_t
     costs = paired.combine((1, gauss), (-1, noisy), (-1, ours), (1, calm))
     assert costs.luck[0] == pytest.approx(2 * added / 3)
     assert paired.less(gauss, noisy).luck[0] == 0
+
+
+def test_a_vote_has_the_luck_of_votes_where_that_is_larger(tmp_path):
+    for training, (once, voted) in enumerate(((490, 460), (500, 500), (510, 540))):
+        train(tmp_path, "CPNI-W", seed=training)
+        train(tmp_path, "Gauss", seed=training, method="gauss", start_seed=training)
+        evaluate(tmp_path, "CPNI-W", "none", once, draws=1, training_seed=training)
+        for sigma, least in ((0.12, 600), (0.24, voted)):  # `evaluate` has three right more at M = 8
+            evaluate(tmp_path, "CPNI-W", "none", least, sigma=sigma, draws=8, training_seed=training)
+        evaluate(tmp_path, "Gauss", "none", voted + 100 + 10 * training, sigma=0.37, draws=8, training_seed=training)
+    found = report.luck(report.evaluations(tmp_path))
+    assert found["cpu", "none", False, ""] == pytest.approx((1, 2))
+    assert found["cpu", "none", True, ""] == pytest.approx((8, 2))  # the mean of 0 and 16: two σ are no further trainings
+    assert found["cpu", "none", True, "Gauss"] == pytest.approx((1, 2))  # held against its start at the nearest σ
+    frame = report.select(report.cells(report.evaluations(tmp_path)), label="CPNI-W", rule="prediction")
+    assert {(one.M, one.sigma): one.luck[0] for one in frame.itertuples() if one.M in (1, 8)} == pytest.approx(
+        {(1, 0): 1, (1, 0.12): 1, (1, 0.24): 1, (8, 0.12): 8, (8, 0.24): 8})
+    small = {("cpu", "none", False, ""): (4.0, 2), ("cpu", "none", True, ""): (1.0, 2)}
+    assert report.nearest_luck(small, "cpu", "none", voted=True) == (4.0, 2)  # few trainings, and small perhaps by luck
+    assert report.nearest_luck(small, "cpu", "none") == (4.0, 2)
+
+
+def test_few_votes_have_an_interval_that_knows_the_draws_of_their_batches(tmp_path):
+    train(tmp_path, "CPNI-W")
+    train(tmp_path, "plain", method="plain")
+    right = np.arange(N) % 2 == 0
+    right[:BATCH] = False  # one draw was a catastrophe
+    for label in ("CPNI-W", "plain"):
+        keep(tmp_path, label, "none", right)
+    ours, plain = cell(tmp_path, "CPNI-W"), cell(tmp_path, "plain")
+    exact = runs.clopper_pearson(450, N)
+    assert (plain["low"], plain["high"]) == pytest.approx(exact, abs=1e-6)  # without noise there is no draw
+    assert (ours["low"], ours["high"]) == pytest.approx(
+        ttest_1samp(right.reshape(-1, BATCH).mean(1), 0).confidence_interval()) != pytest.approx(exact, abs=0.01)
+    assert runs.with_draws(exact, (np.arange(N) % 20 < 9).astype(float), BATCH) == exact  # batches that are alike make nothing surer
+    frame = pd.DataFrame([ours, ours]).assign(M=[report.FEW, 2 * report.FEW], low=0.42, high=0.48)
+    assert [one.low == 0.42 for one in report.with_draws(frame).itertuples()] == [False, True]
+    (whole,) = report.with_draws(pd.DataFrame([ours]).assign(batch_size=N, low=0.42, high=0.48)).itertuples()
+    assert (whole.low, whole.high) == (0.42, 0.48)
+    for seed in (1, 2):  # of several runs every image has its share
+        keep(tmp_path, "CPNI-W", "none", np.arange(N) % 2 == 0, seed=seed)
+    low, high = cell(tmp_path, "CPNI-W")[["low", "high"]]
+    assert (low, high) == pytest.approx(ttest_1samp((right / 3 + (np.arange(N) % 2 == 0) * 2 / 3).reshape(-1, BATCH).mean(1), 0)
+                                        .confidence_interval(), abs=0.02)
+
+
+@pytest.mark.parametrize(("batch", "equal"), [(250, 4), (300, 1e6 / (3 * 300**2 + 100**2)), (750, 1.6), (100, 10)])
+def test_unequal_batches_are_as_unsure_as_they_are(batch, equal):
+    assert runs.batches(N, batch) == pytest.approx(equal)
+    draws = np.random.default_rng(0)
+    errors, freedoms = zip(*(runs.error_over_batches(draws.standard_normal(N), batch) for _ in range(3000)))
+    assert np.mean(np.square(errors)) == pytest.approx(1 / N, rel=0.08) and set(freedoms) == {runs.batches(N, batch) - 1}
 
 
 def test_what_fine_tuning_adds_is_shown_over_its_starts(tmp_path):
@@ -249,7 +302,7 @@ def test_what_a_vote_adds_is_shown_over_trainings(tmp_path):
     assert dict(zip(frame["Rows"].str.removeprefix("less one pass "), frame["Clean"])) == {
         "without input noise": "+5.2 ± 0.2", "with the same input noise": "+0.2 ± 0.0"}
     assert list(frame["Trainings"]) == ["3", "3"] and list(frame["Records"].map(len)) == [3 * (2 + 1), 3 * 2]
-    (vote,) = claims.lucks(tmp_path).frame.query("Rows == 'a vote'").to_dict("records")
+    (vote,) = claims.lucks(tmp_path).frame.query("Rows == 'a training from scratch, a vote'").to_dict("records")
     assert (vote["Accuracy"], vote["Std"], vote["Degrees of freedom"], vote["95 %"]) == ("Clean", "2.10", "2", "1.09–13.20")
     assert vote["By luck alone"] == "± 12.8"  # 4.303 √2 · 2.1
     evaluate(tmp_path, "CPNI-W", "none", 500, draws=64, sigma=0.24, training_seed=0)  # one network that voted further hides no other
@@ -281,7 +334,7 @@ def test_the_luck_of_all_that_was_trained_three_times_counts(tmp_path):
         train(tmp_path, "PNI-W", seed=training, epochs=9)
         keep(tmp_path, "PNI-W", "none", np.arange(2 * N) % 100 < 100 * (0.5 + shift), training_seed=training)
         keep(tmp_path, "PNI-W", "none", images(0.5, seed=training), training_seed=training)  # fewer images of it say less
-    assert report.luck(report.evaluations(tmp_path))["cpu", "none", ""] == pytest.approx(((4 + 4 + 1) / 3, 9 / (16 / 9 + 1 / 18)))
+    assert report.luck(report.evaluations(tmp_path))["cpu", "none", False, ""] == pytest.approx(((4 + 4 + 1) / 3, 9 / (16 / 9 + 1 / 18)))
 
 
 def test_what_noise_does_is_about_the_network_at_hand_and_between_networks_as_unsure_as_can_be(tmp_path):

@@ -482,7 +482,9 @@ def test_the_paper_tier_is_the_authors_schedule():
     assert training.schedule("paper", "epgd").samples == 8 and plan.precision == "bf16"
     for method in ("gauss", "epgd"):
         tuned = training.schedule("paper", method)
-        assert (tuned.epochs, tuned.lr, tuned.milestones) == (200, 0.01, ())
+        assert (tuned.epochs, tuned.lr, tuned.milestones) == (200, 0.1, ())
+    plain = training.schedule("paper", "plain", "plain")  # which the authors' code trains by another function
+    assert (plain.clip, plain.summed, plan.clip, plan.summed) == (0.0, False, 0.05, True)
 
 
 def test_white_noise_starts_as_its_authors_start_it_where_accuracies_are_held_against_theirs():

@@ -195,8 +195,8 @@ def correlated(sigma, r, n=N):
     """PGD and EPGD of five runs each, whose sum and difference have the correlation r."""
     one, other = np.array([-2, -1, 0, 1, 2]) / 10**0.5, np.array([2, -1, -2, -1, 2]) / 14**0.5
     apart = r * one + (1 - r**2) ** 0.5 * other
-    return [several(cell("CPNI-W", "pgd", sigma, 1, 50.0), 50 + one + apart),
-            several(cell("CPNI-W", "epgd", sigma, 1, 50.0, n=n), 50 + one - apart)]
+    return [several(cell("CPNI-W", "pgd", sigma, 64, 50.0), 50 + one + apart),
+            several(cell("CPNI-W", "epgd", sigma, 64, 50.0, n=n), 50 + one - apart)]
 
 
 @pytest.mark.parametrize("r, verdict", [(0.9, rules.OPEN), (0.97, rules.PART)])  # p = 0.037: below 0.05, and above half of it

@@ -35,6 +35,19 @@ def test_words_say_where_the_optimum_lies_and_what_votes_add(tmp_path):
     assert "highest at σ = 0.48 (surely between 0.36 and 0.48 or more) for M = 1 and M = 8" in said
 
 
+def test_the_ranges_of_a_page_hold_together(tmp_path, monkeypatch):
+    asked, optimum_of = [], rules.optimum_of
+    monkeypatch.setattr(rules, "optimum_of", lambda *given, ranges, **at: asked.append(ranges) or optimum_of(*given, ranges=ranges, **at))
+    for label, method in (("CPNI-W", "adversarial"), ("Gauss", "gauss")):
+        train(tmp_path, label, method=method)
+        for attack in ("none", "pgd", "epgd"):
+            sweep(tmp_path, label, dict.fromkeys((0, 0.12, 0.24, 0.36), 400), attack)
+    words.figure1(tmp_path)
+    assert asked == [6] * 6  # three attacks, M = 1 and 8
+    words.figure3(tmp_path)
+    assert asked[6:] == [4] * 4  # two attacks, two base models
+
+
 def test_words_say_over_which_noise_a_mean_is_taken(tmp_path):
     train(tmp_path, "CPNI-W")
     moved = {("prediction", 1): 0, ("prediction", 8): 50}

@@ -58,7 +58,7 @@ class Difference:
     @property
     def half_alone(self):
         """What `half` would be if no other training could have changed it: images and draws alone."""
-        freedom = np.inf if self.each is None else len(range(0, len(self.each), self.batch)) - 1
+        freedom = np.inf if self.each is None else runs.batches(len(self.each), self.batch) - 1
         alone = max(self.error**2 - self.luck[0], 0)  # where luck is all there is, rounding may leave less than nothing
         return t.ppf(1 - 0.025 / self.comparisons, freedom) * np.sqrt(alone)
 
@@ -139,12 +139,8 @@ def by_image(each, batch, luck=(0.0, np.inf), **about):
 
     Raises ValueError, one line, for fewer than two batches: one alone does not say how much others would differ.
     """
-    k = len(range(0, len(each), batch))
-    if k < 2:
-        raise ValueError(f"{len(each)} values in batches of {batch}: an interval needs two batches or more")
-    batches = np.arange(len(each)) // batch
-    sums = np.bincount(batches, each - each.mean())
-    parts = [(k / (k - 1) * np.sum(sums**2) / len(each) ** 2, k - 1), luck]
+    error, freedom = runs.error_over_batches(each, batch)
+    parts = [(error**2, freedom), luck]
     variance = sum(part for part, _ in parts)
     # Welch and Satterthwaite: the degrees of freedom of a sum of variances that are known to different degrees
     freedom = variance**2 / sum(part**2 / degrees for part, degrees in parts) if variance else np.inf
@@ -193,7 +189,7 @@ def _by_image(kept):
     each, ids = 0, set()
     for weight, cell, which in kept:
         right = list(compress(cell["right"], which))
-        if any(packed is None for packed in right) or cell["batch_size"] >= cell["n"]:
+        if any(packed is None for packed in right) or 2 * cell["batch_size"] > cell["n"]:
             return None, ()
         each = each + 100 * weight * np.mean([bits.row(packed, cell["n"]) for packed in right], 0)
         ids.update(compress(cell["ids"], which))

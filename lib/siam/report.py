@@ -8,12 +8,13 @@ pages; σ is in normalised units, ε in 1/255 of the pixel range.
 
 import json
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from siam import runs
+from siam import bits, runs
 from siam.paths import RESULTS
 
 BASES = ("CPNI-W", "EPGD-converged", "EPGD-diverged", "Gauss")  # section 5
@@ -30,6 +31,8 @@ RULES = {  # that the book compares; a reader's own are left to the explorer
 SAMPLES = {"pgd": 1, "pgd_s": 1, "epgd": 8}  # gradient draws a step of the paper's attacks
 NOT_YET = "not yet measured"
 ANY = "all"  # kinds of fine-tuning together
+FEW = 4  # votes: up to so many, the draws that a batch shares are felt in an accuracy
+BANDS = f"95\u00a0% intervals over images, for M ≤ {FEW} over batches where that is wider"
 
 CHOSEN = "σ and M chosen by us on held-out training images (highest PGD accuracy)"
 
@@ -114,7 +117,7 @@ def _evaluations(folder, state):
     frame = frame.fillna({"variant": "unknown", "method": "unknown", "training_id": "", "recipe": "", "trained": ""})
     frame = frame.assign(root=frame["start"].fillna(frame["digest"]))  # the network it was fine-tuned from, or itself
     lucks = luck(frame)
-    each = list(zip(frame["tier"], frame["attack"]))
+    each = list(zip(frame["tier"], frame["attack"], frame["M"] > 1))
     for name, of in (("luck", [""] * len(frame)), ("tuning", frame["label"])):
         asked = [(*which, label) for which, label in zip(each, of)]
         nearest = {which: nearest_luck(lucks, *which) for which in set(asked)}
@@ -129,7 +132,7 @@ def cells(frame):
 
     frame: rows of `evaluations`. Columns: CELL, tier, n, precision, batch_size, accuracy (mean), std (over runs, NaN for one),
     runs, low, high, luck, tuning; ids, seeds, accuracies, right, networks (the digest) and roots, of each run. Runs share their
-    images, so the interval is the mean of theirs: more runs do not narrow it.
+    images, so the interval is the mean of theirs: more runs do not narrow it. With FEW votes it is as wide as that over batches.
     """
     seeds = ["?" if pd.isna(trained) else f"{trained:g}" for trained in frame["training_seed"]]
     seeds = [f"{trained}/{seed}" for trained, seed in zip(seeds, frame["seed"])]
@@ -159,26 +162,43 @@ def cells(frame):
 
     found = found.assign(ids=each("id"), seeds=each("seeds"), accuracies=each("accuracy"),
                          right=each("right"), networks=each("digest"), roots=each("root"))
-    return found.assign(**{name: [one if isinstance(one, tuple) else None for one in found[name]] for name in ("luck", "tuning")})
+    found = found.assign(**{name: [one if isinstance(one, tuple) else None for one in found[name]] for name in ("luck", "tuning")})
+    return with_draws(found)
+
+
+def with_draws(frame):
+    """`cells`, or rows of `evaluations`, with low and high as far apart as `runs.with_draws` has them, where FEW vote.
+
+    Not of a network without any noise: its images share nothing.
+    """
+    ends, drawn = frame[["low", "high"]].to_numpy(float, copy=True), (frame["label"] != "plain") | (frame["sigma"] > 0)
+    columns = zip(drawn & (frame["M"] <= FEW), frame["n"], frame["batch_size"], frame["right"])
+    for i, (few, n, batch, right) in enumerate(columns):
+        right = right if isinstance(right, tuple) else (right,)
+        if few and 2 * batch <= n and None not in right:
+            ends[i] = runs.with_draws(ends[i], np.mean([bits.row(packed, n) for packed in right], 0), batch)
+    return frame.assign(low=ends[:, 0], high=ends[:, 1])
 
 
 def luck(frame):
-    """What another training seed changes: {(tier, "none" or "pgd", tuned): (variance in points² over trainings, degrees of freedom)},
-    from all networks of `one_pass` of three or more trainings.
+    """What another training seed changes: {(tier, "none" or "pgd", voted, tuned): (variance in points² over trainings, degrees of
+    freedom)}, from all networks of `one_pass`, and voted: of `votes`, of three or more trainings.
 
     tuned: "" for the accuracy of a network trained from scratch, or the label of a fine-tuned one, for what that adds to its start;
     ANY for that of all labels together.
     """
-    scratch, tuned = one_pass(frame)
-    networks = pd.concat([scratch.assign(tuned=""), tuned.assign(tuned=tuned["label"])])
-    spread = networks.groupby(["tuned", *KIND, "attack"])["accuracy"].agg(["var", "size"]).reset_index()
-    spread, found = spread[spread["size"] >= 3], {}
-    for (tier, attack, of), each in spread.groupby(["tier", "attack", "tuned"]):
-        found[tier, attack, of] = _pooled(each["var"], each["size"] - 1)
-    for (tier, attack), each in spread[spread["tuned"] != ""].groupby(["tier", "attack"]):
-        # Two epochs of one training say no more of luck than one does.
-        each = each.groupby(["n", "recipe"]).agg(var=("var", "mean"), freedom=("size", lambda of: of.iloc[0] - 1))
-        found[tier, attack, ANY] = _pooled(each["var"], each["freedom"])
+    found = {}
+    for voted, (scratch, tuned) in ((False, one_pass(frame)), (True, votes(frame))):
+        networks = pd.concat([scratch.assign(tuned=""), tuned.assign(tuned=tuned["label"])])
+        spread = networks.groupby(["tuned", *KIND, "attack", "sigma"])["accuracy"].agg(["var", "size"])
+        # The σ of one network are no further trainings.
+        spread = spread[spread["size"] >= 3].groupby(["tuned", *KIND, "attack"]).agg({"var": "mean", "size": "min"}).reset_index()
+        for (tier, attack, of), each in spread.groupby(["tier", "attack", "tuned"]):
+            found[tier, attack, voted, of] = _pooled(each["var"], each["size"] - 1)
+        for (tier, attack), each in spread[spread["tuned"] != ""].groupby(["tier", "attack"]):
+            # Two epochs of one training say no more of luck than one does.
+            each = each.groupby(["n", "recipe"]).agg(var=("var", "mean"), freedom=("size", lambda of: of.iloc[0] - 1))
+            found[tier, attack, voted, ANY] = _pooled(each["var"], each["freedom"])
     return found
 
 
@@ -194,11 +214,22 @@ def one_pass(frame):
     """Of evaluations two frames, a row for each network, attack (none or PGD) and tier: one noisy pass at σ = 0 on test images, of each
     network on the most that there are. First the accuracy of those trained from scratch, in percent; then what the fine-tuned have
     more than the network that they started from, in points, where both were tested on as many images."""
-    each, alike = by_network(select(frame, M=1, sigma=0)), ["tier", "attack", "n", "root"]
+    return _against_their_start(by_network(select(frame, M=1, sigma=0)))
+
+
+def votes(frame):
+    """As `one_pass`, the most votes at each σ; a fine-tuned network's at the nearest σ that its start was asked at."""
+    return _against_their_start(most_votes(by_network(frame)))
+
+
+def _against_their_start(each):
+    alike = ["tier", "attack", "n", "root"]
     each = each[each["attack"].isin(["none", "pgd"]) & (each["n"] == each.groupby(["tier", "attack", "digest"])["n"].transform("max"))]
     each = each.assign(accuracy=100 * each["accuracy"])
     scratch = each[each["root"] == each["digest"]]
-    tuned = each[each["root"] != each["digest"]].merge(scratch[[*alike, "accuracy", "ids"]], on=alike, suffixes=("", "_root"))
+    tuned = each[each["root"] != each["digest"]].merge(scratch[[*alike, "sigma", "accuracy", "ids"]], on=alike, suffixes=("", "_root"))
+    tuned = tuned.assign(apart=(tuned["sigma"] - tuned.pop("sigma_root")).abs()).sort_values("apart", kind="stable")
+    tuned = tuned.drop_duplicates(["tier", "attack", "n", "digest", "sigma"]).drop(columns="apart").sort_index()
     tuned["accuracy"] -= tuned.pop("accuracy_root")
     return scratch, tuned.assign(ids=tuned["ids"] + tuned.pop("ids_root"))
 
@@ -223,15 +254,16 @@ def most_votes(each):
     return votes[votes["M"] == votes.groupby(alike)["M"].transform("max")]
 
 
-def nearest_luck(lucks, tier, attack, tuned=""):
+def nearest_luck(lucks, tier, attack, voted=False, tuned=""):
     """Of `luck` that of a tier, or where that has none of the one nearest to it (the better of two); None where no tier has.
 
-    Of a fine-tuned label its own or that of ANY, whichever is larger: its own rests on few trainings, and may be small by luck.
+    The largest that applies, as each rests on few trainings and may be small by luck: of a vote its own or that of one pass, of a
+    fine-tuned label its own or that of ANY.
     """
     place, attack, found = runs.TIERS.index(tier), "none" if attack == "none" else "pgd", []
-    for kind in {tuned, ANY} if tuned else {""}:
-        there = [(-abs(runs.TIERS.index(of) - place), runs.TIERS.index(of)) for of, *under in lucks if under == [attack, kind]]
-        found += [lucks[runs.TIERS[max(there)[1]], attack, kind]] if there else []
+    for kind, of in product({tuned, ANY} if tuned else {""}, {False, voted}):
+        there = [(-abs(runs.TIERS.index(one) - place), runs.TIERS.index(one)) for one, *under in lucks if under == [attack, of, kind]]
+        found += [lucks[runs.TIERS[max(there)[1]], attack, of, kind]] if there else []
     return max(found, default=None)
 
 
@@ -359,7 +391,7 @@ def find(ours, row, attack):
 
 
 def interval(cell):
-    """A cell's accuracy and its exact 95 % interval over images, in percent, as text."""
+    """A cell's accuracy and its 95 % interval, in percent, as text."""
     return f"{100 * cell['accuracy']:.1f} ({100 * cell['low']:.1f}–{100 * cell['high']:.1f})"
 
 

@@ -20,7 +20,8 @@ from importlib import metadata
 from numbers import Integral, Real
 from pathlib import Path
 
-from scipy.special import betaincinv
+import numpy as np
+from scipy.special import betaincinv, stdtrit
 
 from siam import bits
 from siam.files import alone, read_json, write_text
@@ -424,6 +425,33 @@ def clopper_pearson(correct, n, level=0.95):
     low = betaincinv(correct, n - correct + 1, tail) if correct > 0 else 0.0  # a quantile of the beta distribution
     high = betaincinv(correct + 1, n - correct, 1 - tail) if correct < n else 1.0
     return float(low), float(high)
+
+
+def batches(n, batch):
+    """How many equal batches n images in batches of `batch` amount to: n² / Σ n_b², which is their number where all are equal."""
+    many, rest = divmod(n, batch)
+    return n**2 / (many * batch**2 + rest**2)
+
+
+def error_over_batches(each, batch):
+    """Of a value per image [n] the standard error of their mean, where `batch` images share their draws and the batches are the sample,
+    and its degrees of freedom. Raises ValueError, one line, for fewer than two batches."""
+    k = batches(len(each), batch)
+    if k <= 1:
+        raise ValueError(f"{len(each)} values in batches of {batch}: an interval needs two batches or more")
+    sums = np.bincount(np.arange(len(each)) // batch, each - each.mean())
+    return np.sqrt(k / (k - 1) * np.sum(sums**2)) / len(each), k - 1
+
+
+def with_draws(ends, each, batch):
+    """The ends (low, high) of an accuracy's exact interval, or those of the 95 % interval over batches where they lie further out.
+
+    each: the share of runs in which each image was right [n]. One interval knows the luck of images, the other that of draws as well,
+    which images of a batch have in common: with few votes it may be the greater part.
+    """
+    error, freedom = error_over_batches(each, batch)
+    accuracy, half = each.mean(), stdtrit(freedom, 0.975) * error
+    return max(0.0, min(ends[0], accuracy - half)), min(1.0, max(ends[1], accuracy + half))
 
 
 def row(rule, M, correct, n):

@@ -2,7 +2,7 @@
 
 from collections import namedtuple
 
-from siam.claims.rules import LEAST, pick, rises
+from siam.claims.rules import FAILS, HOLDS, LEAST, OPEN, PART, SAME, pick, rises
 from siam.pages import boundary, tables
 from siam.report import select
 
@@ -10,6 +10,7 @@ SIGMA = 0.24  # that of the paper's best CPNI-W
 COMPARABLE = 1.5  # times: two costs are comparable up to this factor
 MANY = 64  # votes: so many that ties, which the paper leaves open and we give to the lower class, decide next to nothing
 ATTACKED = {"pgd": "PGD", "epgd": "EPGD"}
+OPPOSITE = {HOLDS: FAILS, FAILS: HOLDS, OPEN: OPEN}
 
 # The steps of workflow/campaign.yaml, or the module, that would measure what is lacking.
 TABLE3 = "the steps table3-… and heldout-… of the campaign"
@@ -24,6 +25,15 @@ Range = namedtuple("Range", "low high")
 def above(size, at_least=0.0):
     """What decides, for `rules.level`, whether an accuracy is surely above `size`, and by how much."""
     return lambda low, high: rises(Range(low - size, high - size), at_least)
+
+
+def reaches(size):
+    """What decides, for `rules.level`, whether an accuracy that the paper printed as `size` is reached: surely no more than SAME lower,
+    as two accuracies agree. PART: it is surely lower, but by less than that."""
+    def decide(low, high):
+        near, lower = low > size - SAME, high < size
+        return PART if near and lower else HOLDS if near else FAILS if lower else OPEN
+    return decide
 
 
 def diverged(measured):

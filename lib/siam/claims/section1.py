@@ -3,7 +3,7 @@
 from dataclasses import replace
 from itertools import product
 
-from siam.claims.common import ATTACKED, BOUNDARY, TABLE1, TABLE3, above, diverged, tested_boundary
+from siam.claims.common import ATTACKED, BOUNDARY, TABLE1, TABLE3, diverged, reaches, tested_boundary
 from siam.claims.rules import judge, lacks, level, pick, pick_chosen
 from siam.pages import boundary
 from siam.paired import less
@@ -11,7 +11,7 @@ from siam.report import ATTACKS, BASES
 
 
 def reaches_printed(measured, number):
-    return level(measured, diverged, above(number), "the step table3-epgd-diverged-fast or -paper")
+    return level(measured, diverged, reaches(number), "the step table3-epgd-diverged-fast or -paper")
 
 
 def epgd_beats_base(measured, number):

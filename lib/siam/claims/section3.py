@@ -6,9 +6,10 @@ import numpy as np
 
 from siam import hinge
 from siam.cifar10 import PIXEL_STD
-from siam.claims.common import ATTACKED, BOUNDARY, GRADIENTS, GRID, MANY, SIGMA, TABLE3, tested_boundary
-from siam.claims.rules import FAILS, HOLDS, Verdict, judge, lacks, on_average, pick, pick_chosen, pick_other, prediction_adds, votes_add
-from siam.pages import boundary, svm
+from siam.claims.common import ATTACKED, BOUNDARY, GRADIENTS, GRID, MANY, OPPOSITE, SIGMA, TABLE3, tested_boundary
+from siam.claims.rules import (FAILS, HOLDS, Verdict, judge, lacks, on_average, pick, pick_chosen, pick_other, prediction_adds, rises,
+                               votes_add)
+from siam.pages import adaptive, boundary, svm
 from siam.paired import combine, less
 from siam.report import ATTACKS, BASES, SIGMA_MAX
 
@@ -58,3 +59,15 @@ def input_noise_helps(measured, number):
     with_noise = {label: pick_chosen(measured, label, "pgd") for label in BASES}
     return judge({label: None if cell is None else less(cell, pick(measured, label, "pgd", cell["M"], 0))
                    for label, cell in with_noise.items()}, TABLE3)
+
+
+def no_better_strategy(measured, number):
+    found = {f"{label}: beyond {other}": adaptive.takes(measured.folder, label, adaptive.MOST, other)
+             for label, other in product(BASES, (adaptive.PGD, adaptive.EPGD))}
+    return judge(found, "siam.studies.adaptive", lambda one: OPPOSITE[rises(one)])
+
+
+def hides_gradients(measured, number):
+    found = {f"{label}: {name}": adaptive.takes(measured.folder, label, attacker, adaptive.PGD)
+             for label, (name, attacker) in product(BASES, {"noise off": adaptive.OFF, "EPGD": adaptive.EPGD}.items())}
+    return judge(found, "siam.studies.adaptive")

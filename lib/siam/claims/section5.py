@@ -4,7 +4,8 @@ from itertools import product
 
 import numpy as np
 
-from siam.claims.common import ATTACKED, BOUNDARY, COMPARABLE, GRID, MANY, TABLE3, above, best_of_others, diverged, tested_boundary
+from siam.claims.common import (ATTACKED, BOUNDARY, COMPARABLE, GRID, MANY, OPPOSITE, TABLE3, above, best_of_others, diverged, reaches,
+                                tested_boundary)
 from siam.claims.rules import (FAILS, HOLDS, LEAST, NARROW, OPEN, PART, SAME, SEEDS, agrees, decided, draws_of, judge, lacks,
                                level, of_one_training, on_average, optima, optimum_of, pick, pick_chosen, pick_repeated, place,
                                prediction_adds, rises, sigmas_of, spread, std_limits, together)
@@ -12,7 +13,6 @@ from siam.pages import adaptive, boundary
 from siam.paired import combine, less, mean_of
 from siam.report import ATTACKS, BASES, SIGMA_MAX, cells, measured_on, one_recipe, select
 
-OPPOSITE = {HOLDS: FAILS, FAILS: HOLDS, OPEN: OPEN}
 LINE = 1.0  # points: the width of a line, of an axis of a hundred
 OTHERS = ("soft", "soft-logits", "weighted")  # rules beside prediction smoothing: the paper's text, and its code, which averages logits
 
@@ -58,7 +58,7 @@ def transfer_is_weaker(measured, number):
 
 def no_obfuscation(measured, number):
     pair = [pick(measured, "CPNI-W", f"transferred {attack}", 8, 0.02) for attack in ("pgd", "pgd_s")]
-    premise = "the premise, transferred PGD less PGD-s"
+    premise = "for its \"even if\", transferred PGD less PGD-s"
     blind = "for the inference, what PGD takes beyond a search without gradients"
     off = "against the inference, how much more PGD takes with the noise off"
     differences = {premise: less(*pair), blind: adaptive.takes(measured.folder, "CPNI-W", adaptive.PGD, adaptive.BLIND),
@@ -94,7 +94,7 @@ def votes_1024(measured, number):
         of = [pick(one, "EPGD-diverged", "pgd", 1024, sigma) for sigma in sigmas_of(one, "EPGD-diverged", "pgd", 1024)]
         return max(of, key=lambda cell: (*measured_on(cell), cell["accuracy"]), default=None)
 
-    return level(measured, best, above(number), "the step m1024-epgd-diverged-fast or -paper")
+    return level(measured, best, reaches(number), "the step m1024-epgd-diverged-fast or -paper")
 
 
 def high_noise_degrades(measured, number):
@@ -135,12 +135,12 @@ def advantage_one_std(measured, number):
     places = [(label, attack, sigma) for label, attack in product(BASES, ATTACKED) for sigma in sigmas_of(measured, label, attack, MANY)]
     pairs = {f"{label}, {ATTACKS[attack]}, σ = {sigma:g}, {rule}": [pick_repeated(measured, label, attack, MANY, sigma, one)
                                                                     for one in ("prediction", rule)]
-             for (label, attack, sigma), rule in product(places, ("soft", "soft-logits"))}
+             for (label, attack, sigma), rule in product(places, OTHERS)}
     return spread(pairs, about, "the steps table3-… have five at tiers fast and paper", BASES)
 
 
 def advantage_persists(measured, number):
-    each = {rule: prediction_adds(measured, (8, MANY), ATTACKS, rule) for rule in ("soft", "soft-logits")}
+    each = {rule: prediction_adds(measured, (8, MANY), ATTACKS, rule) for rule in OTHERS}
     means = [on_average(of, f"the mean over base models, attacks and M, {rule}") for rule, of in each.items()]
     # What is surely below zero on the mean of all cannot be above it in each.
     below = all(any(one and rises(one.among(len(means))) == FAILS for one in mean.values()) for mean in means)

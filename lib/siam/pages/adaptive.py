@@ -84,9 +84,12 @@ def about(record, found):
             f" {' and '.join(sorted(tiers))}.{warning(tiers)}")
 
 
-def cell_of(right):
-    """The accuracy of which images are right [n], with its exact interval."""
+def cell_of(right, batch=0):
+    """The accuracy of which images are right [n], with its interval: the exact one, and of a single pass, `batch` images of which share
+    their draw, as wide as that over batches."""
     low, high = runs.clopper_pearson(int(right.sum()), len(right))
+    if batch:
+        low, high = runs.with_draws((low, high), right.astype(float), batch)
     return dict(accuracy=right.mean(), low=low, high=high)
 
 
@@ -118,10 +121,10 @@ def lead(record, found, label, attacker, known):
     if PLAIN not in found:
         return None
     attack = "pgd" if attacker else "none"
-    each = [nearest_luck(known, found[one].trained, attack) for one in (label, PLAIN)]
+    each = [nearest_luck(known, found[one].trained, attack, one != PLAIN) for one in (label, PLAIN)]
     if None in each:
         return None
-    if label in TUNED and (added := nearest_luck(known, found[label].trained, attack, label)):
+    if label in TUNED and (added := nearest_luck(known, found[label].trained, attack, True, label)):
         each.append(added)
     right = [found[one].right[attacker][-1] for one in (label, PLAIN)]
     return of_images(*right, record["batch"], sum_of((1, of) for of in each), **measured_in(record))
@@ -160,7 +163,8 @@ def accuracies(folder=RESULTS):
             rows.append({"Rows": name_of, "Attacker": name or "no attack",
                          "Gradients per image": f"{'≤ ' * (name == AUTO)}{of.cost[name][0]:,}" if name in of.cost else "",
                          "Other passes": f"{of.cost[name][1]:,}" if name in of.cost and of.cost[name][1] else "",
-                         "one pass, %": interval(cell_of(right[0])) if of.noisy else "", "the vote, %": interval(cell_of(right[-1])),
+                         "one pass, %": interval(cell_of(right[0], record["batch"])) if of.noisy else "",
+                         "the vote, %": interval(cell_of(right[-1])),
                          "vote less one pass": f"{gain}", "takes beyond EPGD": f"{beyond}", f"beyond {LONG}": f"{longer}"})
     wide = max(50 * (cell["high"] - cell["low"]) for of in found.values() for cell in (cell_of(of.right[name][-1]) for name in attackers))
     caption = (f"{title}, prediction smoothing, ε = {record['epsilon']:g}/255. {ANY.capitalize()}: images that are right under each of the"
@@ -259,7 +263,8 @@ def overview(folder=RESULTS, label="CPNI-W"):
     attackers[ANY] = f"best of {len(single(found))} attacks"
     series = {"adversarial training without noise": (alone, -1, GREY, "o"), f"one noisy pass of {label}": (of, 0, colour, "O"),
               f"the vote of {label}, M = {of.M}": (of, -1, colour, "o")}
-    each = {text: [cell_of(one.right[name][row]) for name in attackers] for text, (one, row, *_) in series.items()}
+    each = {text: [cell_of(one.right[name][row], 0 if row else record["batch"]) for name in attackers]
+            for text, (one, row, *_) in series.items()}
 
     def draw(axes):
         places = np.arange(len(attackers))
@@ -275,7 +280,7 @@ def overview(folder=RESULTS, label="CPNI-W"):
                      for text, of_text in each.items())
     rows = [{"Rows": "accuracy, % (95 % interval)", "Attack": name} | {text: interval(of_text[i]) for text, of_text in each.items()}
             for i, name in enumerate(attackers.values())]
-    caption = (f"{title}: accuracy and its exact 95 % interval. {SUMMED[PGD]}: along the sum of its gradients, as in the authors' published"
+    caption = (f"{title}: accuracy and its 95 % interval. {SUMMED[PGD]}: along the sum of its gradients, as in the authors' published"
                f" code. Last row: images that are right under each of the {len(single(found))} attackers. All points share their"
                f" images, so differences are more certain than the bars suggest. {label} at σ = {of.sigma:g}, in one pass as"
                f" in the vote, prediction smoothing, ε = {record['epsilon']:g}/255. {about(record, (of, alone))}")

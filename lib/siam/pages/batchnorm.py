@@ -75,7 +75,9 @@ def changes(M, folder=RESULTS):
                 shown(_ends(of["running"]["accuracy"]), 1), *(change(of[kind]["more"], 1) for kind in LOOK)))))
     batch, epsilon = (record["settings"][name] for name in ("batch", "epsilon"))
     caption = (f"{title}: points of accuracy relative to the running statistics, which all other pages use; same images, noise and"
-               f" attack; 95 % intervals by Student's t over batches of {batch}. First {record['n']:,} test images, prediction smoothing,"
+               f" attack; 95 % intervals by Student's t over batches of {batch}, which all were"
+               f" held beside one counting of the statistics and the same training images. First {record['n']:,} test images, prediction"
+               f" smoothing,"
                f" PGD with ε = {epsilon:g}/255, made through the statistics under evaluation.{warning([record['tier']])}")
     numbers = Table(pd.DataFrame(lines), "Accuracy in percent by BatchNorm's statistics, differences in points (95 % intervals)", 3, PLACE)
     return Figure(panels, {NAMES[kind]: (colour, "o") for kind, colour in LOOK.items()}, caption, numbers)

@@ -10,8 +10,8 @@ from siam import runs
 from siam.pages import tables
 from siam.pages.style import ALONE, INCHES, INK, NETWORKS, Figure, Table, drawing, heatmap, limits_of, of_draws, of_sigma, panel, undrawn
 from siam.paths import RESULTS
-from siam.report import (ATTACKS, BASES, NOT_YET, SIGMA_MAX, by_tier, cells, evaluations, interval, made_on, of_any_effort, of_attack,
-                         of_eight, one_tier, select, trainings, warning)
+from siam.report import (ATTACKS, BANDS, BASES, NOT_YET, SIGMA_MAX, by_tier, cells, evaluations, interval, made_on, of_any_effort,
+                         of_attack, of_eight, one_tier, select, trainings, warning)
 
 RULES = ("prediction", "soft", "weighted")  # the paper's three; the records hold two more
 STRENGTHS = dict(label="CPNI-W", rule="prediction", M=8, attack="pgd")  # what Figure 4 shows, for several ε
@@ -134,7 +134,7 @@ def _about(shown, ticks):
     alike = everything.groupby(["part", "sigma"])["seeds"].nunique().max() == 1
     where = "" if alike else ", where they come from the same runs"
     nested = f" Points along M are nested: they share their forward passes{where}." if everything["M"].nunique() > 1 else ""
-    return f"{made_on(everything)}. Bands: exact 95\u00a0% interval over images.{several}{ticks}{nested}"
+    return f"{made_on(everything)}. Bands: {BANDS}.{several}{ticks}{nested}"
 
 
 def _left_out(each, shown, kept):

@@ -237,7 +237,7 @@ def repeated(folder=RESULTS):
                 lines.append({"Rows": f"less one pass {name}", "Network": kind["label"], "σ": f"{sigma:g}", "M": f"{M}", **shown,
                               "Trainings": _counts(gains), **sources(list(both.itertuples()))})
                 used.append(kind["tier"])
-    caption = "What a vote adds, in points, over networks trained with different seeds"
+    caption = "What a vote adds, in points, over networks trained with different seeds, on the same images"
     if not lines:
         return unfilled(f"{caption}.")
     lines = pd.DataFrame(lines).sort_values("Rows", ascending=False, kind="stable")
@@ -264,7 +264,8 @@ def tuned(folder=RESULTS):
                           "Starts": _counts(each),
                           "Epochs": str(json.loads(of["recipe"].iloc[0])["schedule"]["epochs"]), **sources(list(of.itertuples()))})
             used += list(of["tier"])
-    caption = "What fine-tuning adds to one noisy pass, σ = 0, in points, over networks trained and fine-tuned with different seeds"
+    caption = ("What fine-tuning adds to one noisy pass, σ = 0, in points, over networks trained and fine-tuned with different seeds, on"
+               " the same images")
     if not lines:
         return unfilled(f"{caption}.")
     return Table(pd.DataFrame(lines), f"{caption} (± half a 95 % interval over these).{warning(used)}", 1)

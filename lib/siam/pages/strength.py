@@ -101,7 +101,7 @@ def curves(folder=RESULTS):
         panels["clean"].append((f"clean: {name}", {_name(""): frames[_name("")]}, marks))
         for one in of:
             lines += [{"Rows": name, "k": f"{one.k:g}", "Attacker": _name(attacker),
-                       "one pass, %": interval(cell_of(one.right[attacker][0])),
+                       "one pass, %": interval(cell_of(one.right[attacker][0], record["batch"])),
                        "the vote, %": interval(cell_of(one.right[attacker][-1]))} for attacker in attackers]
     drawn = []
     for each in panels.values():  # an axis of their own: clean accuracy is so much higher that on one the attackers' curves run together

@@ -20,10 +20,11 @@ WHERE = {attack: f"under {name}" if attack != "none" else "without an attack" fo
 
 def figure1(folder=RESULTS):
     """Where the optimum over σ lies for each attack and M, and what votes add."""
-    drawn, lines = _read(of_same_networks(FIGURE1(_drawn(folder, FIGURE1)))), []
-    for attack, where in WHERE.items():
-        Ms = sorted(rules.draws_of(drawn, "CPNI-W", attack))
-        lines.append(_highest(where, {f"M = {M}": rules.optimum_of(drawn, "CPNI-W", attack, M=M) for M in Ms}))
+    drawn = _read(of_same_networks(FIGURE1(_drawn(folder, FIGURE1))))
+    Ms = {attack: sorted(rules.draws_of(drawn, "CPNI-W", attack)) for attack in WHERE}
+    all_of = sum(map(len, Ms.values()))
+    lines = [_highest(where, {f"M = {M}": rules.optimum_of(drawn, "CPNI-W", attack, M=M, ranges=all_of) for M in Ms[attack]})
+             for attack, where in WHERE.items()]
     return _list(lines + _votes(drawn, "CPNI-W", WHERE))
 
 
@@ -39,8 +40,10 @@ def figure3(folder=RESULTS):
     """The optima of the base models under both attacks, and what votes add to the two that are drawn."""
     all_bases = partial(along_sigma, labels=BASES)
     drawn, attacks, lines = _read(of_same_networks(all_bases(_drawn(folder, FIGURE3)))), ("pgd", "epgd"), []
+    labels = {attack: [label for label in BASES if rules.draws_of(drawn, label, attack)] for attack in attacks}
+    all_of = sum(map(len, labels.values()))
     for attack in attacks:
-        optima = {label: rules.optimum_of(drawn, label, attack, M=8) for label in BASES if rules.draws_of(drawn, label, attack)}
+        optima = {label: rules.optimum_of(drawn, label, attack, M=8, ranges=all_of) for label in labels[attack]}
         lines.append(_highest(f"with 8 votes {WHERE[attack]}", optima))
     return _list(lines + _votes(drawn, "Gauss", attacks) + _votes(drawn, "EPGD-diverged", attacks))
 
