@@ -251,7 +251,7 @@ function notes(view) {
     const small = !["paper", "fast"].includes(source.tier);
     const warned = small ? " Numbers of this tier are not a reproduction of the paper." : "";
     lines.push(["Measured", `${source.name}.${warned}`]);
-    lines.push(["Shaded", "exact 95 % interval over the images; with few votes, the draws of the noise add further uncertainty."]);
+    lines.push(["Shaded", "95 % interval over the images; with few votes also over the batches that share a draw of the noise, where it is known and wider."]);
     if (draws.length > 1) lines.push(
       ["Faint", "the other values of M. They share their first passes, so they move together."]);
   } else lines.push(["Measured", `nothing yet: there is no record of ${base}.`]);
