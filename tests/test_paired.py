@@ -188,7 +188,7 @@ def test_a_network_and_what_was_fine_tuned_from_it_had_one_luck_in_their_first_t
     ours, white, gauss, epgd = (cell(tmp_path, label) for label in ("CPNI-W", "PNI-W", "Gauss", "EPGD-diverged"))
     base, added = ours["luck"][0], gauss["tuning"][0]
     assert (base, added) == pytest.approx((4, 4))
-    assert paired.less(gauss, ours).points == pytest.approx(10) and paired.less(gauss, ours).luck == pytest.approx((added / 3, 4))
+    assert paired.less(gauss, ours).points == pytest.approx(10) and paired.less(gauss, ours).luck == pytest.approx((added / 3, 2))
     assert paired.less(gauss, epgd).luck[0] == pytest.approx(2 * added / 3)
     assert paired.less(gauss, white).luck[0] == pytest.approx((2 * base + added) / 3)
     assert paired.sum_of([(1, (2.0, 6)), (1, (2.0, 6))]) == pytest.approx((4, 6))  # one estimate, and no better known for being twice
@@ -222,6 +222,7 @@ def test_a_vote_has_the_luck_of_votes_where_that_is_larger(tmp_path):
     frame = report.select(report.cells(report.evaluations(tmp_path)), label="CPNI-W", rule="prediction")
     assert {(one.M, one.sigma): one.luck[0] for one in frame.itertuples() if one.M in (1, 8)} == pytest.approx(
         {(1, 0): 1, (1, 0.12): 1, (1, 0.24): 1, (8, 0.12): 8, (8, 0.24): 8})
+    assert report.nearest_luck({("cpu", "none", False, ""): (1.0, 2), ("cpu", "none", True, ""): (1.2, 8)}, "cpu", "none", True) == (1.0, 2)
     small = {("cpu", "none", False, ""): (4.0, 2), ("cpu", "none", True, ""): (1.0, 2)}
     assert report.nearest_luck(small, "cpu", "none", voted=True) == (4.0, 2)  # few trainings, and small perhaps by luck
     assert report.nearest_luck(small, "cpu", "none") == (4.0, 2)
