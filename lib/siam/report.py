@@ -176,7 +176,7 @@ def with_draws(frame):
     columns = zip(drawn & (frame["M"] <= FEW), frame["n"], frame["batch_size"], frame["right"])
     for i, (few, n, batch, right) in enumerate(columns):
         right = right if isinstance(right, tuple) else (right,)
-        if few and 2 * batch <= n and None not in right:
+        if few and None not in right:
             ends[i] = runs.with_draws(ends[i], np.mean([bits.row(packed, n) for packed in right], 0), batch)
     return frame.assign(low=ends[:, 0], high=ends[:, 1])
 

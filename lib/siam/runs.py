@@ -447,8 +447,10 @@ def with_draws(ends, each, batch):
     """The ends (low, high) of an accuracy's exact interval, or those of the 95 % interval over batches where they lie further out.
 
     each: the share of runs in which each image was right [n]. One interval knows the luck of images, the other that of draws as well,
-    which images of a batch have in common: with few votes it may be the greater part.
+    which images of a batch have in common: with few votes it may be the greater part. Fewer than two whole batches do not tell.
     """
+    if 2 * batch > len(each):
+        return ends
     error, freedom = error_over_batches(each, batch)
     accuracy, half = each.mean(), stdtrit(freedom, 0.975) * error
     return max(0.0, min(ends[0], accuracy - half)), min(1.0, max(ends[1], accuracy + half))
