@@ -222,7 +222,7 @@ def test_a_vote_has_the_luck_of_votes_where_that_is_larger(tmp_path):
     frame = report.select(report.cells(report.evaluations(tmp_path)), label="CPNI-W", rule="prediction")
     assert {(one.M, one.sigma): one.luck[0] for one in frame.itertuples() if one.M in (1, 8)} == pytest.approx(
         {(1, 0): 1, (1, 0.12): 1, (1, 0.24): 1, (8, 0.12): 8, (8, 0.24): 8})
-    assert report.nearest_luck({("cpu", "none", False, ""): (1.0, 2), ("cpu", "none", True, ""): (1.2, 8)}, "cpu", "none", True) == (1.0, 2)
+    assert report.nearest_luck({("cpu", "none", False, ""): (1.0, 2), ("cpu", "none", True, ""): (1.2, 8)}, "cpu", "none", True) == (1.2, 2)
     small = {("cpu", "none", False, ""): (4.0, 2), ("cpu", "none", True, ""): (1.0, 2)}
     assert report.nearest_luck(small, "cpu", "none", voted=True) == (4.0, 2)  # few trainings, and small perhaps by luck
     assert report.nearest_luck(small, "cpu", "none") == (4.0, 2)

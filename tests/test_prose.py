@@ -17,19 +17,19 @@ from siam.paths import RESULTS, ROOT
 # beside.
 READ = {
     "adaptive": (lambda: (RESULTS / "adaptive" / "record.json").read_text()
-                 + next(line for line in words.headlines().splitlines() if "Without any noise" in line), "5a86b8fa054df141"),
+                 + next(line for line in words.headlines().splitlines() if "Without any noise" in line), "f5b71f756e5e51b3"),
     "batchnorm": (lambda: (RESULTS / "batchnorm" / "record.json").read_text() + findings.lengths().frame.to_csv(), "f9775468c5a90964"),
     "boundary": ("boundary/record.json", "927df52829e6e369"),
     "bound": ("bound/tallies.npz", "702fec57f0cae439"),
     "gradients": ("gradients/record.json", "12e54051f77c1796"),
-    "learnt": (lambda: (RESULTS / "learnt" / "record.json").read_text() + learnt.comparison().frame.to_csv(), "eb6aa0b9d028e0cf"),
+    "learnt": (lambda: (RESULTS / "learnt" / "record.json").read_text() + learnt.comparison().frame.to_csv(), "3b83b6051fbe32a9"),
     "live": ("live/images.json", "ab34d21c2d7a3a6c"),
     "strength": ("strength/record.json", "3bf10b70115e6309"),
     "svm": ("svm/argument.json", "d5297bd192f92047"),
     "table1": (lambda: findings.strengths().frame.to_csv() + words.ranks() + findings.lengths().frame.to_csv()
-               + findings.noises().frame.to_csv() + tables.contrasts(1).frame.to_csv(), "5c07611992ab1e4d"),
+               + findings.noises().frame.to_csv() + tables.contrasts(1).frame.to_csv(), "6face1fdb122c094"),
     "table3": (lambda: strength.choice().frame.to_csv() + findings.summed().frame.to_csv() + findings.gains().frame.to_csv(),
-               "6529e03eab57733e"),
+               "447c345dc1f04010"),
     "table4": (lambda: figures.transfers().numbers.frame.to_csv() + tables.table(4).frame.to_csv(), "865941cfc4554233"),
 }
 

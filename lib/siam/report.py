@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.special import stdtrit
 
 from siam import bits, runs
 from siam.paths import RESULTS
@@ -258,14 +257,14 @@ def most_votes(each):
 def nearest_luck(lucks, tier, attack, voted=False, tuned=""):
     """Of `luck` that of a tier, or where that has none of the one nearest to it (the better of two); None where no tier has.
 
-    Of those that apply the one that leaves most unsure, as each rests on few trainings and may be small by luck: of a vote its own or
-    that of one pass, of a fine-tuned label its own or that of ANY.
+    Of those that apply (of a vote its own and that of one pass, of a fine-tuned label its own and that of ANY) the largest variance and
+    the fewest degrees of freedom: each rests on few trainings, and may be small by luck.
     """
     place, attack, found = runs.TIERS.index(tier), "none" if attack == "none" else "pgd", []
     for kind, of in product({tuned, ANY} if tuned else {""}, {False, voted}):
         there = [(-abs(runs.TIERS.index(one) - place), runs.TIERS.index(one)) for one, *under in lucks if under == [attack, of, kind]]
         found += [lucks[runs.TIERS[max(there)[1]], attack, of, kind]] if there else []
-    return max(found, key=lambda one: one[0] * stdtrit(one[1], 0.975) ** 2, default=None)
+    return (max(variance for variance, _ in found), min(freedom for _, freedom in found)) if found else None
 
 
 def one_recipe(frame):
