@@ -119,7 +119,34 @@ def test_autoattack_tries_the_second_objective_on_what_the_first_leaves(monkeypa
     assert 0 < (found - x).abs().max() <= adaptive.EPSILON + 1e-6
     lead = adaptive.lead_of(model, y)(found)[2]
     assert lead == pytest.approx(-0.3 + 2 * adaptive.EPSILON, abs=1e-5)  # the best that the ball allows
-    assert attacker.without_noise() == attacker._replace(samples=1, judged=1)
+    assert attacker.without_noise() == adaptive.AutoAttackStill(attacks.error_of, adaptive.dlr_towards, 9, 10)
+
+
+def test_the_targeted_ratio_is_the_lead_of_one_class_in_a_measure_of_the_logits_own():
+    logits, y, target = torch.tensor([[1.0, 3.0, 2.0, 0.0, -5.0], [5.0, 1.0, 2.0, 0.0, 4.0]]), torch.tensor([1, 2]), torch.tensor([0, 4])
+    for scale in (1, 100):
+        found = adaptive.dlr_towards(lambda x: scale * x, y, target)(logits)
+        assert found.tolist() == pytest.approx([(1 - 3) / (3 - 0.5), (4 - 2) / (5 - 1.5)])
+
+
+def test_without_noise_autoattack_has_a_turn_for_each_class(monkeypatch):
+    """An image that the first attack takes has no more of them, the others meet each wrong class, the nearest first."""
+    def model(x):
+        return x[:, 0, 0, :5]
+
+    x, y, asked = torch.full((2, 3, 5, 5), 0.5), torch.tensor([0, 0]), []
+    x[:, 0, 0, 1:] = torch.tensor([[0.48, 0.2, 0.1, 0.0], [0.1, 0.2, 0.0, 0.15]])
+    dlr_towards = adaptive.dlr_towards
+
+    def towards(model, y, target):
+        asked.append(target.tolist())
+        return dlr_towards(model, y, target)
+
+    found = adaptive.AutoAttackStill(attacks.error_of, towards, 4, 10)(model, None, x, y)
+    assert asked == [[2], [4], [1], [3]]
+    assert model(found).argmax(1).tolist() == [1, 0] and 0 < (found - x).abs().max() <= adaptive.EPSILON + 1e-6
+    lead = adaptive.lead_of(model, y)(found)[1]
+    assert lead == pytest.approx(-0.3 + 2 * adaptive.EPSILON, abs=1e-5)  # the best that the ball allows
 
 
 def test_the_papers_attackers_are_those_of_the_evaluations(tmp_path, monkeypatch):
@@ -159,6 +186,7 @@ def measured(tmp_path_factory):
         assert [attacker.objective for attacker in calls] == [adaptive.lead_of] * 2  # in the place of the old ones
         assert [cell["attacker"] for cell in cells] == ["", "PGD", "EPGD", "noise off", "no gradients", "in turn", "AutoAttack"] * 2
         assert cells[-1]["objectives"] == ["error_of", "dlr_of"]
+        assert [cells[6][key] for key in ("first", "then", "classes")] == ["error_of", "dlr_towards", 9]
         assert [cell["objective"] for cell in cells if cell["attacker"] == "noise off"] == ["lead_of"] * 2
         before = path.read_bytes()
         with pytest.raises(ValueError, match="record.json: measured with different n: move it away"):
@@ -201,7 +229,7 @@ def test_a_network_without_noise_faces_as_many_attacks_each_from_its_own_start()
     met = adaptive.met(adaptive.ATTACKERS, noisy=False)
     assert list(met) == list(adaptive.ATTACKERS) and len(set(met.values())) == len(met)
     # What is averaged or switched off is nothing there, and 1 - p_y of one pass points where its cross-entropy does.
-    assert {of.samples for of, _ in met.values()} == {1}
+    assert {getattr(of, "samples", 1) for of, _ in met.values()} == {1}
     assert {(of.still, of.objective) for of, _ in met.values() if isinstance(of, adaptive.Attacker)} == {
         (False, attacks.error_of), (False, adaptive.lead_of)}
     assert adaptive.met(adaptive.ATTACKERS, noisy=True) == {name: (of, ()) for name, of in adaptive.ATTACKERS.items()}
@@ -220,8 +248,8 @@ def test_the_page_shows_what_was_measured(measured):
     shown = page.accuracies(measured)
     assert "Networks of the tier cpu on 20 test images, which counts as tier smoke." in shown.caption and len(shown.numbers.frame) == 16
     assert list(shown.numbers.frame["Gradients per image"]) == [
-        "0", "1", "1", "1", "0", "2", "≤ 4", "", "0", "1", "8", "1", "0", "4", "≤ 8", ""]
-    assert list(shown.numbers.frame["Other passes"]) == ["", "", "", "", "2", "3", "6", "", "", "", "", "", "4", "6", "24", ""]
+        "0", "1", "1", "1", "0", "2", "≤ 20", "", "0", "1", "8", "1", "0", "4", "≤ 8", ""]
+    assert list(shown.numbers.frame["Other passes"]) == ["", "", "", "", "2", "3", "31", "", "", "", "", "", "4", "6", "24", ""]
 
 
 def record(folder, right):

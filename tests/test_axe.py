@@ -5,7 +5,7 @@ from conftest import npm
 from test_book import PAGES, html  # noqa: F401  the fixture
 
 from siam.accessible import WIDGET, mended, still
-from siam.cifar10 import _reason
+from siam.cifar10 import reason
 from siam.paths import ROOT
 
 FOLDER = ROOT / "tests"
@@ -18,7 +18,7 @@ def axe():
     if not script.exists():
         done = npm("ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=FOLDER)
         if done.returncode:
-            pytest.skip(f"npm could not fetch axe-core: {_reason(done)}")
+            pytest.skip(f"npm could not fetch axe-core: {reason(done)}")
     return script.read_text(encoding="utf-8")
 
 

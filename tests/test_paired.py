@@ -242,8 +242,8 @@ def test_few_votes_have_an_interval_that_knows_the_draws_of_their_batches(tmp_pa
         ttest_1samp(right.reshape(-1, BATCH).mean(1), 0).confidence_interval()) != pytest.approx(exact, abs=0.01)
     assert runs.with_draws(exact, (np.arange(N) % 20 < 9).astype(float), BATCH) == exact  # batches that are alike make nothing surer
     frame = pd.DataFrame([ours, ours]).assign(M=[report.FEW, 2 * report.FEW], low=0.42, high=0.48)
-    assert [one.low == 0.42 for one in report.with_draws(frame).itertuples()] == [False, True]
-    (whole,) = report.with_draws(pd.DataFrame([ours]).assign(batch_size=N, low=0.42, high=0.48)).itertuples()
+    assert [one.low == 0.42 for one in report.widened(frame).itertuples()] == [False, True]
+    (whole,) = report.widened(pd.DataFrame([ours]).assign(batch_size=N, low=0.42, high=0.48)).itertuples()
     assert (whole.low, whole.high) == (0.42, 0.48)
     for seed in (1, 2):  # of several runs every image has its share
         keep(tmp_path, "CPNI-W", "none", np.arange(N) % 2 == 0, seed=seed)

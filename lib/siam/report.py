@@ -163,10 +163,10 @@ def cells(frame):
     found = found.assign(ids=each("id"), seeds=each("seeds"), accuracies=each("accuracy"),
                          right=each("right"), networks=each("digest"), roots=each("root"))
     found = found.assign(**{name: [one if isinstance(one, tuple) else None for one in found[name]] for name in ("luck", "tuning")})
-    return with_draws(found)
+    return widened(found)
 
 
-def with_draws(frame):
+def widened(frame):
     """`cells`, or rows of `evaluations`, with low and high as far apart as `runs.with_draws` has them, where FEW vote.
 
     Not of a network without any noise: its images share nothing.

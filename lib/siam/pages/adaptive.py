@@ -61,6 +61,8 @@ def networks(record, labels=None):
 def _cost(cell):
     """(gradients, other passes) of an image, by the attacker's settings: the passes compare images of its search, or find near classes."""
     samples, steps, judged, classes = (cell.get(key, 0) for key in ("samples", "steps", "judged", "classes"))
+    if "then" in cell:  # of a network without noise: what `objectives` do, after a pass that says which classes are near
+        return (1 + classes) * (steps + 1), 1 + 3 * (1 + classes)
     if objectives := len(cell.get("objectives", ())):  # each sees all images, at most: its votes, and both images of a comparison
         return objectives * (steps + 1) * samples, 3 * objectives * judged
     return (classes or 1) * steps * samples, samples + classes * judged if classes else 2 * cell.get("queries", 0) * samples

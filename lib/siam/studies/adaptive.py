@@ -13,9 +13,9 @@ what it maximises, the mean over its draws of
 - the lead of the best wrong class's logit over the right one's;
 - the lead of one wrong class, for each of several in turn, of which the best image is kept (Gowal et al., 2019).
 
-One attacker adapts its steps: AutoAttack as it is for random networks (Croce and Hein, 2020). One is blind: it sees no gradient, only
-what the passes say, and searches at random (`siam.attacks.square`). Where such a one takes more than those that follow gradients, the
-gradients are of no use (Athalye et al., 2018).
+One attacker adapts its steps: AutoAttack as it is for random networks, and as it is for those without noise (Croce and Hein, 2020).
+One is blind: it sees no gradient, only what the passes say, and searches at random (`siam.attacks.square`). Where such a one takes more
+than those that follow gradients, the gradients are of no use (Athalye et al., 2018).
 
 A network's votes, prediction smoothing, draw the same noise under every attack, and attacks that take PGD's steps once start from the
 same random places, so that two attackers are compared image by image. A network without any noise cannot tell some attackers from
@@ -87,6 +87,20 @@ def dlr_of(model, y):
     return ratio
 
 
+def dlr_towards(model, y, target):
+    """The objective of the targeted ratio (Croce and Hein, 2020), [N]: the lead of the class `target` [N] over the right one, over the
+    lead of the first class over the mean of the third and the fourth."""
+    refuse_training(model)
+
+    def ratio(x):
+        logits = model(x).float()
+        first, _, third, fourth = logits.topk(4).values.T
+        ahead = logits.gather(1, target[:, None]) - logits.gather(1, y[:, None])
+        return ahead[:, 0] / (first - (third + fourth) / 2 + 1e-12)
+
+    return ratio
+
+
 class Attacker(NamedTuple):
     """PGD with `steps` of ε / `parts` on the mean of `samples` draws of an objective; still: all noise is off meanwhile."""
 
@@ -120,6 +134,13 @@ class Summed(NamedTuple):
         return self._replace(samples=1)
 
 
+@torch.no_grad()
+def nearest_wrong(model, x, y, classes, samples=1):
+    """The `classes` wrong classes of the largest mean logits over `samples` passes, nearest first: [classes, N]."""
+    logits = sum(model(x).float() for _ in range(samples))
+    return logits.scatter(1, y[:, None], -torch.inf).topk(classes).indices.T
+
+
 class EachClass(NamedTuple):
     """Such PGD towards each of the `classes` nearest wrong classes, by the mean logits of `samples` passes over the image as it is; kept is
     the image of the largest lead, the mean of `judged` draws."""
@@ -131,10 +152,8 @@ class EachClass(NamedTuple):
     judged: int
 
     def __call__(self, model, still, x, y):
-        with torch.no_grad():
-            logits = sum(model(x).float() for _ in range(self.samples))
-        nearest = logits.scatter(1, y[:, None], -torch.inf).topk(self.classes).indices
-        each = [Attacker(partial(ahead_of, target=target), self.steps, self.samples, self.parts) for target in nearest.T]
+        nearest = nearest_wrong(model, x, y, self.classes, self.samples)
+        each = [Attacker(partial(ahead_of, target=target), self.steps, self.samples, self.parts) for target in nearest]
         found = [attacker(model, still, x, y) for attacker in each]
         return strongest(lead_of(model, y), found, self.judged)
 
@@ -142,9 +161,23 @@ class EachClass(NamedTuple):
         return self._replace(samples=1, judged=1)
 
 
+def autoattack(objectives, model, x, y, steps, samples=1, judged=1):
+    """Auto-PGD on the mean of `samples` draws of the first objective, then on each of the next for the images that are still right by the
+    votes of `judged` passes; kept is the image of the largest lead, the mean of as many draws. An objective of `objectives` is a function
+    of which images [N] are still right."""
+    found = x
+    for objective in objectives:
+        draws = int(torch.randint(2**62, ()))
+        right = voted(tally(model, found, judged, ("judged", draws)), judged) == y
+        if right.any():
+            attacked = apgd(objective(right), x[right], epsilon=EPSILON, steps=steps, samples=samples)
+            found = found.clone()
+            found[right] = strongest(lead_of(model, y[right]), [found[right], attacked], judged)
+    return found
+
+
 class AutoAttack(NamedTuple):
-    """AutoAttack as it is for random networks: Auto-PGD on the mean of `samples` draws of the first of `objectives`, then on the next for
-    the images that are still right by the votes of `judged` passes; kept is the image of the largest lead, the mean of as many draws."""
+    """AutoAttack as it is for random networks: `autoattack` on each of `objectives`."""
 
     objectives: tuple
     steps: int
@@ -152,19 +185,27 @@ class AutoAttack(NamedTuple):
     judged: int
 
     def __call__(self, model, still, x, y):
-        found = x
-        for objective in self.objectives:
-            draws = int(torch.randint(2**62, ()))
-            right = voted(tally(model, found, self.judged, ("judged", draws)), self.judged) == y
-            if right.any():
-                of = y[right]
-                attacked = apgd(objective(model, of), x[right], epsilon=EPSILON, steps=self.steps, samples=self.samples)
-                found = found.clone()
-                found[right] = strongest(lead_of(model, of), [found[right], attacked], self.judged)
-        return found
+        each = [lambda right, of=of: of(model, y[right]) for of in self.objectives]
+        return autoattack(each, model, x, y, self.steps, self.samples, self.judged)
 
     def without_noise(self):
-        return self._replace(samples=1, judged=1)
+        return AutoAttackStill(error_of, dlr_towards, 9, self.steps)
+
+
+class AutoAttackStill(NamedTuple):
+    """AutoAttack as it is for networks without noise, as far as it follows gradients: `autoattack` on the objective `first`, `then` on the
+    one towards each of the `classes` nearest wrong classes."""
+
+    first: object
+    then: object
+    classes: int
+    steps: int
+
+    def __call__(self, model, still, x, y):
+        each = [lambda right: self.first(model, y[right])]
+        for target in nearest_wrong(model, x, y, self.classes):
+            each.append(lambda right, target=target: self.then(model, y[right], target[right]))
+        return autoattack(each, model, x, y, self.steps)
 
 
 class Blind(NamedTuple):
@@ -194,6 +235,9 @@ ATTACKERS = {  # in the order of the page
     "aimed at the border": Attacker(lead_of, 20, 8, 8),
     "aimed at the border, 32 draws": Attacker(lead_of, 20, 32, 8),
     "aimed at three classes in turn": EachClass(3, 20, 8, 8, judged=32),
+    "PGD, 20 steps": Attacker(error_of, 20, 1, 8),
+    "PGD, 160 steps": Attacker(error_of, 160, 1, 16),
+    "aimed at the border, 160 steps": Attacker(lead_of, 160, 1, 16),
     "AutoAttack": AutoAttack((error_of, dlr_of), 100, 20, judged=32),
 }
 RECORD = RESULTS / "adaptive" / "record.json"
