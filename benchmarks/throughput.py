@@ -15,6 +15,7 @@ import random
 import re
 import sys
 import time
+import traceback
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +32,7 @@ from siam.attacks import error_of, gradient
 from siam.data import crop_and_flip, images, pixels
 from siam.devices import autocast, available, describe, slow_bf16
 from siam.folding import Folded
+from siam.graphs import without_graphs
 from siam.noise import soften
 from siam.pages import speed
 from siam.paths import RESULTS
@@ -161,7 +163,7 @@ def training_ladder(plan, prototype, x, y):
         lambda model: eager_step(fp32, model, training.attack_of(fp32, Folded(model)), x, y))
     add("nothing waits, fused optimiser", lambda model: package_step(fp32, model, x, y))
     add("bf16", lambda model: package_step(bf16, model, x, y))
-    if x.is_cuda:
+    if x.is_cuda and not without_graphs():
         add("CUDA graph", lambda model: package_step(bf16, model, x, y, graph=True))
     return ladder
 
@@ -209,8 +211,9 @@ def works_of(prototype, device, sizes):
               "step": ("cpu", "A step of the cpu tier's training (FGSM on half of the images)")}
     for key, (tier, title) in titles.items():
         if sizes[key]:
-            # The learning rate is of no matter to speed; a small one keeps the loss finite over all rounds.
-            plan = replace(training.schedule(tier, "adversarial"), lr=1e-3)
+            # The learning rate is of no matter to speed; a small one keeps the loss finite over all rounds. Sums of gradients and their
+            # clipping, which published code of PGD training does not have, are left to none of the rungs.
+            plan = replace(training.schedule(tier, "adversarial"), lr=1e-3, summed=False, clip=0.0)
             works[key] = dict(title=f"{title}, {sizes[key]} images", units=sizes[key], passes=passes_of(plan),
                               ladder=training_ladder(plan, prototype, *sample(sizes[key])))
     works["tally"] = dict(
@@ -387,7 +390,10 @@ def main(arguments=None):
         with seeded("throughput"), torch.cuda.device(device) if device.type == "cuda" else nullcontext():
             found = measure(device, asked.rounds, SIZES["quick" if asked.quick else device.type])
         runs.write_json(path, found | provenance | dict(kind="throughput", quick=asked.quick))
-    except (OSError, RuntimeError, ValueError) as error:
+    except RuntimeError as error:  # torch's, whose first line seldom says where
+        traceback.print_exc()
+        sys.exit(f"error: {str(error).splitlines()[0]}")
+    except (OSError, ValueError) as error:
         sys.exit(f"error: {str(error).splitlines()[0]}")
     print(speed.throughput(asked.results), speed.aims(asked.results), path, sep="\n")
 

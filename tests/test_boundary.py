@@ -214,6 +214,8 @@ def measured(tmp_path_factory):
         with pytest.raises(ValueError, match="record.json: measured with different side: move it away"):
             boundary.measure(path, {"plain-cpu-0": 0.24}, **asked)
         assert path.read_bytes() == before
+        with pytest.raises(ValueError, match="images = 10: give a multiple of 10, 20 or more"):
+            boundary.measure(path, {"plain-cpu-0": 0.24}, **asked | dict(n=10))
         patch.undo()
     assert calls == ["gauss-long-0"] and json.loads(path.read_text())["networks"][:1] == first
     return folder

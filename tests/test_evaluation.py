@@ -226,7 +226,7 @@ def test_an_attack_averages_and_sums_as_its_name_says(monkeypatch, attack, sampl
     monkeypatch.setattr(evaluation, "pgd", lambda objective, x, **given: how.update(given) or x)
     run = runs.EvaluationRun("a", "0" * 16, attack=attack, samples=4)
     evaluation.attacked(run, None, torch.zeros(1, 3, 4, 4), torch.zeros(1, dtype=torch.long))
-    assert how == dict(epsilon=8 / 255, step_size=2 / 255, steps=7, samples=samples, random_start=True, summed=summed)
+    assert how == dict(epsilon=8 / 255, step_size=2 / 255, steps=7, samples=samples, summed=summed)
 
 
 def test_a_transferred_attack_is_made_on_its_source(checkpoints, tmp_path, monkeypatch):

@@ -353,7 +353,7 @@ def test_own_attacks_rules_and_settings_are_shown_and_of_the_books_records_the_p
     assert set(zip(view.shown()["attack"], view.shown()["id"])) == {(run.attack, run.id) for run in asked}  # what is longer is offered
     view.attacks, view.rule = [attack["key"] for attack in view.payload["attacks"]], "prediction"
     assert {longer.id, wide.id} < set(view.shown()["id"])
-    monkeypatch.setattr("siam.explorer.BOOK", tmp_path)
+    monkeypatch.setattr("siam.explorer.SHIPPED", tmp_path)
     view = explore(tmp_path, rule="borda")
     view.attacks, view.rule = [attack["key"] for attack in view.payload["attacks"]], "prediction"
     assert set(view.shown()["id"]) == {run.id for run in asked}
@@ -378,6 +378,14 @@ def test_along_the_budget_every_sigma_is_a_source_of_its_own():
     assert list(shown["epsilon"]) == [2, 4, 8, 16] and list(shown["id"])[-1] == f"{16:016x}" and view.epsilon == 8
     assert "ε/M explorer" in repr(view) and "\n8/255 " in repr(view)
     assert view.picture().startswith(b"\x89PNG")
+
+
+def test_a_budget_of_nothing_is_the_left_end_of_its_curve():
+    data = payload(budgets(epsilons=(0.0, 4.0, 8.0)).assign(step_size=lambda frame: frame.epsilon / 4), PRINTED, axis="epsilon")
+    assert [attack["detail"] for attack in data["attacks"]] == ["7 steps of ε/4 within ε"]
+    assert data["sources"][0]["attacks"]["pgd"]["x"] == [0, 4, 8]
+    still = budgets(epsilons=(0.0, 4.0, 8.0)).assign(step_size=2.0)  # steps of a fixed length: each budget is an attack of its own
+    assert payload(still, PRINTED, axis="epsilon")["sources"][0]["attacks"]["pgd"]["x"] == [0, 4]
 
 
 def test_an_axis_that_is_none_is_refused():

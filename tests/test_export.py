@@ -128,4 +128,6 @@ def test_what_the_page_cannot_do_is_refused_in_one_line(tmp_path, capsys):
     assert "its variant is None" in refusal(other)
     save_file({"weight": torch.zeros(2, 2)}, other, {"variant": "plain"})
     assert "no network.conv.weight" in refusal(other)
+    save_file({"weight": torch.zeros(2, 2, dtype=torch.bfloat16)}, other, {"variant": "plain"})
+    assert "other.safetensors is not a checkpoint" in refusal(other)
     assert not (tmp_path / "out").exists()

@@ -103,6 +103,12 @@ def test_nothing_is_captured_where_the_environment_says_so(gpu, monkeypatch):
     for _ in range(6):
         add(on_gpu(1.0))
     assert gpu.happened == ["call"] * 6 and total.item() == 6
+    monkeypatch.setenv("SIAM_EAGER", "0")
+    add(on_gpu(1.0))
+    assert gpu.happened.count("call") == 7
+    for _ in range(4):
+        add(on_gpu(1.0))
+    assert "replay" in gpu.happened
 
 
 def test_nothing_is_captured_on_the_cpu(gpu):

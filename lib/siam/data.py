@@ -43,11 +43,16 @@ def _sample(split):
     return sample[f"{part}_images"], sample[f"{part}_labels"]
 
 
-@lru_cache(maxsize=1)  # reading and verifying takes as long as a short evaluation on a GPU
 def _full(split):
-    x, y = cifar10.load("test" if split == "test" else "train")
+    x, y = _ordered("test" if split == "test" else "train")
+    part = {"heldout": slice(cifar10.HELDOUT), "train": slice(cifar10.HELDOUT, None), "test": slice(None)}[split]
+    return x[part], y[part]
+
+
+@lru_cache(maxsize=1)  # reading and verifying takes as long as a short evaluation on a GPU, and training needs both parts of a file
+def _ordered(file):
+    x, y = cifar10.load(file)
     order = cifar10.balanced_order(y)
-    order = {"heldout": order[:cifar10.HELDOUT], "train": order[cifar10.HELDOUT:], "test": order}[split]
     return x[order], y[order]
 
 

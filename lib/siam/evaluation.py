@@ -10,7 +10,7 @@ import torch
 from tqdm import tqdm
 
 from siam import bits, models, runs
-from siam.attacks import error_of, pgd
+from siam.attacks import error_of, fgsm, pgd
 from siam.data import images, pixels
 from siam.devices import autocast, available, clock, describe
 from siam.files import alone
@@ -57,10 +57,11 @@ def attacked(run, model, x, y):
         return x
     if run.attack not in ("fgsm", "pgd", "epgd", "pgd-sum", "epgd-sum"):  # one that `runs` may know some day
         raise ValueError(f"attack {run.attack!r} is not implemented: add it to siam.evaluation.attacked")
-    return pgd(
-        error_of(model, y), x, epsilon=run.epsilon / 255, step_size=run.step_size / 255, steps=run.steps,
-        samples=run.samples, random_start=run.attack != "fgsm", summed=run.attack.endswith("-sum"),
-    )
+    error, epsilon = error_of(model, y), run.epsilon / 255
+    if run.attack == "fgsm":
+        return fgsm(error, x, epsilon=epsilon)
+    return pgd(error, x, epsilon=epsilon, step_size=run.step_size / 255, steps=run.steps, samples=run.samples,
+               summed=run.attack.endswith("-sum"))
 
 
 def votes_on(model, source, x, y, run, batch):

@@ -125,7 +125,9 @@ function chart(view, width) {
   ticks(y0, y1, y1 - y0 > 0.55 && height < 340 ? 0.2 : 0.1).forEach((share) => axes.append(
     svg("line", { x2: inner.width, y1: y(share), y2: y(share) }),
     svg("text", { x: -8, y: y(share), dy: "0.35em", "text-anchor": "end" }, (100 * share).toFixed(0))));
-  ticks(x0, x1, axis.tick * (inner.width < 420 && x1 > 6 * axis.tick ? 2 : 1)).forEach((value) => axes.append(svg("text",
+  let step = axis.tick;
+  while (x(x0 + step) < 34 && step < x1 - x0) step *= 2; // room for "0.05"
+  ticks(x0, x1, step).forEach((value) => axes.append(svg("text",
     { x: x(value), y: inner.height + 18, "text-anchor": "middle" }, axis.text(value))));
   axes.append(svg("text", { class: "siam-title", x: -MARGIN.left + 2, y: -16 }, "Correct, % of images"));
 
@@ -395,8 +397,8 @@ function render({ model, el }) {
     const by = Math.round((asked - thumb) / axis.step);
     let to = nearest(xs, asked);
     if (!dragging && (to === place || Math.abs(by) === 1)) to = place + Math.sign(by);
-    set(data.axis, xs[to] ?? xs[place]);
-    draw(); // also where it stays: puts the thumb back
+    if (xs[to] === undefined || to === place) draw(); // puts the thumb back
+    else set(data.axis, xs[to]); // which draws
   });
   const point = (event) => {
     const view = resolve(model);

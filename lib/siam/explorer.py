@@ -23,7 +23,7 @@ from siam import report
 from siam.cifar10 import PIXEL_STD
 from siam.live.record import CHECKPOINT
 from siam.pages.style import BLUE, GREEN, PINK, VERMILLION, png_of
-from siam.paths import PAPER, RESULTS, ROOT
+from siam.paths import PAPER, RESULTS, SHIPPED
 from siam.report import BASES, RULES
 from siam.runs import TIERS, clopper_pearson, in_255ths, real, whole
 
@@ -36,7 +36,6 @@ SPLITS = {
 }
 COLOURS = {"clean": BLUE, "pgd": VERMILLION, "epgd": GREEN, "fgsm": PINK, "other": "#48566B"}
 
-BOOK = ROOT / "data" / "results"  # the records of many experiments, not all of which belong on one picture
 REQUIRED = ("label", "attack", "sigma", "rule", "M", "correct", "n")
 OPTIONAL = {  # what a frame of the reader's own may leave out
     "id": "", "tier": "unstated", "checkpoint": "", "digest": "", "split": "test", "seed": 0, "batch_size": 0,
@@ -75,8 +74,11 @@ def payload(frame, printed=None, epsilon=8.0, axis="sigma"):
         source, budget = SOURCE, f"{epsilon:g}/255"
     else:  # a step is a share of the budget, or each budget would be an attack of its own
         frame = frame[frame.attack != "none"]
-        frame = frame.assign(step_size=(frame.step_size / frame.epsilon).round(6))
         source, budget, printed = [*SOURCE, "sigma"], "ε", None
+        share = (frame.step_size / frame.epsilon.where(frame.epsilon > 0)).round(6)
+        alike = [frame[name] for name in (*source, *SETTING) if name != "step_size"]
+        # No step leaves the image where the budget is 0, which is so the end of whichever curve there is.
+        frame = frame.assign(step_size=share.fillna(share.groupby(alike, dropna=False).transform("first")))
         frame = frame[frame.groupby([*source, *SETTING], dropna=False).epsilon.transform("nunique") > 1]
     attacks = [attack for attack in _attacks(frame, budget) if axis == "sigma" or attack["setting"]]
     groups = frame.groupby(source, dropna=False)
@@ -405,7 +407,7 @@ def explore(records=RESULTS, **view):
     axis (one of AXES), and the traits of `Explorer`.
     """
     frame = report.evaluations(records)
-    if Path(records).resolve() == BOOK:
+    if Path(records).resolve() == SHIPPED:  # the records of many experiments, not all of which belong on one picture
         frame = report.with_own(frame[frame["sigma"] <= report.SIGMA_MAX])
     frame = report.widened(frame[frame["source"].isna()])
     trained = frame["method"].replace("plain", "normal")  # two networks may share a label, but not a line

@@ -67,7 +67,7 @@ def checkpoint(path):
         with safe_open(path, "numpy") as file:
             said = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, TypeError) as error:  # the last of numbers that NumPy does not have, as bfloat16
         raise ValueError(f"{path.name} is not a checkpoint: {str(error).splitlines()[0]}") from None
     if said.get("variant") not in VARIANTS:
         raise ValueError(f"{path.name} is not a checkpoint of this package: its variant is {said.get('variant')!r}")

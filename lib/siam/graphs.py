@@ -8,18 +8,23 @@ import torch
 WARM_UP = 3
 
 
+def without_graphs():
+    """Whether the environment has SIAM_EAGER, and not as 0: then nothing is captured."""
+    return os.environ.get("SIAM_EAGER", "0") not in ("", "0")
+
+
 def captured(function):
     """`function` of CUDA tensors; from the fourth call with the same shapes on, replayed as one CUDA graph.
 
     The function works in place and returns nothing. It must do the same work on the same tensors in every call, and
     wait for none of it. Its first calls run as written, on a stream of their own, as CUDA asks for; no call
     is made twice. Random draws follow the global generator as it is when a call is made. On the CPU nothing changes,
-    nor where the environment has SIAM_EAGER: a capture that fails may leave CUDA of no use to its process.
+    nor where one asks for it (`without_graphs`): a capture that fails may leave CUDA of no use to its process.
     """
     graphs = {}
 
     def call(*inputs):
-        if not inputs[0].is_cuda or os.environ.get("SIAM_EAGER"):
+        if not inputs[0].is_cuda or without_graphs():
             return function(*inputs)
         with torch.cuda.device(inputs[0].device):  # streams and graphs are those of the current device
             return replayed(*inputs)

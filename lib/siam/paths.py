@@ -12,6 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / "data" / "sample"
 PAPER = ROOT / "data" / "paper"
+SHIPPED = ROOT / "data" / "results"  # the book's own records
 
 DATA = ROOT / Path(os.environ.get("SIAM_DATA") or "data").expanduser()
 RESULTS = DATA / "results"

@@ -85,8 +85,9 @@ def trainings(folder=RESULTS):
 def evaluations(folder=RESULTS):
     """One row per evaluation, voting rule and M: the fields of its run; id, tier, n, device, commit; rule, M,
     correct, accuracy, low, high; right, which images were, eight a byte (None in a record of counts alone); of its training
-    label, variant, method, training_id, training_seed, recipe, epochs, heldout_pgd (the accuracy of the epoch kept) and, as `trained`,
-    its tier; source_label, that of the network a transferred attack was made on; luck (`luck`, of the nearest tier that has any, or None).
+    label, variant, method, training_id, training_seed, recipe, epochs, heldout_pgd (the accuracy of the epoch kept), start (the digest
+    of what it was fine-tuned from, or None), root (that, or its own) and, as `trained`, its tier; source_label, that of the network a
+    transferred attack was made on; luck (`luck`, of the nearest tier that has any, or None) and tuning (of fine-tuning to that label).
 
     The attack of those is "transferred pgd", "transferred pgd_s" (PGD on a source with input noise), ….
     Raises ValueError for a file in folder/evaluation or folder/training that is no record.

@@ -18,9 +18,9 @@ def various_sources(measured, number):
     found = {f"{names[source]} to {names[shown]}": less(cell, at[shown, shown])
              for (source, shown), cell in at.items()
              if source in names and shown in bases and root[source] != root[shown] and (shown, shown) in at}
-    sources = [shown for source, shown in at if source in names and shown in bases]
+    targets = [shown for source, shown in at if source in names and shown in bases]
     labels = known.drop_duplicates("digest").set_index("digest")["label"]
-    met = {labels[shown] for shown in sources if sources.count(shown) >= figures.ENOUGH}
+    met = {labels[shown] for shown in targets if targets.count(shown) >= figures.ENOUGH}
     # The claim is about each base model, whatever attacks it was tried with.
     return replace(judge(found, "the steps transfer-… of the campaign"), missing=sum(label not in met for label in BASES))
 

@@ -18,7 +18,7 @@ from siam import cifar10, export
 from siam.files import write_text
 from siam.live import record as records
 from siam.live.static import Page
-from siam.paths import CHECKPOINTS, RESULTS, ROOT
+from siam.paths import CHECKPOINTS, RESULTS, SHIPPED
 
 FOLDER = Path(__file__).parent
 FRONT_END = ("engine.js", "votes.js", "lab.js", "view.js", "controls.js", "hundred.js", "page.js")
@@ -89,11 +89,11 @@ def write(folder, checkpoints=CHECKPOINTS, results=RESULTS):
     """
     record, folder = _measured(results), Path(folder)
     path = Path(checkpoints) / f"{records.CHECKPOINT}.safetensors"
-    export.write(path, folder)
     _, said = export.checkpoint(path)
     if said["digest"] != record["digest"]:
         raise ValueError(f"{path.name} has the digest {said['digest']}, but the record of the images has {record['digest']}:"
                          " run python -m siam.live.choose")
+    export.write(path, folder)
     start = f"siamLive.start({json.dumps(source('worker.js'))}, {json.dumps(style())});\n"
     for name, text in {
         "shown": export.script("shown", shown(record)),
@@ -123,8 +123,7 @@ class Live(anywidget.AnyWidget):
     def __init__(self, checkpoint):
         coarse, fine = export.parts(checkpoint)
         _, said = export.checkpoint(checkpoint)
-        ships = ROOT / "data" / "results"  # what is known of the images, wherever the network is
-        record = _measured(ships)
+        record = _measured(SHIPPED)  # what is known of the images, wherever the network is
         packed = {"coarse": coarse, "fine": fine, "shown": shown(record), "images": export.sample(range(export.IMAGES))}
-        super().__init__(about=about(record, said["digest"], said["variant"] != "plain", ships),
+        super().__init__(about=about(record, said["digest"], said["variant"] != "plain", SHIPPED),
                          **{name: zlib.compress(content) for name, content in packed.items()})

@@ -5,8 +5,6 @@
 Each image is attacked several times from different random starts, so that what is said of it does not hang on one.
 """
 
-import argparse
-import sys
 import time
 
 import torch
@@ -16,7 +14,7 @@ from siam import models, runs
 from siam.attacks import error_of, pgd
 from siam.data import images, pixels
 from siam.devices import describe
-from siam.files import refuse_to_replace
+from siam.files import command, refuse_to_replace
 from siam.folding import Folded, without_noise
 from siam.live import record
 from siam.paths import CHECKPOINTS, RESULTS
@@ -71,14 +69,14 @@ def measure(n=None, checkpoints=CHECKPOINTS, setting=record.SETTING):
             **runs.provenance(describe("cpu")), "images": rows}
 
 
+def written(path):
+    """`measure`, into a record at `path`, where none may be yet (FileExistsError)."""
+    refuse_to_replace(path)
+    record.write(measure(), path)
+
+
 def main(arguments=None):
-    parser = argparse.ArgumentParser(prog="python -m siam.live.choose", description=__doc__.split("\n")[0])
-    parser.parse_args(arguments)
-    try:
-        refuse_to_replace(record.path(RESULTS))
-        print(record.write(measure()))
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
+    command("siam.live.choose", __doc__.split("\n")[0], record.path(RESULTS), written, arguments)
 
 
 if __name__ == "__main__":

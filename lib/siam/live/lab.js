@@ -56,11 +56,11 @@ function laboratory(engine) {
   const voted = new Map();
   const seen = new Map(); // pictures of noisy passes
   let exact = false;
-  const keep = (map, key, value) => {
-    // the latest few dozen
+  const keep = (map, key, value, most = 60) => {
+    // the latest
     map.delete(key);
     map.set(key, value);
-    if (map.size > 60) map.delete(map.keys().next().value);
+    if (map.size > most) map.delete(map.keys().next().value);
     return value;
   };
   const noise = ({ sigma, weightNoise, seed }) => ({ sigma, weightNoise: weightNoise && exact, seed });
@@ -128,7 +128,7 @@ function laboratory(engine) {
       const known = seen.get(key);
       if (known?.length >= count) return known.slice(0, count);
       const see = (_, pass) => engine.noisy({ image: pixels, sigma, seed, pass }, signal);
-      return keep(seen, key, await Promise.all(Array.from({ length: count }, see)));
+      return keep(seen, key, await Promise.all(Array.from({ length: count }, see)), 2); // 300 kB each
     },
 
     close: () => engine.close(),

@@ -258,6 +258,7 @@ function startLive(el, { about, worker, parts, linked, instead }) {
     delete verdict.dataset.right;
     verdict.textContent = `${lab ? "This could not be computed" : "The network could not be run here"}: ${error.message}`;
     root.dataset.settled = "";
+    if (lab) opened(); // this vote did not come: what waits for it goes on
     if (instead && !lab) el.replaceChildren(verdict, instead);
     console.error(error);
   }

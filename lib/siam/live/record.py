@@ -120,10 +120,8 @@ def read(results=RESULTS):
     return read_other(path(results), "live", FIELDS)
 
 
-def write(record, results=RESULTS):
-    """Write the record whole or not at all, one line for each image, and return its path."""
-    file, images = path(results), record["images"]
+def write(record, path):
+    """Write the record at `path`, whole or not at all, one line for each image."""
     head = json.dumps(record | {"images": []}, indent=1, ensure_ascii=False)
-    lines = ",\n".join("  " + json.dumps(image) for image in images)
-    write_text(file, head.replace('"images": []', f'"images": [\n{lines}\n ]') + "\n")
-    return file
+    lines = ",\n".join("  " + json.dumps(image) for image in record["images"])
+    write_text(path, head.replace('"images": []', f'"images": [\n{lines}\n ]') + "\n")

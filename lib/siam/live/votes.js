@@ -56,8 +56,9 @@ function lower(k, n) {
   let [low, high] = [0, k / n];
   for (let step = 0; step < 40; step++) {
     const p = (low + high) / 2;
+    const [logP, logQ] = [Math.log(p), Math.log1p(-p)];
     let tail = 0;
-    for (let i = k; i <= n; i++) tail += Math.exp(ways[i] + i * Math.log(p) + (n - i) * Math.log1p(-p));
+    for (let i = k; i <= n; i++) tail += Math.exp(ways[i] + i * logP + (n - i) * logQ);
     if (tail > 0.025) high = p;
     else low = p;
   }

@@ -25,6 +25,7 @@ from siam.votes import HALVES, load, name_of
 
 PLACE = "bound/tallies.npz"  # in data/results
 NETWORKS = {"cpni-w-long-0": "CPNI-W", "gauss-long-0": "Gauss"}
+CHECKPOINT, SIGMA = "cpni-w-long-0", 0.24  # of the figures
 ATTACKS = {"none": "clean", "pgd": "PGD"}
 
 
@@ -107,10 +108,10 @@ def sampled(about):
     return f"95\u00a0% intervals by Student's t over {about['images'] // size} batches of {size} images, which share their draws"
 
 
-def probabilities(folder=RESULTS, sigma=0.24):
+def probabilities(folder=RESULTS):
     """Figure: per image the share p of the true class against the margin p - q, of both networks, clean and attacked."""
     found, about = _all(folder)
-    cells = [cell for cell in found if cell[2] == sigma]
+    cells = [cell for cell in found if cell[2] == SIGMA]
     if not cells:
         return undrawn("Share of the true class and margin")
     panels, rows = [], []
@@ -131,7 +132,7 @@ def probabilities(folder=RESULTS, sigma=0.24):
         between = int((right & (frame["base"] > 0.5)).sum())
         lowest = 1 - frame["base"][right].max()
         top = 1 - frame["base"][~right].min()
-        rows.append({"Rows": f"σ = {sigma:g}", "Network": NETWORKS[cell[0]], "Attack": ATTACKS[cell[1]],
+        rows.append({"Rows": f"σ = {SIGMA:g}", "Network": NETWORKS[cell[0]], "Attack": ATTACKS[cell[1]],
                      "right": f"{right.sum():,}", "wrong": f"{(~right).sum():,}",
                      "right with p < 1/2": f"{between:,}", "lowest p of a right image": f"{lowest:.2f}",
                      "highest p of a wrong image": f"{top:.2f}"})
@@ -140,15 +141,15 @@ def probabilities(folder=RESULTS, sigma=0.24):
         panels.append(drawing(draw, named(cell), "margin p − q", "p, share of the true class",
                               alt, f"bound p {name_of(*cell)}"))
     legend = {"vote right": (BLUE, "-"), "vote wrong": (VERMILLION, "-")}
-    caption = (f"Share of the true class and margin: every dot is an image, σ = {sigma:g}. Shaded: where a dot can lie"
+    caption = (f"Share of the true class and margin: every dot is an image, σ = {SIGMA:g}. Shaded: where a dot can lie"
                f" if there are ten classes. {measured(about)}")
     return Figure(panels, legend, caption, Table(pd.DataFrame(rows), "Images by vote and share", 2, PLACE))
 
 
-def ordered(folder=RESULTS, sigma=0.24, checkpoint="cpni-w-long-0"):
+def ordered(folder=RESULTS):
     """Figure: the losses of each image, images sorted by margin: the area under a curve is its mean, a side of eq. (21)."""
     found, about = _all(folder)
-    cells = [cell for cell in found if cell[0] == checkpoint and cell[2] == sigma]
+    cells = [cell for cell in found if cell[0] == CHECKPOINT and cell[2] == SIGMA]
     if not cells:
         return undrawn("The losses of each image")
     panels, rows = [], []
@@ -170,7 +171,7 @@ def ordered(folder=RESULTS, sigma=0.24, checkpoint="cpni-w-long-0"):
                " where the vote is wrong, above the base loss")
         panels.append(drawing(draw, ATTACKS[cell[1]].capitalize() if cell[1] == "none" else ATTACKS[cell[1]],
                               "images by margin, %", "loss", alt, f"bound order {name_of(*cell)}"))
-    caption = (f"The losses of each image: {NETWORKS[checkpoint]}, σ = {sigma:g}, images sorted from the largest margin to"
+    caption = (f"The losses of each image: {NETWORKS[CHECKPOINT]}, σ = {SIGMA:g}, images sorted from the largest margin to"
                f" the smallest. {measured(about)}")
     return Figure(panels, LOOK, caption, Table(pd.DataFrame(rows), "Mean losses", 1, PLACE))
 

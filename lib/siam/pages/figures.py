@@ -18,6 +18,7 @@ STRENGTHS = dict(label="CPNI-W", rule="prediction", M=8, attack="pgd")  # what F
 # σ, ε or sources of an attack: with fewer of them a better tier does not yet take the place of a lower one. From 4 σ on
 # `siam.claims.rules` looks for the best.
 ENOUGH = 4
+MANY = 64  # votes, so many that few tie
 LACKING = "–"  # a cell of the numbers that was not measured: in some columns most are
 
 
@@ -215,20 +216,20 @@ def figure4(folder=RESULTS):
                  look, "epsilon", "ε (1/255 of the pixel range)")
 
 
-def most_attacked(folder, M):
-    """The evaluations of CPNI-W under PGD of whatever steps and EPGD of whatever samples: of the tier whose network met most of them, of
-    several such the best."""
+def most_attacked(folder):
+    """The evaluations of CPNI-W, MANY votes, under PGD of whatever steps and EPGD of whatever samples: of the tier whose network met
+    most of them, of several such the best."""
     everything = evaluations(folder)
-    frame = select(of_any_effort(everything), M=M)
+    frame = select(of_any_effort(everything), M=MANY)
     frame = frame[frame["sigma"].isin([0, 0.24])]
     each = [one_tier(frame[frame["digest"].isin(select(of, label="CPNI-W")["digest"])]) for of in by_tier(everything)]
     return max(each, key=lambda of: len(of[["steps", "samples"]].drop_duplicates()))
 
 
-def effort(folder=RESULTS, M=64):
+def effort(folder=RESULTS):
     """Accuracy of CPNI-W against the gradients that an attack takes: PGD of more steps, EPGD of more samples a step."""
-    title = f"Attacks of more gradients on CPNI-W, ε = 8/255, prediction smoothing, M = {M}"
-    frame = most_attacked(folder, M)
+    title = f"Attacks of more gradients on CPNI-W, ε = 8/255, prediction smoothing, M = {MANY}"
+    frame = most_attacked(folder)
     if frame.empty:
         return undrawn(title)
     found = [cells(of).assign(steps=steps, samples=samples) for (steps, samples), of in frame.groupby(["steps", "samples"])]
@@ -271,11 +272,12 @@ def mapped(attacked):
     return fullest(each, x="source") if each else attacked
 
 
-def transfers(folder=RESULTS, sigma=0.02, M=8):
+def transfers(folder=RESULTS):
     """Who fools whom: accuracy under PGD made on one network and shown to another, a row a source, a column a target.
 
     The target votes, M passes at σ; the source is attacked as it is, without input noise, also where it is the target.
     """
+    sigma, M = 0.02, 8
     trained = trainings(folder).drop_duplicates("digest").set_index("digest")
     title = f"Transferred PGD: accuracy of the network that is shown the attack, prediction smoothing, M = {M}, σ = {sigma:g}."
     attacked, clean = transferred(evaluations(folder), trained.index, sigma, M)

@@ -12,6 +12,7 @@ import pandas as pd
 
 from siam import bits, export, runs
 from siam.pages import tables
+from siam.pages.figures import MANY
 from siam.pages.style import Table, unfilled
 from siam.paired import less, of_differences, of_images, over_batches
 from siam.paths import CHECKPOINTS, RESULTS
@@ -191,7 +192,7 @@ def printed(label):
     return {attack: row[column] for column, attack in tables.TABLES[1][2].items()}
 
 
-def gains(folder=RESULTS, M=64):
+def gains(folder=RESULTS):
     """What smoothing adds to one pass of CPNI-W without input noise, by the tier it was trained at, beside the paper's: a Table."""
     frame, first = evaluations(folder), tables.paper(1).set_index("method").loc["CPNI-W"]
     voted = select(tables.paper(3), label="CPNI-W").set_index("sigma")
@@ -199,11 +200,11 @@ def gains(folder=RESULTS, M=64):
     for tier in [tier for tier in reversed(runs.TIERS) if tier in set(frame["trained"])]:
         ours, _ = cells_of(usual(frame[frame["trained"] == tier]))
         for sigma in (0, 0.24):
-            found = gained(ours, M, sigma)
+            found = gained(ours, MANY, sigma)
             measured = [difference for difference in found.values() if difference is not None]
             if measured:
                 shown = {ATTACKS[attack]: NOT_YET if found[attack] is None else str(found[attack]) for attack in ATTACKS}
-                lines.append({"Rows": f"trained at tier {tier}", "σ": f"{sigma:g}", "M": f"{M}", **shown, **sources(measured)})
+                lines.append({"Rows": f"trained at tier {tier}", "σ": f"{sigma:g}", "M": f"{MANY}", **shown, **sources(measured)})
                 used += measured
     for sigma in (0, 0.24):
         theirs = {ATTACKS[attack]: signed(voted.loc[sigma, column] - first[column], 1) if column in first else "–"

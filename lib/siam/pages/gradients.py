@@ -74,10 +74,10 @@ def attacked(variant="targeted", folder=RESULTS):
                  folder, lambda record, pictures: _of_arms(record, pictures, variant))
 
 
-def perturbations(variant="targeted", folder=RESULTS):
-    """What the attacks added, amplified, on grey."""
-    return _grid(f"What the {variant} attack added, {AMPLIFIED} times amplified", "Grey is no change; values outside the"
-                 " range are clipped.", folder, lambda record, pictures: _of_arms(record, pictures, variant, _amplified))
+def perturbations(folder=RESULTS):
+    """What the targeted attacks added, amplified, on grey."""
+    return _grid(f"What the targeted attack added, {AMPLIFIED} times amplified", "Grey is no change; values outside the"
+                 " range are clipped.", folder, lambda record, pictures: _of_arms(record, pictures, "targeted", _amplified))
 
 
 def input_gradients(folder=RESULTS):

@@ -1,6 +1,7 @@
-"""What Figures 1 to 4 show, in sentences that are read from the records: a Markdown list for each. No torch.
+"""What Figures 1 to 4 and the map of transferred attacks show, in sentences that are read from the records: a Markdown list for each.
+No torch.
 
-Figures 1 to 4: of the networks that are drawn. A difference cannot be told from zero where its 95 % interval contains it.
+They are about the networks that are drawn. A difference cannot be told from zero where its 95 % interval contains it.
 """
 
 from functools import partial
@@ -9,7 +10,7 @@ from types import SimpleNamespace
 
 from siam.claims import rules
 from siam.pages import figures
-from siam.pages.figures import FIGURE1, FIGURE2, FIGURE3, along_sigma, fullest, of_same_networks, strengths
+from siam.pages.figures import FIGURE1, FIGURE2, FIGURE3, MANY, along_sigma, fullest, of_same_networks, strengths
 from siam.pages.style import listed
 from siam.paired import averaged, less, mean_of
 from siam.paths import RESULTS
@@ -53,10 +54,10 @@ def figure4(folder=RESULTS):
     return _list([_noise(of_same_networks(strengths(_drawn(folder, strengths, "epsilon"))))])
 
 
-def effort(folder=RESULTS, M=64):
+def effort(folder=RESULTS):
     """What is worth more to an attacker, averaging gradients within a step or going on for more steps."""
-    drawn = set(figures.most_attacked(folder, M)["digest"])
-    each = [_averaging(measured, M) for measured in rules.read(folder) if drawn & set(measured.frame["digest"])]
+    drawn = set(figures.most_attacked(folder)["digest"])
+    each = [_averaging(measured) for measured in rules.read(folder) if drawn & set(measured.frame["digest"])]
     return _list(map(_more_steps_or_averages, each))
 
 
@@ -183,13 +184,13 @@ def _ahead(drawn, rule):
             f" {len(every) - above - below} the two are not told apart {_about(every)}.")
 
 
-def _many(kept, M=64):
+def _many(kept):
     softs = {"probabilities": "soft", "logits": "soft-logits"}
-    drawn = _read(of_same_networks(along_sigma(kept, BASES, ("prediction", *softs.values()), M=M)))
-    each = {text: _known(rules.prediction_adds(drawn, (M,), ("pgd", "epgd"), rule)) for text, rule in softs.items()}
+    drawn = _read(of_same_networks(along_sigma(kept, BASES, ("prediction", *softs.values()), M=MANY)))
+    each = {text: _known(rules.prediction_adds(drawn, (MANY,), ("pgd", "epgd"), rule)) for text, rule in softs.items()}
     found = _known({f"soft on {text}": mean_of(of.values()) for text, of in each.items()})
     pairs = max(map(len, each.values()))
-    said = (f"with {M} votes, where ties are few, prediction less soft under attack, in points averaged over σ and {pairs}"
+    said = (f"with {MANY} votes, where ties are few, prediction less soft under attack, in points averaged over σ and {pairs}"
             f" pair{'s' * (pairs > 1)} of model and attack")
     return f"{said}: {told(found)} {_about(found.values())}." if found else None
 
@@ -206,12 +207,12 @@ def _noise(ours):
             f" {_about(found.values())}.") if found else None
 
 
-def _averaging(measured, M):
+def _averaging(measured):
     """EPGD less PGD of as many gradients: {how many, and σ: Difference}."""
     found = {}
     for label, steps, samples, sigma, draws in sorted(measured.others, key=lambda key: (key[3], key[2])):
-        if (label, steps, draws) == ("CPNI-W", 7, M) and samples > 1:
-            pair = [rules.pick_other(measured, label, *of, sigma, M) for of in ((7, samples), (7 * samples, 1))]
+        if (label, steps, draws) == ("CPNI-W", 7, MANY) and samples > 1:
+            pair = [rules.pick_other(measured, label, *of, sigma, MANY) for of in ((7, samples), (7 * samples, 1))]
             found[f"{7 * samples} gradients, σ = {sigma:g}"] = less(*pair)
     return _known(found)
 

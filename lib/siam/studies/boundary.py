@@ -19,6 +19,7 @@ import time
 import numpy as np
 import torch
 from scipy.stats import beta, norm
+from tqdm import tqdm
 
 from siam import models, runs
 from siam.attacks import error_of, pgd
@@ -127,7 +128,8 @@ def of_network(path, sigma, x, y):
     """All of a checkpoint's measures over images x (bytes) and labels y: a dict for the record; interval means are of batches."""
     still, model = without_noise(models.load(path, 0.0)), Folded(models.load(path, sigma))
     along, before, rose, ratios = {}, [], [], []
-    for batch, (seen, labels) in enumerate(zip(x.split(BATCH), y.split(BATCH))):
+    batches = list(zip(x.split(BATCH), y.split(BATCH)))
+    for batch, (seen, labels) in enumerate(tqdm(batches, desc=path.stem, mininterval=5)):
         key, seen = (SEED, "boundary", batch), pixels(seen)
         with autocast("cpu", PRECISION):
             for name, found in lines(still, model, seen, labels, key).items():
@@ -136,7 +138,6 @@ def of_network(path, sigma, x, y):
             ratios += certified(model, seen, labels, key).round(4).tolist()
         before.append(strongest)
         rose.append(strongest[1] - strongest[0])
-        print(f"{path.stem}: batch {batch + 1} of {len(x.split(BATCH))}", flush=True)
     with autocast("cpu", PRECISION):
         slices = [sliced(still, model, pixels(x[k : k + 1]), y[k : k + 1], (SEED, "boundary", k)) for k in range(min(SHOWN, len(x)))]
     lines_of = [dict(direction=direction, M=M, changes=[round(changes, 4) for changes, _ in of],
@@ -151,7 +152,12 @@ def of_network(path, sigma, x, y):
 
 
 def measure(path=RECORD, networks=NETWORKS, checkpoints=CHECKPOINTS, split="test", n=1000):
-    """Measure each network and write the record after it; what is there and fits is kept."""
+    """Measure each network and write the record after it; what is there and fits is kept.
+
+    Raises ValueError, one line, for a file at `path` that is no record or was made with other settings, and for an n that is no multiple
+    of BATCH, two of which an interval needs; FileNotFoundError for a network or images that are not here.
+    """
+    runs.in_batches(n, BATCH)
     fixed = SETTINGS | dict(split=split)
     record = added_to(path, "boundary", "networks", fixed)
     x, y = images(split, n)

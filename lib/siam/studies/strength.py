@@ -52,9 +52,10 @@ def measure(path=RECORD, cells=CELLS, checkpoints=CHECKPOINTS, results=RESULTS, 
     """Measure every cell (checkpoint, k, σ), clean and under every attacker, and write the record after each; what is there of this very
     network is kept. Returns its path.
 
-    n: images of each split. Raises ValueError, one line, for a file at `path` that is no record or was made with other settings, and
-    FileNotFoundError for a network or images that are not here.
+    n: images of each split. Raises ValueError, one line, for a file at `path` that is no record or was made with other settings, and for
+    an n that is no multiple of the batch, two of which an interval needs; FileNotFoundError for a network or images that are not here.
     """
+    runs.in_batches(n, SETTINGS["batch"])
     fixed = SETTINGS | dict(n=n)
     record = added_to(path, "strength", "cells", fixed)
     asked = list(product(cells, ((split, name) for split, names in ASKED.items() for name in names)))
