@@ -668,7 +668,11 @@ def test_an_optimum_lies_between_the_points_of_the_grid(tmp_path):
     for sigma in (0.12, 0.24, 0.36, 0.48):  # a grid without σ = 0, where the best may be
         evaluate(tmp_path, "CPNI-W", "none", 500 if sigma == 0.12 else 300, sigma=sigma)
     (measured,) = rules.read(tmp_path)
-    assert rules.span(rules.optimum_of(measured, "CPNI-W", "none")) == "between 0 and 0.24"
+    assert rules.span(rules.optimum_of(measured, "CPNI-W", "none")) == "below 0.24"
+    for sigma in (0.12, 0.24, 0.36, 0.48):
+        evaluate(tmp_path, "CPNI-W", "epgd", 300, sigma=sigma)
+    (measured,) = rules.read(tmp_path)
+    assert rules.span(rules.optimum_of(measured, "CPNI-W", "epgd")) == "no σ is ruled out"
 
 
 def test_an_optimum_of_one_attack_alone_holds_in_part_at_most(tmp_path):

@@ -360,14 +360,20 @@ def optimum_of(measured, label, attack, rule="prediction", M=8, ranges=2):
     return Optimum(best, low, high, near, found)
 
 
+ANYWHERE = "no σ is ruled out"
+
+
 def place(optimum):
     return f"σ = {optimum.best['sigma']:g} ({span(optimum)})"
 
 
 def span(optimum):
-    if np.isfinite(optimum.high):
-        return f"between {optimum.low:g} and {optimum.high:g}"
-    return f"between {optimum.low:g} and {max(optimum.near):g} or more"
+    """Where the optimum lies, by the σ on either side of it that are ruled out; ANYWHERE without any."""
+    ruled_out = {cell["sigma"] for cell in optimum.cells} - set(optimum.near)
+    low, high = (end if end in ruled_out else None for end in (optimum.low, optimum.high))
+    if None not in (low, high):
+        return f"between {low:g} and {high:g}"
+    return ANYWHERE if low == high else f"above {low:g}" if high is None else f"below {high:g}"
 
 
 def optima(groups, lacking):

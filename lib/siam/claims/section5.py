@@ -204,8 +204,8 @@ def certified_radius(measured, number):
         sides = set(map(side, medians))
         each.append(HOLDS if sides == {"near"} else FAILS if sides in ({"above"}, {"below"}) else OPEN)
         said.append(f"{label}: " + " and ".join(f"{median} of {median.n:,}" for median in medians))
-    return decided(together(each), f"Median R / σ of images certified as their true class, and of all, {'; '.join(said)}; at M = "
-                   f"{record['draws']['certified']} it can be no more than {boundary.largest(record):.2f}",
+    return decided(together(each), "Median R / σ of images certified as their true class, and of all, on intervals that hold jointly,"
+                   f" {'; '.join(said)}; at M = {record['draws']['certified']} it can be no more than {boundary.largest(record):.2f}",
                    boundary.fewer_changes(record).values())
 
 

@@ -291,14 +291,32 @@ def overview(folder=RESULTS, label="CPNI-W"):
     return Figure([panel], legend, caption, Table(pd.DataFrame(rows), title, 1, PLACE))
 
 
-def headline(folder=RESULTS, label="CPNI-W"):
-    """What is left of a network's lead under all attackers together, a sentence; None where that is not measured."""
+class Last(NamedTuple):
+    """What is left of a network's `lead` under all of so many attackers together; its Network, and that without noise."""
+
+    attackers: int
+    lead: object
+    voting: Network
+    alone: Network
+
+
+def last_lead(folder=RESULTS, label="CPNI-W"):
+    """A Last, or None where that is not measured."""
     record = read(folder)
     found = networks(record, (label, PLAIN)) if record else {}
     if label not in found or (last := lead(record, found, label, ANY, luck(evaluations(folder)))) is None:
         return None
-    of, sure = found[label], ", which is not told apart from zero" if last.unsure else ""
-    left = [f"{100 * one.right[ANY][-1].mean():.1f} %" for one in (of, found[PLAIN])]
+    return Last(len(single(found)), last, found[label], found[PLAIN])
+
+
+def headline(folder=RESULTS, label="CPNI-W"):
+    """`last_lead` as a sentence, or None."""
+    last = last_lead(folder, label)
+    if last is None:
+        return None
+    sure = ", which is not told apart from zero" if last.lead.unsure else ""
+    left = [f"{100 * one.right[ANY][-1].mean():.1f} %" for one in (last.voting, last.alone)]
     return (f"**An attacker who knows.** If [the attacker who knows the defence](notebooks/adaptive.ipynb) may pick for each image the best"
-            f" of {len(single(found))} attacks, the vote is still right on {left[0]} of the images and adversarial training without noise"
-            f" on {left[1]}: {last} points{sure} ({label}, σ = {of.sigma:g}, M = {of.M}; tier {last.tier}, n = {last.n:,}).")
+            f" of {last.attackers} attacks, the vote is still right on {left[0]} of the images and adversarial training without noise"
+            f" on {left[1]}: {last.lead} points{sure} ({label}, σ = {last.voting.sigma:g}, M = {last.voting.M}; tier {last.lead.tier},"
+            f" n = {last.lead.n:,}).")

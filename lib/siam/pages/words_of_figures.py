@@ -139,7 +139,8 @@ def _highest(where, optima):
     if not found:
         return f"too few σ are measured to tell where accuracy {where} is highest." if optima else None
     for name, of in found.items():
-        place = f"σ = {of.best['sigma']:g} (surely {rules.span(of)})"
+        span = rules.span(of)
+        place = f"σ = {of.best['sigma']:g} ({'surely ' * (span != rules.ANYWHERE)}{span})"
         places.setdefault(place, []).append(name)
     said = "; ".join(f"at {place} for {_and(names)}" for place, names in places.items())
     left = [name for name in optima if name not in found]

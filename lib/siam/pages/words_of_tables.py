@@ -10,9 +10,10 @@ from siam.pages import adaptive, findings, strength, tables
 from siam.pages.style import listed
 from siam.paired import combine, less, of_images
 from siam.paths import RESULTS
-from siam.report import ATTACKS, NOT_YET, by_tier, cells_of, chosen, evaluations, find, measured_on, select, signed, suites
+from siam.report import ATTACKS, NOT_YET, by_tier, cells_of, chosen, evaluations, find, measured_on, select, signed, suites, warning
 
 VOTES, SIGMA = 64, 0.24  # what the first page tells of: M, and the paper's σ of CPNI-W
+VOTE = {"label": "CPNI-W", "rule": "prediction", "M": VOTES, "sigma": SIGMA}
 UNDER = {"none": "clean"} | {attack: f"under {name}" for attack, name in tables.NAMES.items() if attack != "none"}
 ON = UNDER | {"none": "on clean images"}  # after a number
 
@@ -26,14 +27,32 @@ def headlines(folder=RESULTS):
     authors coded it, what the kind of the layers' noise is worth, how all that compares with no noise, under attackers who know the
     defence as well, and stronger noise."""
     everything = evaluations(folder)
-    beside = next((line for line in (_without_noise(cells_of(suite)[0]) for suite in suites(everything)) if line), None)
+    beside = _best_beside(everything)
     last = next(reversed(findings.starts(folder)), None)
-    more = [_in_sums(findings.in_sums(folder)), _coloured(last[1], folder) if last else None, beside, adaptive.headline(folder),
-            strength.headline(folder)]
+    more = [_in_sums(findings.in_sums(folder)), _coloured(last[1], folder) if last else None, beside and _without_noise(beside),
+            adaptive.headline(folder), strength.headline(folder)]
     # What is about one network asks for no other of its tier: of the tiers that have all of it, the best.
     smoothing = max((_smoothing(*cells_of(of)) for of in by_tier(everything)), key=len)
     smoothing = smoothing or [f"**What the vote adds.** {NOT_YET.capitalize()}."]
     return listed(_verdicts(claims.verdicts(folder)) + smoothing + [line for line in more if line])
+
+
+def in_short(folder=RESULTS):
+    """For the top of the first page: what the vote has more than adversarial training without noise, from no attack to all attackers
+    together, and how far it lies from the paper's. A paragraph, or "" where any of that is lacking."""
+    everything = evaluations(folder)
+    beside, last = _best_beside(everything), adaptive.last_lead(folder)
+    cells = [find(cells_of(of)[0], VOTE, "pgd") for of in by_tier(everything)]
+    voted = next((cell for cell in cells if cell is not None), None)
+    if None in (beside, last) or voted is None:
+        return ""
+    none, pgd, epgd, lead = (f"{one} points{_doubt(one)}" for one in (*(beside[attack] for attack in ATTACKS), last.lead))
+    printed = select(tables.paper(3), label="CPNI-W", sigma=SIGMA).iloc[0]
+    return (f"**In short.** Two networks learn from attacked images, one of them with noise (CPNI-W). The accuracy of its vote differs from"
+            f" that of the other by {none} on clean images, by {pgd} under PGD, by {epgd} under EPGD ({about(beside['pgd'])}) and"
+            f" by {lead} where for each image the best of {last.attackers} attacks counts ({about(last.lead)}). Under PGD the vote is right"
+            f" on {100 * voted['accuracy']:.1f} % of the images (M = {VOTES}; {about(voted)}), where the paper prints"
+            f" {printed['pgd']:.1f} % (M = {printed['M']}).{warning([voted['tier']])}")
 
 
 def _verdicts(rows):
@@ -62,8 +81,7 @@ def _smoothing(ours, heldout):
              f" {gain['pgd']} under PGD to a single noisy pass without input noise (CPNI-W, σ = {SIGMA:g}, M = {VOTES};"
              f" {about(gain['pgd'])})."
              + _as_chosen(ours, heldout)]
-    row = {"label": "CPNI-W", "rule": "prediction", "M": VOTES, "sigma": SIGMA}
-    pgd, epgd = (find(ours, row, attack) for attack in ("pgd", "epgd"))
+    pgd, epgd = (find(ours, VOTE, attack) for attack in ("pgd", "epgd"))
     taken = less(epgd, pgd)
     gone = combine((1, pgd), (-1, find(ours, once, "pgd")), (-1, epgd), (1, find(ours, once, "epgd")))
     if gone is not None and taken is not None:
@@ -144,14 +162,21 @@ def _doubt(one):
     return " (not told apart from zero)" if one.unsure else ""
 
 
-def _without_noise(ours):
-    """What the vote has more than the network trained adversarially without noise, a sentence; None where there is none."""
-    voted = {"label": "CPNI-W", "rule": "prediction", "M": VOTES, "sigma": SIGMA}
+def _best_beside(everything):
+    """{attack: what the vote has more than the network trained adversarially without noise, a Difference}, of the first suite that has
+    it all; None without any."""
     alone = {"label": "plain", "training": "adversarial", "rule": "prediction", "M": 1, "sigma": 0}
-    # Without noise all samples of EPGD are one: it is PGD.
-    each = {attack: less(find(ours, voted, attack), find(ours, alone, "pgd" if attack == "epgd" else attack)) for attack in ATTACKS}
-    if None in each.values():
-        return None
+    for suite in suites(everything):
+        ours, _ = cells_of(suite)
+        # Without noise all samples of EPGD are one: it is PGD.
+        each = {attack: less(find(ours, VOTE, attack), find(ours, alone, "pgd" if attack == "epgd" else attack)) for attack in ATTACKS}
+        if None not in each.values():
+            return each
+    return None
+
+
+def _without_noise(each):
+    """The same as a sentence."""
     said = [f"{one} {ON[attack]}" for attack, one in each.items()]
     unsure = [UNDER[attack] for attack, one in each.items() if one.unsure]
     sure = f"; not told apart from zero: {' and '.join(unsure)}" if unsure else ""
