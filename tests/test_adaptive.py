@@ -305,10 +305,13 @@ def test_a_lead_counts_what_another_training_would_change(folder, monkeypatch):
     monkeypatch.setattr(page, "lead", lambda *given: replace(shown(*given), error=0.01, freedom=9, luck=(0, 1)))
     assert page.in_words(folder).endswith("without noise under *PGD*, *EPGD*, *noise off*; and behind under *any of them*.")
     monkeypatch.setattr(page, "lead", shown)
+    monkeypatch.setattr(page, "ONE_BY_ONE", {"EPGD": "noise off"})
+    assert "- With the 56 gradients of *EPGD*, *noise off*, each along a single draw, takes more from the vote, in points: +5.0 ± " in (
+        page.in_words(folder).replace("\u00a0", " "))
     line = page.headline(folder)
     assert "3 attacks, the vote is still right on 0.0 % of the images and adversarial training without noise on 40.0 %: −40.0 ± " in line
     assert "points, which is not told apart from zero (CPNI-W, σ = 0.24, M = 2; tier cpu, n = 40)" in line
-    assert page.headline(folder, "Gauss") is None
+    assert page.headline(folder, "Gauss") is None and page.last_lead(folder, "Gauss") is None
 
 
 def test_the_first_page_has_the_vote_and_one_pass_beside_no_noise_in_a_figure(folder, tmp_path):

@@ -2,6 +2,7 @@
 
 import re
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -80,8 +81,8 @@ def test_the_start_of_the_noise_is_told_apart_from_its_kind(tmp_path):
     assert set(said["Tier"]) == {"cpu"} and all(len(ids) == 2 for ids in said["Records"])
     coloured = [line for line in plain(words.headlines(tmp_path)).splitlines() if "Which noise" in line]
     assert [re.sub(" ± [\\d.]+", "", line) for line in coloured] == [
-        "- **Which noise.** Accuracy of one pass under PGD with coloured noise in the layers less that with white, in points: −2.0 (not"
-        " told apart from zero) where white noise starts at its authors' strength and +10.0 where white noise starts at 0.3 of that"
+        "- **Which noise.** Coloured noise in the layers is worth, in points of the accuracy of one pass under PGD, −2.0 (not told apart"
+        " from zero) over white noise that starts at its authors' strength and +10.0 over white noise that starts at 0.3 of that"
         " strength. The coloured noise starts at 0.3 of its authors' strength (CPNI-W less PNI-W; tier cpu, n = 1,000)."]
     trained(tmp_path, 9, label="PNI-W", noise_start=2.0, lr=0.1)  # differs in more than that
     evaluate(tmp_path, "PNI-W", "pgd", 900, training_seed=9)
@@ -147,11 +148,11 @@ def test_two_choices_that_are_equally_right_are_not_called_one(tmp_path):
 def test_the_first_page_counts_verdicts_and_says_how_far_they_reach():
     rows = pd.DataFrame({"verdict": ["holds", "holds in part", "holds in part", NOT_YET], "tier": ["long", "cpu", "cpu", ""]})
     (said,) = words._verdicts(rows)
-    assert said.startswith("**Claim by claim.** Of the paper's 4 claims, 1 holds, 2 hold in part, 1 is not yet measured. By the tier ")
+    assert said.startswith("**Claim by claim.** Of 4 claims taken from the paper, 1 holds, 2 hold in part, 1 is not yet measured. By the tier ")
     assert "they rest on: 1 `long`, 2 `cpu`; none on `paper`, the only tier that trains as the paper did." in said
     (said,) = words._verdicts(rows.assign(tier="paper"))
     assert said.endswith("By the tier they rest on: 3 `paper`.")
-    assert words._verdicts(rows[rows["tier"] == ""]) == ["**Claim by claim.** Of the paper's 1 claims, 1 is not yet measured."]
+    assert words._verdicts(rows[rows["tier"] == ""]) == ["**Claim by claim.** Of 1 claims taken from the paper, 1 is not yet measured."]
 
 
 @pytest.mark.parametrize(("voted", "said"), [
@@ -177,7 +178,7 @@ def test_the_first_page_says_what_is_left_under_all_attackers(tmp_path, monkeypa
     assert words.headlines(tmp_path).splitlines() == [*before.splitlines(), f"- All of it in {tmp_path.name}."]
 
 
-def test_the_first_page_says_what_epgd_takes_back(tmp_path):
+def test_the_first_page_says_what_epgd_takes_back(tmp_path, monkeypatch):
     train(tmp_path, "CPNI-W")
     for attack, once, voted in (("none", 700, 740), ("pgd", 400, 480), ("epgd", 350, 360)):
         evaluate(tmp_path, "CPNI-W", attack, once, draws=1)
@@ -198,6 +199,15 @@ def test_the_first_page_says_what_epgd_takes_back(tmp_path):
     beside = plain(words.headlines(tmp_path)).splitlines()[-1]
     assert re.search("differs, in points, by [+−]0.* on clean images, .12.0 ± .* under PGD and .0.0 ± .* under EPGD [(]", beside)
     assert beside.endswith("(CPNI-W, σ = 0.24, M = 64; tier cpu, n = 1,000); not told apart from zero: clean and under EPGD.")
+    assert words.in_short(tmp_path) == ""  # nothing of the attackers who know
+    lead = Difference(-2.0, 0.1, np.inf, tier="cpu", n=1000)
+    with monkeypatch.context() as patch:
+        patch.setattr(words.adaptive, "last_lead", lambda folder: SimpleNamespace(attackers=17, lead=lead))
+        said = plain(words.in_short(tmp_path))
+    assert re.search("from that of the other by [+−]0.* points [(]not told apart from zero[)] on clean images, by .12.0 ± [0-9.]+ points under"
+                     " PGD, by .0.0 ± [0-9.]+ points [(]not told apart from zero[)] under EPGD [(]tier cpu, n = 1,000[)] and by −2.0 ± 0.2 points"
+                     " where for each image the best of 17 attacks counts [(]tier cpu, n = 1,000[)]", said), said
+    assert "right on 48.0 % of the images (M = 64; tier cpu, n = 1,000), where the paper prints 55.9 % (M = 512). Tier cpu: " in said
     assert words.headlines(tmp_path / "evaluation").splitlines()[1:] == [f"- **What the vote adds.** {NOT_YET.capitalize()}."]
 
 

@@ -20,6 +20,7 @@ ANY = "any of them"  # an image counts as right only if it is so under every att
 # Attackers that sentences and differences are about
 BLIND, AUTO = "no gradients", "AutoAttack"
 SUMMED = {"PGD": "PGD, summed", "EPGD": "EPGD, summed"}
+ONE_BY_ONE = {"EPGD, 20 steps": "PGD, 160 steps", "aimed at the border": "aimed at the border, 160 steps"}  # of as many gradients
 PGD, EPGD, LONG, OFF, BORDER, MOST = "PGD", "EPGD", "EPGD, 20 steps", "noise off", "aimed at the border", "aimed at the border, 32 draws"
 
 
@@ -228,6 +229,12 @@ def in_words(folder=RESULTS):
         told = [f"{taken(record, of, MOST, BORDER)} ({label})" for label, of in noisy.items()]
         lines.append("How much more an attack aimed at the border takes from the vote with 32 draws a step than with 8, in points:"
                      f" {', '.join(told)}.")
+    for averaged, each in ONE_BY_ONE.items() if noisy else ():
+        if {averaged, each} <= set(single(found)):
+            costs = next(iter(noisy.values())).cost
+            told = [f"{taken(record, of, each, averaged)} ({label})" for label, of in noisy.items()]
+            lines.append(f"With the {costs[each][0]} gradients of *{averaged}*, *{each}*, each along a single draw, takes more from the"
+                         f" vote, in points: {', '.join(told)}.")
     if faced := {label: of for label, of in noisy.items() if {AUTO, MOST} <= set(of.right)}:
         costs = next(iter(faced.values())).cost
         told = "; ".join(f"{100 * of.right[AUTO][-1].mean():.1f} %, {taken(record, of, AUTO)} and {taken(record, of, AUTO, MOST)} ({label})"

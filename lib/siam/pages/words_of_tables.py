@@ -63,7 +63,7 @@ def _verdicts(rows):
     reach = " By the tier they rest on: " + ", ".join(f"{count} `{tier}`" for tier, count in behind.items()) if behind else ""
     if behind and "paper" not in behind:
         reach += "; none on `paper`, the only tier that trains as the paper did"
-    return [f"**Claim by claim.** Of the paper's {len(rows)} claims, {counts}.{reach + '.' if reach else ''}"]
+    return [f"**Claim by claim.** Of {len(rows)} claims taken from the paper, {counts}.{reach + '.' if reach else ''}"]
 
 
 def _plural(verdict, count):
@@ -140,12 +140,12 @@ def _coloured(sides, folder):
     pairs = [(one, other, gain) for one, other, gain in pairs if one.startswith("CPNI-W") and other.startswith("PNI-W")]
     found = {other.rpartition(" ")[2]: gain for one, other, gain in pairs if one == pairs[0][0]}
     named = {"1": "at its authors' strength"}
-    said = [f"{one}{_doubt(one)} where white noise starts {named.get(start, f'at {start} of that strength')}"
+    said = [f"{one}{_doubt(one)} over white noise that starts {named.get(start, f'at {start} of that strength')}"
             for start, one in reversed(found.items())]
     if not found:
         return None
     own = re.search("starts at ([0-9.]+)", pairs[0][0])[1]
-    return (f"**Which noise.** Accuracy of one pass under PGD with coloured noise in the layers less that with white, in points:"
+    return (f"**Which noise.** Coloured noise in the layers is worth, in points of the accuracy of one pass under PGD,"
             f" {' and '.join(said)}. The coloured noise starts at {own} of its authors' strength"
             f" (CPNI-W less PNI-W; {about(next(iter(found.values())))}).{_of_table1(next(iter(found.values())), folder)}")
 
