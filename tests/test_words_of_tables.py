@@ -148,8 +148,8 @@ def test_two_choices_that_are_equally_right_are_not_called_one(tmp_path):
 def test_the_first_page_counts_verdicts_and_says_how_far_they_reach():
     rows = pd.DataFrame({"verdict": ["holds", "holds in part", "holds in part", NOT_YET], "tier": ["long", "cpu", "cpu", ""]})
     (said,) = words._verdicts(rows)
-    assert said.startswith("**Claim by claim.** Of 4 claims taken from the paper, 1 holds, 2 hold in part, 1 is not yet measured. By the tier ")
-    assert "they rest on: 1 `long`, 2 `cpu`; none on `paper`, the only tier that trains as the paper did." in said
+    assert said.startswith("**Claim by claim.** Of 4 claims taken from the paper, 1 holds, 2 hold in part, 1 is not yet measured. By the")
+    assert " tier they rest on: 1 `long`, 2 `cpu`; none on `paper`, the only tier that trains as the paper did." in said
     (said,) = words._verdicts(rows.assign(tier="paper"))
     assert said.endswith("By the tier they rest on: 3 `paper`.")
     assert words._verdicts(rows[rows["tier"] == ""]) == ["**Claim by claim.** Of 1 claims taken from the paper, 1 is not yet measured."]
@@ -204,9 +204,9 @@ def test_the_first_page_says_what_epgd_takes_back(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(words.adaptive, "last_lead", lambda folder: SimpleNamespace(attackers=17, lead=lead))
         said = plain(words.in_short(tmp_path))
-    assert re.search("from that of the other by [+−]0.* points [(]not told apart from zero[)] on clean images, by .12.0 ± [0-9.]+ points under"
-                     " PGD, by .0.0 ± [0-9.]+ points [(]not told apart from zero[)] under EPGD [(]tier cpu, n = 1,000[)] and by −2.0 ± 0.2 points"
-                     " where for each image the best of 17 attacks counts [(]tier cpu, n = 1,000[)]", said), said
+    assert re.search("from that of the other by [+−]0.* points [(]not told apart from zero[)] on clean images, by .12.0 ± [0-9.]+ points"
+                     " under PGD, by .0.0 ± [0-9.]+ points [(]not told apart from zero[)] under EPGD [(]tier cpu, n = 1,000[)] and by"
+                     " −2.0 ± 0.2 points where for each image the best of 17 attacks counts [(]tier cpu, n = 1,000[)]", said), said
     assert "right on 48.0 % of the images (M = 64; tier cpu, n = 1,000), where the paper prints 55.9 % (M = 512). Tier cpu: " in said
     assert words.headlines(tmp_path / "evaluation").splitlines()[1:] == [f"- **What the vote adds.** {NOT_YET.capitalize()}."]
 

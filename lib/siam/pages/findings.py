@@ -323,7 +323,8 @@ def pairs(folder=RESULTS):
     frame = frame[(frame["M"] == frame["draws"]) & (frame["split"] == "test")]
     same = [name for name in runs.EvaluationRun.__dataclass_fields__ if name != "precision"]
     found = frame[frame["precision"] == "fp32"].merge(frame[frame["precision"] == "bf16"], on=same)
-    return list(found.sort_values(["label_x", "attack"]).itertuples())
+    order = [*ATTACKS, *sorted(set(found["attack"]) - set(ATTACKS))]
+    return sorted(found.itertuples(), key=lambda pair: (pair.label_x, order.index(pair.attack)))
 
 
 def summed(folder=RESULTS):
