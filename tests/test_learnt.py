@@ -103,7 +103,7 @@ def small(tmp_path_factory):
         patch.setattr(learnt, "DRAWS", 2)
         patch.setattr(learnt, "ATTACK_STEPS", 1)
         for attempt in range(2):
-            path = learnt.measure(folder / "learnt" / "record.json", cells, results=folder, images=10, steps=3, batch=20)
+            path = learnt.measure(folder / "learnt" / "record.json", cells, results=folder, n=10, steps=3, batch=20)
             patch.setattr(learnt, "learn", lambda *_: pytest.fail("it was done"))
     return path
 
@@ -111,7 +111,7 @@ def small(tmp_path_factory):
 def test_a_record_of_other_settings_is_refused_and_kept(small):
     before = small.read_bytes()
     with pytest.raises(ValueError, match="record.json: measured with different steps: move it away"):
-        learnt.measure(small, [("cpni-w-cpu-0", 2, 0.5)], results=small.parents[1], images=10, steps=4, batch=20)
+        learnt.measure(small, [("cpni-w-cpu-0", 2, 0.5)], results=small.parents[1], n=10, steps=4, batch=20)
     assert small.read_bytes() == before and json.loads(before)["steps"] == 3
 
 
@@ -140,7 +140,7 @@ def test_a_descent_whose_evaluation_is_gone_is_evaluated_and_not_learnt_again(sm
     monkeypatch.setattr(learnt, "DRAWS", 2)
     monkeypatch.setattr(learnt, "ATTACK_STEPS", 1)
     cells = [(cell["checkpoint"], cell["M"], cell["weight"]) for cell in before]
-    learnt.measure(small, cells, results=folder, images=10, steps=3, batch=20)
+    learnt.measure(small, cells, results=folder, n=10, steps=3, batch=20)
     assert [run.id for run in asked] == [gone.stem]
     assert sorted(page.read(folder)["cells"], key=str) == sorted(before, key=str)
 

@@ -170,10 +170,10 @@ def test_what_fine_tuning_adds_has_a_luck_of_its_own(tmp_path):
     found = report.luck(report.evaluations(tmp_path))
     each = [found["cpu", "none", False, f"EPGD-{epoch}"] for epoch in ("diverged", "converged")]
     assert found["cpu", "none", False, "Gauss"] == pytest.approx((0, 2)) and each == [pytest.approx((4, 2))] * 2  # every kind has its own
-    assert found["cpu", "none", False, report.ANY] == pytest.approx((2, 2))  # of two trainings, one of which left two epochs
+    assert found["cpu", "none", False, report.ALL_KINDS] == pytest.approx((2, 2))  # of two trainings, one of which left two epochs
     nearest = {label: report.nearest_luck(found, "long", attack, tuned=label) for label, attack in
                (*((label, "none") for label in report.TUNED), ("x", "pgd"))}
-    larger = {"Gauss": report.ANY, **{label: label for label in report.TUNED[:2]}}
+    larger = {"Gauss": report.ALL_KINDS, **{label: label for label in report.TUNED[:2]}}
     assert nearest == {label: found["cpu", "none", False, of] for label, of in larger.items()} | {"x": None}
     # The same networks on fewer images, with another seed, are no more trainings.
     for training in range(3):

@@ -30,7 +30,7 @@ RULES = {  # that the book compares; a reader's own are left to the explorer
 }
 SAMPLES = {"pgd": 1, "pgd_s": 1, "epgd": 8}  # gradient draws a step of the paper's attacks
 NOT_YET = "not yet measured"
-ANY = "all"  # kinds of fine-tuning together
+ALL_KINDS = "all"  # kinds of fine-tuning together
 FEW = 4  # votes: up to so many, the draws that a batch shares are felt in an accuracy
 BANDS = f"95\u00a0% intervals over images, for M ≤ {FEW} over batches where that is wider"
 
@@ -186,7 +186,7 @@ def luck(frame):
     freedom)}, from all networks of `one_pass`, and voted: of `votes`, of three or more trainings.
 
     tuned: "" for the accuracy of a network trained from scratch, or the label of a fine-tuned one, for what that adds to its start;
-    ANY for that of all labels together.
+    ALL_KINDS for that of all labels together.
     """
     found = {}
     for voted, (scratch, tuned) in ((False, one_pass(frame)), (True, votes(frame))):
@@ -199,7 +199,7 @@ def luck(frame):
         for (tier, attack), each in spread[spread["tuned"] != ""].groupby(["tier", "attack"]):
             # Two epochs of one training say no more of luck than one does.
             each = each.groupby(["n", "recipe"]).agg(var=("var", "mean"), freedom=("size", lambda of: of.iloc[0] - 1))
-            found[tier, attack, voted, ANY] = _pooled(each["var"], each["freedom"])
+            found[tier, attack, voted, ALL_KINDS] = _pooled(each["var"], each["freedom"])
     return found
 
 
@@ -258,11 +258,11 @@ def most_votes(each):
 def nearest_luck(lucks, tier, attack, voted=False, tuned=""):
     """Of `luck` that of a tier, or where that has none of the one nearest to it (the better of two); None where no tier has.
 
-    Of those that apply (of a vote its own and that of one pass, of a fine-tuned label its own and that of ANY) the largest variance and
-    the fewest degrees of freedom: each rests on few trainings, and may be small by luck.
+    Of those that apply (of a vote its own and that of one pass, of a fine-tuned label its own and that of ALL_KINDS) the largest variance
+    and the fewest degrees of freedom: each rests on few trainings, and may be small by luck.
     """
     place, attack, found = runs.TIERS.index(tier), "none" if attack == "none" else "pgd", []
-    for kind, of in product({tuned, ANY} if tuned else {""}, {False, voted}):
+    for kind, of in product({tuned, ALL_KINDS} if tuned else {""}, {False, voted}):
         there = [(-abs(runs.TIERS.index(one) - place), runs.TIERS.index(one)) for one, *under in lucks if under == [attack, of, kind]]
         found += [lucks[runs.TIERS[max(there)[1]], attack, of, kind]] if there else []
     return (max(variance for variance, _ in found), min(freedom for _, freedom in found)) if found else None

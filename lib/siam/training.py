@@ -201,25 +201,25 @@ def ready(asked, checkpoints=CHECKPOINTS, results=RESULTS):
                 models.find(run.start, checkpoints, results)
 
 
-def learning_rate(schedule, progress):
+def learning_rate(plan, progress):
     """The learning rate after `progress` epochs (a fraction counts steps within an epoch)."""
-    if schedule.shape == "steps":
-        return schedule.lr * 0.1 ** sum(progress >= milestone for milestone in schedule.milestones)
-    done = progress / schedule.epochs
-    return schedule.lr * (done / 0.25 if done < 0.25 else (1 - done) / 0.75)
+    if plan.shape == "steps":
+        return plan.lr * 0.1 ** sum(progress >= milestone for milestone in plan.milestones)
+    done = progress / plan.epochs
+    return plan.lr * (done / 0.25 if done < 0.25 else (1 - done) / 0.75)
 
 
-def attack_of(schedule, folded):
+def attack_of(plan, folded):
     """The schedule's attack on the network that `folded` is the fast form of: (x, y) -> adversarial pixels.
 
     BatchNorm's statistics are frozen and the noise is on, as in the authors' code.
     """
-    size = dict(epsilon=schedule.epsilon / 255, step_size=schedule.step_size / 255)
+    size = dict(epsilon=plan.epsilon / 255, step_size=plan.step_size / 255)
 
     def attack(x, y):
         folded.refresh()
-        with autocast(x.device, schedule.precision):
-            return pgd(error_of(folded, y), x, steps=schedule.steps, samples=schedule.samples, summed=schedule.summed, **size)
+        with autocast(x.device, plan.precision):
+            return pgd(error_of(folded, y), x, steps=plan.steps, samples=plan.samples, summed=plan.summed, **size)
 
     return attack
 
@@ -242,26 +242,26 @@ def batches(plan, x, y, attack):
     return passes
 
 
-def heldout_images(schedule, device):
+def heldout_images(plan, device):
     """The training images (uint8) and labels that a schedule does not train on.
 
     The smoke tier, which needs no download, holds out the last training images of the shipped sample.
     """
-    if schedule.split == "train":
+    if plan.split == "train":
         return images("heldout", device=device)
     return [part[SAMPLE_TRAINING:] for part in images("sample-train", device=device)]
 
 
-def heldout_counts(folded, schedule, heldout, *key):
+def heldout_counts(folded, plan, heldout, *key):
     """What one noisy pass gets right of `heldout_images`: {"n", "clean", "adversarial" (PGD-7 of ε/4)}."""
-    attack = attack_of(replace(schedule, epsilon=8.0, steps=7, step_size=2.0, samples=1, summed=False), folded)
+    attack = attack_of(replace(plan, epsilon=8.0, steps=7, step_size=2.0, samples=1, summed=False), folded)
     counts = dict(n=0, clean=0, adversarial=0)
     with seeded(*key, "heldout"):
         for x, y in zip(*(part.split(500) for part in heldout)):
             x = pixels(x)
             counts["n"] += len(y)
             for name, seen in (("adversarial", attack(x, y)), ("clean", x)):
-                with torch.no_grad(), autocast(x.device, schedule.precision):
+                with torch.no_grad(), autocast(x.device, plan.precision):
                     counts[name] += int((folded(seen).argmax(1) == y).sum())
     return counts
 

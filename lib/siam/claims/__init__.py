@@ -17,7 +17,7 @@ from siam.claims import section1, section3, section4, section5, section6
 from siam.claims.rules import HOLDS, PART, VERDICTS, read
 from siam.pages.style import Table, links, unfilled
 from siam.paths import PAPER, RESULTS
-from siam.report import ANY, ATTACKS, NOT_YET, evaluations, luck, warning
+from siam.report import ALL_KINDS, ATTACKS, NOT_YET, evaluations, luck, warning
 
 SECTIONS = {"a": "The abstract", "1": "Section 1: Introduction", "3": "Section 3: Randomized smoothing",
             "4": "Section 4: Training a smoothed classifier", "5": "Section 5: Experiments", "6": "Section 6: Conclusions"}
@@ -91,7 +91,7 @@ def lucks(folder=RESULTS):
 
     for (tier, attack, voted, tuned), (variance, freedom) in sorted(luck(frame).items(), key=lambda one: (one[0][2:], one[0])):
         kind, sides = ("what fine-tuning adds", 1) if tuned else ("a training from scratch", 2)
-        line(f"{kind}, {'a vote' if voted else 'one pass'}", tuned or ANY, tier, attack, variance, freedom, sides)
+        line(f"{kind}, {'a vote' if voted else 'one pass'}", tuned or ALL_KINDS, tier, attack, variance, freedom, sides)
     caption = "How far trainings that differ in their seed lie apart, in points: the std, and a 95 % interval of the true std, by χ²"
     if not lines:
         return unfilled(f"{caption}.")

@@ -158,10 +158,10 @@ def measure(path=RECORD, n=1000, checkpoints=CHECKPOINTS, results=RESULTS, count
     refuse_to_replace(path)
     said = {name: models.about(models.place(name, checkpoints)) for name in NETWORKS}
     digests = {name: of["digest"] for name, of in said.items()}
-    partial = Path(results) / ".partial" / "batchnorm"
+    parts = Path(results) / ".partial" / "batchnorm"
     x, y = images("sample-test" if n <= 500 else "test", n)  # the sample is the first 500, and needs no download
     counted = images("train", COUNTED) if counted is None else counted
-    with runs.in_parts(partial, [digests, SETTINGS, CELLS], runs.provenance(describe("cpu"))) as (here, file_of):
+    with runs.in_parts(parts, [digests, SETTINGS, CELLS], runs.provenance(describe("cpu"))) as (here, file_of):
         asked = None
         jobs = list(product(CELLS, STATISTICS, range(n // BATCH)))
         for cell, statistics, batch in tqdm(jobs, desc="batchnorm", mininterval=5, disable=not progress):

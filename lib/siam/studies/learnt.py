@@ -97,7 +97,7 @@ def named(cell):
     return cell["checkpoint"], cell["M"], cell["weight"]
 
 
-def measure(path=RECORD, cells=CELLS, checkpoints=CHECKPOINTS, results=RESULTS, images=1000, steps=STEPS, batch=BATCH):
+def measure(path=RECORD, cells=CELLS, checkpoints=CHECKPOINTS, results=RESULTS, n=1000, steps=STEPS, batch=BATCH):
     """Learn σ in every cell, evaluate what was found, and write the record after each. A descent that is there of this very network is
     kept, and evaluated where that is lacking.
 
@@ -117,8 +117,8 @@ def measure(path=RECORD, cells=CELLS, checkpoints=CHECKPOINTS, results=RESULTS, 
             descent = {name: kept[name] for name in DESCENT}
         else:
             descent = dict(zip(DESCENT, learn(checkpoint, M, weight, checkpoints, steps, batch)))
-        asked = runs.EvaluationRun(checkpoint, digest, attack="pgd", sigma=found(descent["sigmas"]), draws=DRAWS, images=images,
-                                   batch_size=max(1, images // 10), precision=PRECISION, seed=SEED)
+        asked = runs.EvaluationRun(checkpoint, digest, attack="pgd", sigma=found(descent["sigmas"]), draws=DRAWS, images=n,
+                                   batch_size=max(1, n // 10), precision=PRECISION, seed=SEED)
         asked = [asked, replace(asked, attack="none")]
         left = [run for run in asked if not runs.finished(run, results)]
         if kept and not left and kept["evaluations"] == [run.id for run in asked]:
