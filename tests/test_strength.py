@@ -61,7 +61,8 @@ def test_every_attacker_attacks_what_it_says(name):
     x, y = torch.full((3, 3, 8, 8), GREY / 255), torch.zeros(3, dtype=torch.int64)
     moved = (attacker(nets[strength.ITSELF], nets[on], x, y) - x)[:, 0, 0, :3]
     at = nets[on].at
-    gradients = {"PGD": 7, "EPGD": 7 * 8, "EPGD, 32 draws": 7 * 32, "EPGD, noise as trained": 7 * 8, "noise off": 7}
+    gradients = {"PGD": 7, "EPGD": 7 * 8, "EPGD, 32 draws": 7 * 32, "EPGD, noise as trained": 7 * 8, "noise off": 7,
+                 "aimed at the border, noise as trained": 160}
     assert {of: net.asked for of, net in nets.items() if net.asked} == {on: gradients[name]}
     others = moved[:, [i for i in range(3) if i != at]]  # they stay where they started, somewhere in the ball
     assert (moved[:, at] <= -0.74 * 8 / 255).all() and others.max() > -0.5 * 8 / 255

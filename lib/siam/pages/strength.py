@@ -19,7 +19,8 @@ from siam.report import interval
 PLACE = "strength/record.json"  # in data/results
 FIELDS = ("cells", "epsilon", "batch", "n")
 COLOURS = {"": (INK, "--"), PGD: (BLUE, "-"), EPGD: (GREEN, "-"), "EPGD, 32 draws": (PINK, "-"),
-           "EPGD, noise as trained": (VERMILLION, "-"), "noise off": (GREY, "-"), ANY: (INK, "-")}  # in the order of the page
+           "EPGD, noise as trained": (VERMILLION, "-"), "noise off": (GREY, "-"),
+           "aimed at the border, noise as trained": (VERMILLION, "--"), ANY: (INK, "-")}  # in the order of the page
 
 
 class Voted(NamedTuple):
@@ -181,5 +182,5 @@ def headline(folder=RESULTS):
     sigma = f"σ = {best.sigma:g}" if best.sigma else "without input noise"
     return (f"**Stronger noise.** [Noise in the layers](notebooks/strength.ipynb) that is made {best.k:g} times as strong after"
             f" training, as held-out images choose, adds {each[PGD]} points to the vote under PGD and {each[EPGD]} under EPGD; the"
-            f" share of images that survive every attacker tried changes by {each[ANY]}, and accuracy on clean images by {each['']}"
+            f" share of images that survive all attackers of that page changes by {each[ANY]}, and accuracy on clean images by {each['']}"
             f" ({best.label}, {sigma}, M = {best.draws[-1]}, trained at tier {best.trained}; tier {each[PGD].tier}, n = {record['n']:,}).")

@@ -20,7 +20,7 @@ from siam.models import digest_of
 from siam.noise import strengthen
 from siam.paths import CHECKPOINTS, RESULTS
 from siam.smoothing import powers_of_two
-from siam.studies.adaptive import SETTINGS, Attacker, measure_one, said_of
+from siam.studies.adaptive import SETTINGS, Attacker, lead_of, measure_one, said_of
 
 RECORD = RESULTS / "strength" / "record.json"
 NETWORKS = {"cpni-w-fast-0": (0, 0.5, 1, 1.5, 2, 2.5)}  # checkpoint: k
@@ -33,6 +33,7 @@ ATTACKERS = {  # in the order of the page
     "EPGD, 32 draws": (Attacker(error_of, 7, 32, 4), ITSELF),
     "EPGD, noise as trained": (Attacker(error_of, 7, 8, 4, still=True), TRAINED),
     "noise off": (Attacker(error_of, 7, 1, 4, still=True), OFF),
+    "aimed at the border, noise as trained": (Attacker(lead_of, 160, 1, 16, still=True), TRAINED),
 }
 ASKED = {"heldout": ("PGD",), "test": ("", *ATTACKERS)}  # split: the attackers that are tried on it, "" for none
 CELLS = tuple((checkpoint, k, sigma) for checkpoint, strengths in NETWORKS.items() for sigma, k in product(SIGMAS, strengths))
