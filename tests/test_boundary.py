@@ -9,6 +9,7 @@ import torch
 from matplotlib.colors import to_rgb
 from scipy.stats import binom, norm
 
+from conftest import refuses_a_damaged_part
 from siam import claims, models, paired, runs
 from siam.claims import rules
 from siam.noise import GaussianInput
@@ -132,7 +133,7 @@ def test_the_attack_is_the_papers_and_the_vote_has_its_input_noise(monkeypatch, 
     monkeypatch.setattr(boundary, "competing", lambda *noisy: asked.update(competing=noisy[:3]) or np.full((2, 1), 0.25))
     monkeypatch.setattr(boundary, "certified", lambda *noisy: asked.update(certified=noisy[:3]) or np.full(1, -0.5))
     image, labels = torch.full((1, 3, 32, 32), 51, dtype=torch.uint8), torch.tensor([3])
-    found = boundary.of_network(tmp_path / "a", 0.24, image, labels)
+    found = boundary.of_network(tmp_path / "a", 0.24, image, labels, lambda batch: tmp_path / f"{batch}.npz")
     assert (found["certified"], found["competing"]["before"], found["lines"], found["slices"]) == ([-0.5], [0.25], [], [])
     assert loaded == [(tmp_path / "a", 0.0), (tmp_path / "a", 0.24)] and asked["still"].input_noise.sigma == 0
     for measure in ("lines", "competing", "certified"):
@@ -203,7 +204,7 @@ def measured(tmp_path_factory):
         for name, M in dict(lines=2, competing=4, chosen=4, certified=16, slices=2).items():
             patch.setitem(boundary.DRAWS, name, M)
         patch.setitem(boundary.SETTINGS, "places", boundary.PLACES.tolist())
-        asked = dict(checkpoints=boundary.CHECKPOINTS, split="sample-test", n=20)
+        asked = dict(checkpoints=boundary.CHECKPOINTS, results=folder, split="sample-test", n=20)
         path = boundary.measure(folder / "boundary" / "record.json", {"cpni-w-cpu-0": 0.24}, **asked)
         first = json.loads(path.read_text())["networks"]
         calls, of_network = [], boundary.of_network
@@ -219,6 +220,31 @@ def measured(tmp_path_factory):
         patch.undo()
     assert calls == ["gauss-long-0"] and json.loads(path.read_text())["networks"][:1] == first
     return folder
+
+
+def test_a_measurement_that_was_cut_off_goes_on_after_its_last_batch(measured, tmp_path, monkeypatch):
+    known = page.read(measured)
+    for name, value in dict(BATCH=10, SIDE=5, SHOWN=2, PLACES=np.array(known["places"]), DRAWS=known["draws"]).items():
+        monkeypatch.setattr(boundary, name, value)
+    one_batch, asked = boundary.one_batch, []
+
+    def cut(*of):
+        asked.append(of[-1])
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return one_batch(*of)
+
+    def measure():
+        return boundary.measure(tmp_path / "record.json", {"cpni-w-cpu-0": 0.24}, results=tmp_path, split="sample-test", n=20)
+
+    monkeypatch.setattr(boundary, "one_batch", cut)
+    with pytest.raises(KeyboardInterrupt):
+        measure()
+    parts = tmp_path / ".partial" / "boundary"
+    refuses_a_damaged_part(parts, measure)
+    one, before = json.loads(measure().read_text())["networks"][0], known["networks"][0]
+    assert {key: one[key] for key in one if key != "seconds"} == {key: before[key] for key in before if key != "seconds"}
+    assert asked == [(boundary.SEED, "boundary", batch) for batch in (0, 1, 1)] and not list(parts.iterdir())
 
 
 def test_the_page_shows_what_was_measured(measured):

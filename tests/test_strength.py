@@ -178,7 +178,7 @@ def test_the_words_name_the_strongest_attacker_of_each(folder):
 def test_the_first_page_says_what_it_is_worth(folder):
     assert re.sub(" ± [\\d.]+", "", plain(page.headline(folder))).endswith(
         " that is made 2 times as strong after training, as held-out images choose, adds +20.0 points to the vote under PGD and +5.0 under"
-        " EPGD; the share of images that survive every attacker tried changes by −20.0, and accuracy on clean images by −5.0 (CPNI-W,"
+        " EPGD; the share of images that survive all attackers of that page changes by −20.0, and accuracy on clean images by −5.0 (CPNI-W,"
         " σ = 0.24, M = 2, trained at tier fast; tier cpu, n = 400).")
     assert page.headline(folder) in words_of_tables.headlines(folder).replace("\u00a0", " ")
 

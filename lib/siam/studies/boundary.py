@@ -15,6 +15,7 @@ is due to the place alone. What this writes, `RECORD`, is read by `siam.pages.bo
 """
 
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ from siam import models, runs
 from siam.attacks import error_of, pgd
 from siam.data import images, pixels
 from siam.devices import autocast, describe
-from siam.files import added_to, command
+from siam.files import added_to, command, read_npz, write_npz
 from siam.folding import Folded, without_noise
 from siam.noise import GaussianInput
 from siam.paths import CHECKPOINTS, RESULTS
@@ -124,18 +125,31 @@ def sliced(still, model, x, y, key):
     return said.reshape(3, SIDE, SIDE).numpy()
 
 
-def of_network(path, sigma, x, y):
-    """All of a checkpoint's measures over images x (bytes) and labels y: a dict for the record; interval means are of batches."""
+def one_batch(still, model, x, y, key):
+    """All measures of a batch but slices, {name: array}: of `lines` the changes and then the shares, of `competing`, and of `certified`."""
+    with autocast("cpu", PRECISION):
+        along = {f"{direction}/{M}": np.array([changes, *changed])
+                 for (direction, M), (changes, changed) in lines(still, model, x, y, key).items()}
+        return along | dict(competing=competing(model, x, y, key), certified=certified(model, x, y, key))
+
+
+def of_network(path, sigma, x, y, file_of):
+    """All of a checkpoint's measures over images x (bytes) and labels y: a dict for the record; interval means are of batches.
+
+    file_of: a function of a batch's number, the file of its measures, which is written, or read where it is there.
+    """
     still, model = without_noise(models.load(path, 0.0)), Folded(models.load(path, sigma))
     along, before, rose, ratios = {}, [], [], []
     batches = list(zip(x.split(BATCH), y.split(BATCH)))
     for batch, (seen, labels) in enumerate(tqdm(batches, desc=path.stem, mininterval=5)):
-        key, seen = (SEED, "boundary", batch), pixels(seen)
-        with autocast("cpu", PRECISION):
-            for name, found in lines(still, model, seen, labels, key).items():
-                along.setdefault(name, []).append(found)
-            strongest = competing(model, seen, labels, key)
-            ratios += certified(model, seen, labels, key).round(4).tolist()
+        if not file_of(batch).exists():
+            write_npz(file_of(batch), one_batch(still, model, pixels(seen), labels, (SEED, "boundary", batch)))
+        found = read_npz(file_of(batch), runs.PART)
+        strongest = found.pop("competing")
+        ratios += found.pop("certified").round(4).tolist()
+        for name, (changes, *changed) in found.items():
+            direction, M = name.split("/")
+            along.setdefault((direction, int(M)), []).append((float(changes), changed))
         before.append(strongest)
         rose.append(strongest[1] - strongest[0])
     with autocast("cpu", PRECISION):
@@ -151,8 +165,9 @@ def of_network(path, sigma, x, y):
     )
 
 
-def measure(path=RECORD, networks=NETWORKS, checkpoints=CHECKPOINTS, split="test", n=1000):
-    """Measure each network and write the record after it; what is there and fits is kept.
+def measure(path=RECORD, networks=NETWORKS, checkpoints=CHECKPOINTS, results=RESULTS, split="test", n=1000):
+    """Measure each network and write the record after it; what is there and fits is kept. Cut off, it goes on after its last finished
+    batch, kept in `results` until the record has it.
 
     Raises ValueError, one line, for a file at `path` that is no record or was made with other settings, and for an n that is no multiple
     of BATCH, two of which an interval needs; FileNotFoundError for a network or images that are not here.
@@ -168,10 +183,12 @@ def measure(path=RECORD, networks=NETWORKS, checkpoints=CHECKPOINTS, split="test
             continue
         about = dict(checkpoint=name, digest=said["digest"], label=said["label"], sigma=sigma, n=n,
                      tier=runs.tier(said["tier"], split, n))
-        found = of_network(file, sigma, x, y)
-        others = [one for one in record["networks"] if one["checkpoint"] != name]  # one that it was before counts no more
-        record["networks"] = [*others, about | found | dict(seconds=round(time.perf_counter() - began, 1))]
-        runs.write_json(path, record | fixed | runs.grown(record, path, runs.provenance(describe("cpu"))))
+        with runs.in_parts(Path(results) / ".partial" / "boundary", about | fixed, runs.provenance(describe("cpu"))) as (shared, file_of):
+            found = of_network(file, sigma, x, y, file_of)
+            others = [one for one in record["networks"] if one["checkpoint"] != name]  # one that it was before counts no more
+            record["networks"] = [*others, about | found | dict(seconds=round(time.perf_counter() - began, 1))]
+            record |= fixed | runs.grown(record, path, shared)
+            runs.write_json(path, record)
     return path
 
 
