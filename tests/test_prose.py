@@ -24,12 +24,12 @@ READ = {
     "gradients": ("gradients/record.json", "12e54051f77c1796"),
     "learnt": (lambda: (RESULTS / "learnt" / "record.json").read_text() + learnt.comparison().frame.to_csv(), "3b83b6051fbe32a9"),
     "live": ("live/images.json", "ab34d21c2d7a3a6c"),
-    "strength": ("strength/record.json", "3bf10b70115e6309"),
+    "strength": ("strength/record.json", "86a8ef3b9678d638"),
     "svm": ("svm/argument.json", "d5297bd192f92047"),
     "table1": (lambda: findings.strengths().frame.to_csv() + words.ranks() + findings.lengths().frame.to_csv()
                + findings.noises().frame.to_csv() + tables.contrasts(1).frame.to_csv(), "6face1fdb122c094"),
     "table3": (lambda: strength.choice().frame.to_csv() + findings.summed().frame.to_csv() + findings.gains().frame.to_csv(),
-               "447c345dc1f04010"),
+               "6f3b34d7a1571212"),
     "table4": (lambda: figures.transfers().numbers.frame.to_csv() + tables.table(4).frame.to_csv(), "865941cfc4554233"),
 }
 

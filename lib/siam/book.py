@@ -83,7 +83,8 @@ def write_texts():
 
     between(ROOT / "README.md", tables.summary())
     between(ROOT / "data" / "checkpoints" / "README.md", tables.cards())
-    between(ROOT / "book" / "intro.md", words_of_tables.in_short(), "summary")
+    for page in (ROOT / "README.md", ROOT / "book" / "intro.md"):
+        between(page, words_of_tables.in_short(), "summary")
     between(ROOT / "book" / "intro.md", words_of_tables.headlines())
     write_text(OVERVIEW, overview())
     between(ROOT / "book" / "differences.md", f"{ties.in_words()}\n{words_of_tables.two_votes()}")
