@@ -12,10 +12,7 @@ import torch
 from torch import nn
 
 from siam.devices import conv2d
-from siam.runs import whole
-
-ALPHA = 0.25  # initial relative strength of the white noise; the authors start PNI and CPNI alike from it
-F_INIT = 0.01  # initial value of every entry of F, as in the authors' code
+from siam.runs import ALPHA, F_INIT, whole
 
 
 def sample(t, D, F=None):

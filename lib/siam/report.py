@@ -440,8 +440,13 @@ def _range(values):
     return f"{min(values):,}" if min(values) == max(values) else f"{min(values):,} to {max(values):,}"
 
 
+def minus(value, digits):
+    """A number as text; its sign, where it has one, is that of print."""
+    return f"{value:.{digits}f}".replace("-", "−")
+
+
 def signed(value, digits):
-    """A number with its sign, as text."""
+    """The same, always with its sign."""
     return f"{value:+.{digits}f}".replace("-", "−")
 
 

@@ -30,6 +30,8 @@ from siam.paths import CHECKPOINTS, RESULTS, ROOT
 TIERS = ("smoke", "cpu", "long", "fast", "paper")  # worst to best
 REPRODUCTIONS = ("fast", "paper")  # those whose accuracies may be held against the paper's
 VARIANTS = ("plain", "PNI-W", "CPNI-W", "CPNI-A-a", "CPNI-W+A-a")
+ALPHA = 0.25  # initial relative strength of the white noise; the authors start PNI and CPNI alike from it
+F_INIT = 0.01  # initial value of every entry of F, as in the authors' code
 METHODS = ("plain", "adversarial", "gauss", "epgd")
 ATTACKS = ("none", "fgsm", "pgd", "epgd", "pgd-sum", "epgd-sum")  # -sum: as the authors' code has it, `attacks.pgd(summed=True)`
 SPLITS = {"test": 10_000, "heldout": 1_000, "sample-test": 500}  # and how many images they have

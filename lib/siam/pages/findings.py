@@ -173,11 +173,11 @@ def _spread(values, digits):
 
 
 def _at_start(variant, rank, factor):
-    """The median strength, as in `noises`, that the noise of the convolutions starts at: that of `siam.noise`, times a factor, and of
+    """The median strength, as in `noises`, that the noise of the convolutions starts at: that of `siam.noise`, times a factor, of
     weights drawn with a variance of 2 / inputs."""
     stds = np.sqrt(2 / np.array(INPUTS))
-    white = 0.25 * stds if variant == "PNI-W" else 0.25 * np.sqrt(stds)
-    return factor * np.median(np.sqrt(white**2 + (0 if variant == "PNI-W" else rank * 0.01**2)) / stds)
+    white = runs.ALPHA * (stds if variant == "PNI-W" else np.sqrt(stds))
+    return factor * np.median(np.sqrt(white**2 + (0 if variant == "PNI-W" else rank * runs.F_INIT**2)) / stds)
 
 
 def differs(name, plan, other):

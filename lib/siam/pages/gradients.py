@@ -10,7 +10,7 @@ from siam.pages.grid import Grid
 from siam.pages.style import Table, change, unfilled
 from siam.pages.tables import PLAIN
 from siam.paths import RESULTS
-from siam.report import NOT_YET
+from siam.report import NOT_YET, minus
 
 AMPLIFIED = 3  # how many times a perturbation is drawn stronger than it is
 PLACE = "gradients/record.json"  # in data/results
@@ -98,7 +98,8 @@ def _percent(share):
 
 
 def _number(average):
-    return f"{average['mean']:.3f} ({average['low']:.3f} to {average['high']:.3f})".replace("-", "−")
+    mean, low, high = (minus(average[name], 3) for name in ("mean", "low", "high"))
+    return f"{mean} ({low} to {high})"
 
 
 def looks(folder=RESULTS):

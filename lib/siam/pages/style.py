@@ -15,7 +15,7 @@ from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure as Canvas
 from PIL import Image
 
-from siam.report import NOT_YET, signed
+from siam.report import NOT_YET, minus, signed
 
 # Text and axes take the page's own colour, dark or light: INK stands for it while matplotlib draws.
 INK = "#010203"
@@ -322,7 +322,7 @@ def of_sigma(sigma):
 
 def shown(triple, digits=2, factor=1):
     """[mean, low, high] as text: mean (low to high)."""
-    mean, low, high = (f"{factor * value:.{digits}f}".replace("-", "−") for value in triple)
+    mean, low, high = (minus(factor * value, digits) for value in triple)
     return f"{mean} ({low} to {high})" if "−" in low else f"{mean} ({low}–{high})"
 
 

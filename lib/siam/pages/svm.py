@@ -11,7 +11,7 @@ from siam.hinge import PIXEL_SIGMA, brute, hinge, noisy, one_budget, printed, qu
 from siam.pages.style import BLUE, GREEN, INK, PINK, VERMILLION, Figure, Table, drawing, of_sigma, shown, undrawn, unfilled
 from siam.paired import interval_of
 from siam.paths import RESULTS
-from siam.report import NOT_YET
+from siam.report import NOT_YET, minus
 
 PLACE = "svm/argument.json"  # in data/results
 NETWORKS = {True: "CPNI-W, noisy layers", False: "plain, adversarial training"}  # by whether their layers are noisy
@@ -37,10 +37,6 @@ def toy(draws=20_000):
     caption = (f"Worst hinge loss of a toy: an SVM of four pixels. Mean loss at the worst of 16 corners over {draws:,} draws of the noise"
                f" (± two standard errors), and what the formulas give.")
     return Table(pd.DataFrame(rows), caption, 1)
-
-
-def minus(value, digits):
-    return f"{value:.{digits}f}".replace("-", "−")
 
 
 def _strengths(svm):
