@@ -212,7 +212,7 @@ def works_of(prototype, device, sizes):
     for key, (tier, title) in titles.items():
         if sizes[key]:
             # The learning rate is of no matter to speed; a small one keeps the loss finite over all rounds. Sums of gradients and their
-            # clipping, which published code of PGD training does not have, are left to none of the rungs.
+            # clipping, which the authors' code has and other PGD training has not, are in none of the rungs.
             plan = replace(training.schedule(tier, "adversarial"), lr=1e-3, summed=False, clip=0.0)
             works[key] = dict(title=f"{title}, {sizes[key]} images", units=sizes[key], passes=passes_of(plan),
                               ladder=training_ladder(plan, prototype, *sample(sizes[key])))

@@ -673,6 +673,8 @@ def test_an_optimum_lies_between_the_points_of_the_grid(tmp_path):
         evaluate(tmp_path, "CPNI-W", "epgd", 300, sigma=sigma)
     (measured,) = rules.read(tmp_path)
     assert rules.span(rules.optimum_of(measured, "CPNI-W", "epgd")) == "no σ is ruled out"
+    found = rules.optimum_of(measured, "CPNI-W", "epgd")
+    assert rules.span(found._replace(near=[0.12, 0.48], low=0.0, high=float("inf"))) == "not at 0.24, 0.36"
 
 
 def test_an_optimum_of_one_attack_alone_holds_in_part_at_most(tmp_path):

@@ -385,7 +385,11 @@ def test_a_budget_of_nothing_is_the_left_end_of_its_curve():
     assert [attack["detail"] for attack in data["attacks"]] == ["7 steps of ε/4 within ε"]
     assert data["sources"][0]["attacks"]["pgd"]["x"] == [0, 4, 8]
     still = budgets(epsilons=(0.0, 4.0, 8.0)).assign(step_size=2.0)  # steps of a fixed length: each budget is an attack of its own
-    assert payload(still, PRINTED, axis="epsilon")["sources"][0]["attacks"]["pgd"]["x"] == [0, 4]
+    sources = payload(still, PRINTED, axis="epsilon")["sources"]
+    assert sorted(curve["x"] for curve in sources[0]["attacks"].values()) == [[0, 4], [0, 8]]
+    both = pd.concat([budgets(epsilons=(0.0, 4.0, 8.0)), budgets(epsilons=(0.0, 4.0, 8.0)).assign(
+        step_size=lambda frame: frame.epsilon / 10, id=lambda frame: "f" + frame["id"].str[1:])])  # each has an end of its own
+    assert [curve["x"] for curve in payload(both, PRINTED, axis="epsilon")["sources"][0]["attacks"].values()] == [[0, 4, 8]] * 2
 
 
 def test_an_axis_that_is_none_is_refused():

@@ -88,21 +88,25 @@ def fetch(folder=CACHE, source="auto"):
     if source not in SOURCES:
         raise ValueError(f"source = {source!r}: choose one of {', '.join(SOURCES)}")
     folder = Path(folder)
-    missing = [name for name in ARRAYS if not _path(name, folder).exists()]
+    downloads, missing = folder / "download", _missing(folder)
     for name in ARRAYS.keys() - set(missing):
         _read(name, folder)
     if missing:
-        downloads = folder / "download"
         with alone(downloads):
-            downloads.mkdir(parents=True, exist_ok=True)
-            arrays = _from_any(downloads) if source == "auto" else _FROM[source](downloads)
-            for name in missing:
-                _verify(name, arrays[name], f"the {name} downloaded")
-            for name in missing:
-                with writing(_path(name, folder)) as part, open(part, "wb") as file:
-                    np.save(file, arrays[name])
-            shutil.rmtree(downloads)
+            if missing := _missing(folder):  # another process may have fetched them a moment ago
+                downloads.mkdir(parents=True, exist_ok=True)
+                arrays = _from_any(downloads) if source == "auto" else _FROM[source](downloads)
+                for name in missing:
+                    _verify(name, arrays[name], f"the {name} downloaded")
+                for name in missing:
+                    with writing(_path(name, folder)) as part, open(part, "wb") as file:
+                        np.save(file, arrays[name])
+                shutil.rmtree(downloads)
     return folder
+
+
+def _missing(folder):
+    return [name for name in ARRAYS if not _path(name, folder).exists()]
 
 
 def _path(name, folder):
@@ -116,7 +120,7 @@ def _read(name, folder):
             array = np.lib.format.read_array(file)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} is missing: run `make data`") from None
-    except OSError:
+    except (OSError, MemoryError):
         raise
     except Exception:  # of a wrong byte in its header NumPy says so in errors of many kinds
         raise ValueError(f"{path} is not an array: move it away and run `make data`") from None

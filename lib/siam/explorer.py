@@ -75,10 +75,12 @@ def payload(frame, printed=None, epsilon=8.0, axis="sigma"):
     else:  # a step is a share of the budget, or each budget would be an attack of its own
         frame = frame[frame.attack != "none"]
         source, budget, printed = [*SOURCE, "sigma"], "ε", None
-        share = (frame.step_size / frame.epsilon.where(frame.epsilon > 0)).round(6)
-        alike = [frame[name] for name in (*source, *SETTING) if name != "step_size"]
-        # No step leaves the image where the budget is 0, which is so the end of whichever curve there is.
-        frame = frame.assign(step_size=share.fillna(share.groupby(alike, dropna=False).transform("first")))
+        rest, still = frame[frame.epsilon > 0], frame[frame.epsilon == 0].drop(columns="step_size")
+        rest = rest.assign(step_size=(rest.step_size / rest.epsilon).round(6))
+        # No step leaves the image where the budget is 0, which is so the left end of every curve that is like it in all else.
+        alike = [name for name in (*source, *SETTING) if name != "step_size"]
+        still = still.merge(rest[[*alike, "step_size"]].drop_duplicates(), on=alike)
+        frame = pd.concat([rest, still.drop_duplicates([*alike, "step_size", "rule", "M"])], ignore_index=True)
         frame = frame[frame.groupby([*source, *SETTING], dropna=False).epsilon.transform("nunique") > 1]
     attacks = [attack for attack in _attacks(frame, budget) if axis == "sigma" or attack["setting"]]
     groups = frame.groupby(source, dropna=False)

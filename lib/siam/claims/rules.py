@@ -368,12 +368,14 @@ def place(optimum):
 
 
 def span(optimum):
-    """Where the optimum lies, by the σ on either side of it that are ruled out; ANYWHERE without any."""
+    """Where the optimum lies, by the σ on either side of it that are ruled out, or those between; ANYWHERE without any."""
     ruled_out = {cell["sigma"] for cell in optimum.cells} - set(optimum.near)
     low, high = (end if end in ruled_out else None for end in (optimum.low, optimum.high))
     if None not in (low, high):
         return f"between {low:g} and {high:g}"
-    return ANYWHERE if low == high else f"above {low:g}" if high is None else f"below {high:g}"
+    if (low, high) != (None, None):
+        return f"above {low:g}" if high is None else f"below {high:g}"
+    return f"not at {', '.join(f'{sigma:g}' for sigma in sorted(ruled_out))}" if ruled_out else ANYWHERE
 
 
 def optima(groups, lacking):

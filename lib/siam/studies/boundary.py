@@ -139,12 +139,15 @@ def of_network(path, sigma, x, y, file_of):
     file_of: a function of a batch's number, the file of its measures, which is written, or read where it is there.
     """
     still, model = without_noise(models.load(path, 0.0)), Folded(models.load(path, sigma))
-    along, before, rose, ratios = {}, [], [], []
+    along, before, rose, ratios, seconds = {}, [], [], [], 0.0
     batches = list(zip(x.split(BATCH), y.split(BATCH)))
     for batch, (seen, labels) in enumerate(tqdm(batches, desc=path.stem, mininterval=5)):
         if not file_of(batch).exists():
-            write_npz(file_of(batch), one_batch(still, model, pixels(seen), labels, (SEED, "boundary", batch)))
+            began = time.perf_counter()
+            found = one_batch(still, model, pixels(seen), labels, (SEED, "boundary", batch))
+            write_npz(file_of(batch), found | dict(seconds=time.perf_counter() - began))
         found = read_npz(file_of(batch), runs.PART)
+        seconds += float(found.pop("seconds"))
         strongest = found.pop("competing")
         ratios += found.pop("certified").round(4).tolist()
         for name, (changes, *changed) in found.items():
@@ -152,6 +155,7 @@ def of_network(path, sigma, x, y, file_of):
             along.setdefault((direction, int(M)), []).append((float(changes), changed))
         before.append(strongest)
         rose.append(strongest[1] - strongest[0])
+    began = time.perf_counter()
     with autocast("cpu", PRECISION):
         slices = [sliced(still, model, pixels(x[k : k + 1]), y[k : k + 1], (SEED, "boundary", k)) for k in range(min(SHOWN, len(x)))]
     lines_of = [dict(direction=direction, M=M, changes=[round(changes, 4) for changes, _ in of],
@@ -162,6 +166,7 @@ def of_network(path, sigma, x, y, file_of):
         competing=dict(n=all_before.shape[1], before=all_before[0].round(4).tolist(), after=all_before[1].round(4).tolist(),
                        rose=[round(float(of.mean()), 5) for of in rose if len(of)]),
         certified=ratios, labels=y[:SHOWN].tolist(), slices=[["".join(map(str, row)) for row in said.reshape(-1, SIDE)] for said in slices],
+        seconds=round(seconds + time.perf_counter() - began, 1),
     )
 
 
@@ -178,7 +183,7 @@ def measure(path=RECORD, networks=NETWORKS, checkpoints=CHECKPOINTS, results=RES
     x, y = images(split, n)
     for name, sigma in networks.items():
         file = models.place(name, checkpoints)
-        said, began = models.about(file), time.perf_counter()
+        said = models.about(file)
         if (said["digest"], sigma, n) in {(one["digest"], one["sigma"], one["n"]) for one in record["networks"]}:
             continue
         about = dict(checkpoint=name, digest=said["digest"], label=said["label"], sigma=sigma, n=n,
@@ -186,7 +191,7 @@ def measure(path=RECORD, networks=NETWORKS, checkpoints=CHECKPOINTS, results=RES
         with runs.in_parts(Path(results) / ".partial" / "boundary", about | fixed, runs.provenance(describe("cpu"))) as (shared, file_of):
             found = of_network(file, sigma, x, y, file_of)
             others = [one for one in record["networks"] if one["checkpoint"] != name]  # one that it was before counts no more
-            record["networks"] = [*others, about | found | dict(seconds=round(time.perf_counter() - began, 1))]
+            record["networks"] = [*others, about | found]
             record |= fixed | runs.grown(record, path, shared)
             runs.write_json(path, record)
     return path
