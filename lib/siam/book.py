@@ -83,8 +83,9 @@ def write_texts():
 
     between(ROOT / "README.md", tables.summary())
     between(ROOT / "data" / "checkpoints" / "README.md", tables.cards())
-    for page in (ROOT / "README.md", ROOT / "book" / "intro.md"):
-        between(page, words_of_tables.in_short(), "summary")
+    short = words_of_tables.in_short()
+    between(ROOT / "README.md", short, "summary")
+    between(ROOT / "book" / "intro.md", short, "summary")
     between(ROOT / "book" / "intro.md", words_of_tables.headlines())
     write_text(OVERVIEW, overview())
     between(ROOT / "book" / "differences.md", f"{ties.in_words()}\n{words_of_tables.two_votes()}")

@@ -42,8 +42,7 @@ def in_short(folder=RESULTS):
     together, and how far it lies from the paper's. A paragraph, or "" where any of that is lacking."""
     everything = evaluations(folder)
     beside, last = _best_beside(everything), adaptive.last_lead(folder)
-    cells = [find(cells_of(of)[0], VOTE, "pgd") for of in by_tier(everything)]
-    voted = next((cell for cell in cells if cell is not None), None)
+    voted = next((cell for of in by_tier(everything) if (cell := find(cells_of(of)[0], VOTE, "pgd")) is not None), None)
     if None in (beside, last) or voted is None:
         return ""
     none, pgd, epgd, lead = (f"{one} points{_doubt(one)}" for one in (*(beside[attack] for attack in ATTACKS), last.lead))

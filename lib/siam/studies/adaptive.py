@@ -193,8 +193,8 @@ class AutoAttack(NamedTuple):
 
 
 class AutoAttackStill(NamedTuple):
-    """AutoAttack as it is for networks without noise, as far as it follows gradients: `autoattack` on the objective `first`, `then` on the
-    one towards each of the `classes` nearest wrong classes."""
+    """The Auto-PGD of AutoAttack as it is for networks without noise, whose FAB and Square Attack are left out: `autoattack` on the
+    objective `first`, `then` on the one towards each of the `classes` nearest wrong classes."""
 
     first: object
     then: object
